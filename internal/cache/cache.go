@@ -1,0 +1,225 @@
+// Package cache keeps what is expensive to make (fetched kernels, guest roots,
+// built test helpers) under the user's cache folder. An entry is a folder that
+// is complete or absent, never half: it is filled in a temporary folder beside
+// its place, under a lock, and renamed when it is done.
+//
+//	dir, err := cache.Entry(ctx, "kernels", key, func(ctx context.Context, dir string) error {
+//		return download(ctx, dir)
+//	})
+package cache
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sort"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"proofhouse/internal/exit"
+)
+
+// stamp is the file that a complete entry holds.
+const stamp = ".proofhouse"
+
+// Root is the cache folder: PROOFHOUSE_CACHE, or proofhouse below
+// os.UserCacheDir, or, for a user without a home, below /var/cache.
+func Root() string {
+	if dir := os.Getenv("PROOFHOUSE_CACHE"); dir != "" {
+		if abs, err := filepath.Abs(dir); err == nil {
+			return abs
+		}
+		return dir
+	}
+	base, err := os.UserCacheDir()
+	if err != nil {
+		base = "/var/cache"
+	}
+	return filepath.Join(base, "proofhouse")
+}
+
+var nameRE = regexp.MustCompile(`^[A-Za-z0-9_+~][A-Za-z0-9._+~-]*$`)
+
+type meta struct {
+	Made time.Time `json:"made"`
+}
+
+// Entry returns the folder of the entry key in the room (a subfolder of the
+// cache), making it with fill if it is not there. Two processes that want the
+// same entry wait for each other. fill gets an empty folder; when it fails,
+// nothing is left. The caller must not change the folder it gets.
+func Entry(ctx context.Context, room, key string, fill func(ctx context.Context, dir string) error) (string, error) {
+	if !nameRE.MatchString(room) || !nameRE.MatchString(key) || len(key) > 200 {
+		return "", fmt.Errorf("cache entry %q/%q: not a name", room, key)
+	}
+	parent := filepath.Join(Root(), room)
+	dir := filepath.Join(parent, key)
+	if complete(dir) {
+		touch(dir)
+		return dir, nil
+	}
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return "", fmt.Errorf("make the cache folder: %w", noSpace(err))
+	}
+	unlock, err := Lock(ctx, filepath.Join(parent, "."+key+".lock"))
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if complete(dir) {
+		touch(dir)
+		return dir, nil
+	}
+	// What a killed run left: an incomplete entry, or the folder it was
+	// filling. Both are ours alone while we hold the lock.
+	old, _ := filepath.Glob(filepath.Join(parent, "."+key+".new-*"))
+	for _, d := range append(old, dir) {
+		if err := os.RemoveAll(d); err != nil {
+			return "", fmt.Errorf("remove what a killed run left: %w", err)
+		}
+	}
+	tmp, err := os.MkdirTemp(parent, "."+key+".new-")
+	if err != nil {
+		return "", fmt.Errorf("make the cache folder: %w", noSpace(err))
+	}
+	defer func() { _ = os.RemoveAll(tmp) }()
+	if err := os.Chmod(tmp, 0o755); err != nil {
+		return "", err
+	}
+	if err := fill(ctx, tmp); err != nil {
+		return "", noSpace(err)
+	}
+	b, err := json.Marshal(meta{Made: time.Now().UTC()})
+	if err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(filepath.Join(tmp, stamp), b, 0o644); err != nil {
+		return "", noSpace(err)
+	}
+	if err := os.Rename(tmp, dir); err != nil {
+		return "", fmt.Errorf("finish the cache entry: %w", err)
+	}
+	return dir, nil
+}
+
+// noSpace turns a full disk into the user's to mend.
+func noSpace(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return exit.BadInputf("no space left under %s: %w (free some, or set PROOFHOUSE_CACHE to another disk)", Root(), err)
+	}
+	return err
+}
+
+func complete(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, stamp))
+	return err == nil
+}
+
+// touch remembers when an entry was last used.
+func touch(dir string) {
+	now := time.Now()
+	_ = os.Chtimes(filepath.Join(dir, stamp), now, now)
+}
+
+// Lock takes the exclusive lock on the file at path, making it if need be, and
+// returns what gives it back. The kernel gives it back too when the process
+// dies.
+func Lock(ctx context.Context, path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("open the lock: %w", noSpace(err))
+	}
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return func() { _ = f.Close() }, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			_ = f.Close()
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		select {
+		case <-ctx.Done():
+			_ = f.Close()
+			return nil, fmt.Errorf("wait for %s, which another process holds: %w", path, context.Cause(ctx))
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// Item is one entry as [List] sees it.
+type Item struct {
+	Room  string    `json:"room"`
+	Key   string    `json:"key"`
+	Bytes int64     `json:"bytes"` // on disk, holes not counted
+	Made  time.Time `json:"made"`
+	Used  time.Time `json:"used"`
+}
+
+// List reads all complete entries, sorted by room and key.
+func List() ([]Item, error) {
+	stamps, err := filepath.Glob(filepath.Join(Root(), "*", "*", stamp))
+	if err != nil {
+		return nil, err
+	}
+	var items []Item
+	for _, s := range stamps {
+		dir := filepath.Dir(s)
+		it := Item{Room: filepath.Base(filepath.Dir(dir)), Key: filepath.Base(dir)}
+		if it.Key[0] == '.' {
+			continue
+		}
+		if st, err := os.Stat(s); err == nil {
+			it.Used = st.ModTime()
+		}
+		var m meta
+		if b, err := os.ReadFile(s); err == nil {
+			_ = json.Unmarshal(b, &m)
+		}
+		it.Made = m.Made
+		it.Bytes = size(dir)
+		items = append(items, it)
+	}
+	sort.Slice(items, func(i, j int) bool {
+		if items[i].Room != items[j].Room {
+			return items[i].Room < items[j].Room
+		}
+		return items[i].Key < items[j].Key
+	})
+	return items, nil
+}
+
+func size(dir string) (n int64) {
+	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return nil
+		}
+		if fi, err := d.Info(); err == nil {
+			if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+				n += st.Blocks * 512
+			}
+		}
+		return nil
+	})
+	return n
+}
+
+// Remove deletes one entry, under its lock.
+func Remove(ctx context.Context, it Item) error {
+	if !nameRE.MatchString(it.Room) || !nameRE.MatchString(it.Key) {
+		return fmt.Errorf("cache entry %q/%q: not a name", it.Room, it.Key)
+	}
+	parent := filepath.Join(Root(), it.Room)
+	unlock, err := Lock(ctx, filepath.Join(parent, "."+it.Key+".lock"))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return os.RemoveAll(filepath.Join(parent, it.Key))
+}
