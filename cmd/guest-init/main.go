@@ -1,0 +1,18 @@
+// guest-init is the first process of a virtual machine that proofhouse boots:
+// it mounts the guest's root and serves the command channel. It is of no use
+// on a machine that somebody lives on, and refuses to start there.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"proofhouse/machines/guest"
+)
+
+func main() {
+	if err := guest.Main(os.Args); err != nil {
+		fmt.Fprintln(os.Stderr, "guest-init:", err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,343 @@
+package machines
+
+import (
+	"bufio"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"proofhouse/machines/wire"
+)
+
+// client runs commands over the SSH protocol: the same for a VM's own channel
+// and for a board.
+type client struct {
+	conn  ssh.Conn
+	audit *Log
+	// slowness scales the waits for a machine that may hang.
+	slowness float64
+	syncs    struct {
+		sync.Mutex
+		n int
+	}
+}
+
+// hostKey makes the key by which the client knows that it talks to the machine
+// it booted: the seed is in the initramfs.
+func hostKey() (seed []byte, key ssh.PublicKey, err error) {
+	seed = make([]byte, ed25519.SeedSize)
+	if _, err := rand.Read(seed); err != nil {
+		return nil, nil, err
+	}
+	key, err = ssh.NewPublicKey(ed25519.NewKeyFromSeed(seed).Public())
+	return seed, key, err
+}
+
+// bufferedConn gives back what was peeked at.
+type bufferedConn struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func (c bufferedConn) Read(p []byte) (int, error) { return c.r.Read(p) }
+
+// awaitBanner waits for the server's first byte. Nothing may be written
+// before: a terminal that is not raw yet would echo it.
+func awaitBanner(conn net.Conn) (net.Conn, error) {
+	r := bufio.NewReader(conn)
+	for {
+		b, err := r.Peek(1)
+		if err != nil {
+			return nil, err
+		}
+		// A serial port may deliver stray bytes before the banner.
+		if b[0] == 'S' {
+			return bufferedConn{conn, r}, nil
+		}
+		if _, err := r.Discard(1); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// dial does the handshake on conn.
+func dial(conn net.Conn, key ssh.PublicKey, audit *Log) (*client, error) {
+	cfg := &ssh.ClientConfig{User: "root", HostKeyCallback: ssh.FixedHostKey(key)}
+	cfg.KeyExchanges = []string{ssh.KeyExchangeCurve25519}
+	// Channels that the guest opens are taken by mux, which x/crypto/ssh's
+	// Client would refuse.
+	sc, channels, requests, err := ssh.NewClientConn(conn, "", cfg)
+	if err != nil {
+		return nil, fmt.Errorf("SSH handshake: %w", err)
+	}
+	go ssh.DiscardRequests(requests)
+	c := &client{conn: sc, audit: audit, slowness: 1}
+	go c.accept(channels)
+	return c, nil
+}
+
+func (c *client) accept(channels <-chan ssh.NewChannel) {
+	for nc := range channels {
+		if nc.ChannelType() != wire.AuditChannel {
+			_ = nc.Reject(ssh.UnknownChannelType, "")
+			continue
+		}
+		ch, reqs, err := nc.Accept()
+		if err != nil {
+			continue
+		}
+		go ssh.DiscardRequests(reqs)
+		go func() { _, _ = io.Copy(c.audit, ch) }()
+	}
+}
+
+// lost says that the connection has ended.
+func lost(err error) error { return fmt.Errorf("%w: %w", ErrLost, err) }
+
+// grace is how long a machine gets to obey or answer before it counts as lost.
+func (c *client) grace() time.Duration {
+	return time.Duration(float64(3*time.Second) * max(1, c.slowness/4))
+}
+
+// ping asks for a sign of life.
+func (c *client) ping(ctx context.Context) error {
+	_, err := c.request(ctx, wire.Ping, nil)
+	return err
+}
+
+// request is a global request that must be answered within the grace.
+func (c *client) request(ctx context.Context, name string, payload []byte) (ok bool, err error) {
+	type answer struct {
+		ok  bool
+		err error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		ok, _, err := c.conn.SendRequest(name, true, payload)
+		answers <- answer{ok, err}
+	}()
+	limit := time.NewTimer(c.grace())
+	defer limit.Stop()
+	select {
+	case a := <-answers:
+		if a.err != nil {
+			return false, lost(a.err)
+		}
+		return a.ok, nil
+	case <-limit.C:
+		return false, lost(fmt.Errorf("no answer within %v", c.grace()))
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	}
+}
+
+// syncAudit waits until the audit log holds all that was logged before.
+func (c *client) syncAudit(ctx context.Context) error {
+	c.syncs.Lock()
+	defer c.syncs.Unlock()
+	c.syncs.n++
+	text := "sync-" + strconv.Itoa(c.syncs.n) + "."
+	mark := c.audit.Mark()
+	ok, err := c.request(ctx, wire.AuditSync, []byte(text))
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return errors.New("the machine's kernel has no audit")
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.grace())
+	defer cancel()
+	if err := c.audit.await(ctx, mark, text); err != nil {
+		return fmt.Errorf("wait for the audit records: %w", err)
+	}
+	return nil
+}
+
+// run is Machine.Run.
+func (c *client) run(ctx context.Context, cmd Command) (Result, error) {
+	if len(cmd.Args) == 0 {
+		return Result{}, errors.New("no command")
+	}
+	ch, reqs, err := c.conn.OpenChannel("session", nil)
+	if err != nil {
+		return Result{}, lost(err)
+	}
+	s := &remote{ch: ch, ended: make(chan struct{})}
+	defer func() { _ = ch.Close() }()
+	if err := s.start(cmd); err != nil {
+		go ssh.DiscardRequests(reqs)
+		return Result{}, err
+	}
+	s.copy(cmd)
+	go s.collect(reqs)
+	if cmd.TTY != nil {
+		go s.resize(cmd.TTY.Resize)
+	}
+	var deadline <-chan time.Time
+	if cmd.Deadline > 0 {
+		t := time.NewTimer(cmd.Deadline)
+		defer t.Stop()
+		deadline = t.C
+	}
+	select {
+	case <-s.ended:
+		return s.result()
+	case <-deadline:
+		s.res.Deadline = true
+	case <-ctx.Done():
+	}
+	// A machine that does not even end a command is no machine any more.
+	if err := s.end(c.grace()); err != nil {
+		return s.res, err
+	}
+	if err := context.Cause(ctx); err != nil {
+		return Result{}, err
+	}
+	return s.result()
+}
+
+// remote is one command on the other side.
+type remote struct {
+	ch     ssh.Channel
+	ended  chan struct{} // closed when all output and the exit status are here
+	output sync.WaitGroup
+	res    Result
+	known  bool // the exit status or signal has come
+}
+
+func (s *remote) start(cmd Command) error {
+	process, err := json.Marshal(wire.Process{
+		Dir: cmd.Dir, Env: cmd.Env, Detach: cmd.Detach,
+		Merge: cmd.Stdout != nil && cmd.Stdout == cmd.Stderr,
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.send(wire.ProcessRequest, process); err != nil {
+		return err
+	}
+	if t := cmd.TTY; t != nil {
+		err := s.send("pty-req", ssh.Marshal(struct {
+			Term                     string
+			Columns, Rows, Width, Ht uint32
+			Modes                    string
+		}{t.Term, uint32(t.Columns), uint32(t.Rows), 0, 0, "\x00"}))
+		if err != nil {
+			return err
+		}
+	}
+	return s.send("exec", ssh.Marshal(struct{ Command string }{wire.Quote(cmd.Args)}))
+}
+
+func (s *remote) send(name string, payload []byte) error {
+	ok, err := s.ch.SendRequest(name, true, payload)
+	if err != nil {
+		return lost(err)
+	}
+	if !ok {
+		return fmt.Errorf("the machine refuses the request %q", name)
+	}
+	return nil
+}
+
+// collect reads how the command ended.
+func (s *remote) collect(reqs <-chan *ssh.Request) {
+	for r := range reqs {
+		switch r.Type {
+		case "exit-status":
+			var m struct{ Status uint32 }
+			if ssh.Unmarshal(r.Payload, &m) == nil {
+				s.res.Status, s.known = int(m.Status), true
+			}
+		case "exit-signal":
+			var m struct {
+				Name       string
+				CoreDumped bool
+				Message    string
+				Language   string
+			}
+			if ssh.Unmarshal(r.Payload, &m) == nil {
+				s.res.Signal, s.known = m.Name, true
+			}
+		case wire.UsageRequest:
+			_ = json.Unmarshal(r.Payload, &s.res.Usage)
+		}
+		if r.WantReply {
+			_ = r.Reply(false, nil)
+		}
+	}
+	s.output.Wait()
+	close(s.ended)
+}
+
+// copy carries the command's input and output. Two writers that are the same
+// get whole writes, one at a time.
+func (s *remote) copy(cmd Command) {
+	var mu sync.Mutex
+	out := func(w io.Writer, r io.Reader) {
+		if w == nil {
+			w = io.Discard
+		}
+		_, _ = io.Copy(lockedWriter{&mu, w}, r)
+	}
+	s.output.Go(func() { out(cmd.Stdout, s.ch) })
+	s.output.Go(func() { out(cmd.Stderr, s.ch.Stderr()) })
+	go func() {
+		if cmd.Stdin != nil {
+			_, _ = io.Copy(s.ch, cmd.Stdin)
+		}
+		_ = s.ch.CloseWrite()
+	}()
+}
+
+type lockedWriter struct {
+	mu *sync.Mutex
+	w  io.Writer
+}
+
+func (l lockedWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}
+
+func (s *remote) resize(sizes <-chan [2]int) {
+	for {
+		select {
+		case <-s.ended:
+			return
+		case size, ok := <-sizes:
+			if !ok {
+				return
+			}
+			_, _ = s.ch.SendRequest("window-change", false, ssh.Marshal(struct{ Columns, Rows, Width, Ht uint32 }{uint32(size[1]), uint32(size[0]), 0, 0}))
+		}
+	}
+}
+
+// end kills the command with its process tree and waits for it.
+func (s *remote) end(grace time.Duration) error {
+	_, _ = s.ch.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{"KILL"}))
+	select {
+	case <-s.ended:
+		return nil
+	case <-time.After(grace):
+		return lost(fmt.Errorf("a command that was killed had not ended after %v", grace))
+	}
+}
+
+func (s *remote) result() (Result, error) {
+	if !s.known {
+		return s.res, lost(errors.New("the connection ended before the command did"))
+	}
+	return s.res, nil
+}

@@ -1,0 +1,123 @@
+package guest
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
+	"proofhouse/machines/wire"
+)
+
+// Message types and groups of include/uapi/linux/audit.h.
+const (
+	auditUserAVC  = 1107
+	auditFirstLSM = 1400 // AUDIT_AVC; AppArmor logs as 1400
+	auditLastLSM  = 1599
+	groupReadLog  = 1 // AUDIT_NLGRP_READLOG
+	receiveBuffer = 32 << 20
+	headerLen     = unix.SizeofNlMsghdr
+	markPrefix    = "proofhouse-sync "
+)
+
+// auditLog reads the kernel's audit records as one of many readers: the
+// multicast group leaves the kernel's own logging as it is, and is not cut by
+// printk's rate limit, which swallows all but ten records in five seconds.
+type auditLog struct {
+	mu sync.Mutex
+	fd int
+	// seq numbers the messages we send.
+	seq uint32
+}
+
+var errNoAudit = errors.New("this kernel has no audit")
+
+// startAudit opens the channel and streams every record of the security
+// modules to the host. A kernel without audit gets an empty channel.
+func startAudit(conn ssh.Conn) *auditLog {
+	l := &auditLog{fd: -1}
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_AUDIT)
+	if err != nil {
+		return l
+	}
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer)
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1 << (groupReadLog - 1)}); err != nil {
+		_ = unix.Close(fd)
+		return l
+	}
+	ch, reqs, err := conn.OpenChannel(wire.AuditChannel, nil)
+	if err != nil {
+		_ = unix.Close(fd) // a host that does not want to hear of it
+		return l
+	}
+	go ssh.DiscardRequests(reqs)
+	l.fd = fd
+	go l.forward(ch)
+	return l
+}
+
+func (l *auditLog) forward(w io.Writer) {
+	buf := make([]byte, 64<<10)
+	for {
+		n, _, err := unix.Recvfrom(l.fd, buf, 0)
+		if errors.Is(err, unix.ENOBUFS) {
+			_, _ = io.WriteString(w, "records were lost: the kernel logged faster than they could be read\n")
+			continue
+		}
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return
+		}
+		if line, ok := record(buf[:n]); ok {
+			if _, err := io.WriteString(w, line+"\n"); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// record reads one netlink message of the audit family: a record of a security
+// module as it stands in the kernel's log, or a mark of ours.
+func record(b []byte) (string, bool) {
+	if len(b) < headerLen {
+		return "", false
+	}
+	// The kernel's audit messages have a length without the header's.
+	kind := binary.NativeEndian.Uint16(b[4:])
+	text := string(bytes.TrimRight(b[headerLen:], "\x00\n"))
+	switch {
+	case kind == auditUserAVC:
+		if _, mark, ok := strings.Cut(text, markPrefix); ok {
+			mark, _, _ = strings.Cut(mark, "'")
+			return mark, true
+		}
+	case kind >= auditFirstLSM && kind <= auditLastLSM:
+		return strings.ReplaceAll(text, "\n", " "), true
+	}
+	return "", false
+}
+
+// mark has the kernel log text behind every record before it. User messages of
+// the AVC kind pass even where auditing is off.
+func (l *auditLog) mark(text string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.fd < 0 {
+		return errNoAudit
+	}
+	l.seq++
+	payload := append([]byte(markPrefix+text), 0)
+	b := make([]byte, headerLen, headerLen+len(payload))
+	binary.NativeEndian.PutUint32(b[0:], uint32(headerLen+len(payload)))
+	binary.NativeEndian.PutUint16(b[4:], auditUserAVC)
+	binary.NativeEndian.PutUint16(b[6:], unix.NLM_F_REQUEST)
+	binary.NativeEndian.PutUint32(b[8:], l.seq)
+	b = append(b, payload...)
+	return unix.Sendto(l.fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+}

@@ -1,0 +1,261 @@
+package guest
+
+import (
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/creack/pty"
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
+	"proofhouse/machines/wire"
+)
+
+// agent is the third life: it serves the channel until the host hangs up.
+func agent() error {
+	cfg, err := readInit(stateFile)
+	if err != nil {
+		return err
+	}
+	dev, err := openChannel(cfg.Channel, cfg.Wait)
+	if err != nil {
+		console("open the command channel: %v", err)
+		return err
+	}
+	return Serve(pipeConn{dev}, cfg.HostKey)
+}
+
+// pipeConn makes a net.Conn of the channel, which is all that x/crypto/ssh
+// takes. Deadlines are the host's business.
+type pipeConn struct{ io.ReadWriteCloser }
+
+type pipeAddr struct{}
+
+func (pipeAddr) Network() string { return "pipe" }
+func (pipeAddr) String() string  { return "channel" }
+
+func (pipeConn) LocalAddr() net.Addr              { return pipeAddr{} }
+func (pipeConn) RemoteAddr() net.Addr             { return pipeAddr{} }
+func (pipeConn) SetDeadline(time.Time) error      { return nil }
+func (pipeConn) SetReadDeadline(time.Time) error  { return nil }
+func (pipeConn) SetWriteDeadline(time.Time) error { return nil }
+
+// Serve runs the SSH server on conn until the other end hangs up. There is no
+// authentication of the client: whoever holds the other end of the channel is
+// the one that booted this machine. seed makes the host key.
+func Serve(conn net.Conn, seed []byte) error {
+	if len(seed) != ed25519.SeedSize {
+		return fmt.Errorf("the host key's seed has %d bytes, not %d", len(seed), ed25519.SeedSize)
+	}
+	key, err := ssh.NewSignerFromKey(ed25519.NewKeyFromSeed(seed))
+	if err != nil {
+		return err
+	}
+	cfg := &ssh.ServerConfig{NoClientAuth: true}
+	cfg.KeyExchanges = []string{ssh.KeyExchangeCurve25519}
+	cfg.AddHostKey(key)
+	sc, channels, requests, err := ssh.NewServerConn(conn, cfg)
+	if err != nil {
+		return fmt.Errorf("SSH handshake: %w", err)
+	}
+	log := startAudit(sc)
+	go answer(requests, log)
+	for nc := range channels {
+		if nc.ChannelType() != "session" {
+			_ = nc.Reject(ssh.UnknownChannelType, "only sessions here")
+			continue
+		}
+		ch, reqs, err := nc.Accept()
+		if err != nil {
+			continue
+		}
+		go (&session{ch: ch}).serve(reqs)
+	}
+	return nil
+}
+
+func answer(requests <-chan *ssh.Request, log *auditLog) {
+	for r := range requests {
+		ok := r.Type == wire.Ping
+		if r.Type == wire.AuditSync {
+			ok = log.mark(string(r.Payload)) == nil
+		}
+		_ = r.Reply(ok, nil)
+	}
+}
+
+// session is one command.
+type session struct {
+	ch      ssh.Channel
+	process wire.Process
+	tty     *pty.Winsize
+	term    string
+
+	mu sync.Mutex
+	// run is the command once it was started.
+	run *command
+	pt  *os.File
+}
+
+// The payloads of RFC 4254 section 6.
+type (
+	ptyMsg struct {
+		Term                     string
+		Columns, Rows, Width, Ht uint32
+		Modes                    string
+	}
+	windowMsg     struct{ Columns, Rows, Width, Ht uint32 }
+	envMsg        struct{ Name, Value string }
+	execMsg       struct{ Command string }
+	signalMsg     struct{ Name string }
+	exitStatusMsg struct{ Status uint32 }
+	exitSignalMsg struct {
+		Name       string
+		CoreDumped bool
+		Message    string
+		Language   string
+	}
+)
+
+func (s *session) serve(reqs <-chan *ssh.Request) {
+	// A session that the host closes takes its command along.
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.run != nil && !s.process.Detach {
+			s.run.kill()
+		}
+	}()
+	for r := range reqs {
+		err := s.request(r)
+		_ = r.Reply(err == nil, nil)
+		if err == nil && (r.Type == "exec" || r.Type == "shell") {
+			go s.finish(s.run)
+		}
+	}
+}
+
+var errRefused = errors.New("refused")
+
+func (s *session) request(r *ssh.Request) error {
+	switch r.Type {
+	case "env":
+		var m envMsg
+		if err := ssh.Unmarshal(r.Payload, &m); err != nil {
+			return err
+		}
+		s.process.Env = append(s.process.Env, m.Name+"="+m.Value)
+	case wire.ProcessRequest:
+		return json.Unmarshal(r.Payload, &s.process)
+	case "pty-req":
+		var m ptyMsg
+		if err := ssh.Unmarshal(r.Payload, &m); err != nil {
+			return err
+		}
+		s.term = m.Term
+		s.tty = &pty.Winsize{Rows: uint16(m.Rows), Cols: uint16(m.Columns)}
+	case "window-change":
+		var m windowMsg
+		if err := ssh.Unmarshal(r.Payload, &m); err != nil {
+			return err
+		}
+		if s.pt == nil {
+			return errRefused
+		}
+		return pty.Setsize(s.pt, &pty.Winsize{Rows: uint16(m.Rows), Cols: uint16(m.Columns)})
+	case "signal":
+		var m signalMsg
+		if err := ssh.Unmarshal(r.Payload, &m); err != nil {
+			return err
+		}
+		return s.signal(m.Name)
+	case "shell":
+		return s.start([]string{"/bin/bash", "-l"})
+	case "exec":
+		var m execMsg
+		if err := ssh.Unmarshal(r.Payload, &m); err != nil {
+			return err
+		}
+		words, err := wire.Split(m.Command)
+		if err != nil || len(words) == 0 {
+			_, _ = fmt.Fprintf(s.ch.Stderr(), "cannot read the command line: %v\n", err)
+			return errRefused
+		}
+		return s.start(words)
+	default:
+		return errRefused
+	}
+	return nil
+}
+
+// signal gives the command's own process the signal of that name; KILL ends
+// everything that the command started.
+func (s *session) signal(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.run == nil {
+		return errRefused
+	}
+	if name == "KILL" {
+		s.run.kill()
+		return nil
+	}
+	sig := unix.SignalNum("SIG" + name)
+	if sig == 0 {
+		return errRefused
+	}
+	return s.run.cmd.Process.Signal(sig)
+}
+
+func (s *session) start(words []string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.run != nil {
+		return errRefused
+	}
+	run, err := newCommand(words, s.process)
+	if err == nil {
+		if s.tty != nil {
+			run.cmd.Env = append(run.cmd.Env, "TERM="+s.term)
+			s.pt, err = run.startPTY(s.tty, s.ch)
+		} else {
+			err = run.start(s.ch, s.ch.Stderr(), s.ch)
+		}
+	}
+	if err != nil {
+		// What a shell does: the reason on stderr and status 126 or 127.
+		_, _ = fmt.Fprintf(s.ch.Stderr(), "%s: %v\n", words[0], err)
+		s.run = failed(err)
+		return nil
+	}
+	s.run = run
+	return nil
+}
+
+// finish waits for the command and tells the host how it ended.
+func (s *session) finish(run *command) {
+	status, usage := run.wait()
+	if s.pt != nil {
+		_ = s.pt.Close()
+	}
+	if b, err := json.Marshal(usage); err == nil {
+		_, _ = s.ch.SendRequest(wire.UsageRequest, false, b)
+	}
+	if status.Signaled() {
+		name := strings.TrimPrefix(unix.SignalName(status.Signal()), "SIG")
+		if name == "" {
+			name = fmt.Sprintf("%d", int(status.Signal()))
+		}
+		_, _ = s.ch.SendRequest("exit-signal", false, ssh.Marshal(exitSignalMsg{Name: name, CoreDumped: status.CoreDump()}))
+	} else {
+		_, _ = s.ch.SendRequest("exit-status", false, ssh.Marshal(exitStatusMsg{uint32(status.ExitStatus())}))
+	}
+	_ = s.ch.Close()
+}

@@ -1,0 +1,62 @@
+package machines
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"proofhouse/internal/cache"
+)
+
+// kvmState is what is known of KVM on this host since it booted.
+type kvmState struct{ file string }
+
+func kvmMemory() (kvmState, error) {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return kvmState{}, err
+	}
+	return kvmState{filepath.Join(cache.Root(), "kvm-"+strings.TrimSpace(string(id)))}, nil
+}
+
+// possible says whether KVM is there at all.
+func (k kvmState) possible() bool {
+	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	_ = f.Close()
+	return true
+}
+
+// recall is "works", "fails", or "" where nobody has tried.
+func (k kvmState) recall() string {
+	b, err := os.ReadFile(k.file)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// remember keeps the answer and forgets those of earlier boots.
+func (k kvmState) remember(answer string) {
+	old, _ := filepath.Glob(filepath.Join(filepath.Dir(k.file), "kvm-*"))
+	for _, f := range old {
+		_ = os.Remove(f)
+	}
+	_ = os.MkdirAll(filepath.Dir(k.file), 0o755)
+	_ = os.WriteFile(k.file, []byte(answer+"\n"), 0o644)
+}
+
+// KVM says what is known of KVM on this host: "works", "fails", "untried" or
+// "none".
+func KVM() string {
+	k, err := kvmMemory()
+	if err != nil || !k.possible() {
+		return "none"
+	}
+	if s := k.recall(); s != "" {
+		return s
+	}
+	return "untried"
+}

@@ -1,0 +1,211 @@
+package machines
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"proofhouse/internal/exit"
+	"proofhouse/kernels"
+	"proofhouse/machines/wire"
+)
+
+// arch is what QEMU needs to know of a processor architecture.
+type arch struct {
+	binary  string
+	pkg     string // Debian's package of it
+	machine string
+	console string // the first serial port's name in the guest
+	serial  string // the second one's
+	cpuTCG  string
+}
+
+var arches = map[string]arch{
+	"amd64": {
+		binary: "qemu-system-x86_64", pkg: "qemu-system-x86", machine: "q35",
+		console: "ttyS0", serial: "/dev/ttyS1", cpuTCG: "max",
+	},
+}
+
+// tuning are the words that make a kernel boot faster under emulation. They
+// leave the security modules alone; Options.Plain leaves them out.
+var tuning = []string{
+	"nokaslr", "mitigations=off", "tsc=reliable", "no_timer_check",
+	"random.trust_cpu=on", "cryptomgr.notests", "raid=noautodetect",
+}
+
+// rootModules are what a kernel may need as modules to find its root, its
+// channel and its randomness under QEMU.
+var rootModules = []string{"virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "crc32c_generic", "ext4"}
+
+// silence is how long a kernel under KVM may show no sign of life before KVM
+// counts as unusable. A stock kernel is in user space in two seconds.
+const silence = 15 * time.Second
+
+// openQEMU boots the kernel that will ship, as it is.
+func openQEMU(ctx context.Context, o Options) (Machine, error) {
+	a, ok := arches[runtime.GOARCH]
+	if !ok {
+		return nil, exit.BadInputf("kernel %s: no QEMU machine is known for %s", o.Kernel.Spec, runtime.GOARCH)
+	}
+	if _, err := exec.LookPath(a.binary); err != nil {
+		return nil, exit.BadInputf("kernel %s needs QEMU: %s is not there (apt-get install %s, or make setup)", o.Kernel.Spec, a.binary, a.pkg)
+	}
+	switch o.Accelerator {
+	case "", "auto":
+		return autoQEMU(ctx, o, a)
+	case "kvm", "tcg":
+		return startQEMU(ctx, o, a, o.Accelerator)
+	}
+	return nil, exit.BadInputf("accelerator %q: want auto, kvm or tcg", o.Accelerator)
+}
+
+// autoQEMU takes KVM where this host has once booted a kernel with it. A
+// /dev/kvm that opens proves nothing: there are hosts that create virtual
+// machines in which a stock kernel never starts. So the first boot is the
+// probe, and its outcome is remembered until the host boots again.
+func autoQEMU(ctx context.Context, o Options, a arch) (Machine, error) {
+	memory, err := kvmMemory()
+	if err != nil || !memory.possible() {
+		return startQEMU(ctx, o, a, "tcg")
+	}
+	switch memory.recall() {
+	case "works":
+		return startQEMU(ctx, o, a, "kvm")
+	case "fails":
+		return startQEMU(ctx, o, a, "tcg")
+	}
+	o.Progress("trying KVM")
+	probe := o
+	probe.BootTimeout = silence
+	m, err := startQEMU(ctx, probe, a, "kvm")
+	var dead *silentError
+	switch {
+	case err == nil:
+		memory.remember("works")
+		o.Progress("KVM works: taking it")
+		return m, nil
+	case errors.As(err, &dead):
+		memory.remember("fails")
+		o.Progress(fmt.Sprintf("KVM does not boot this kernel within %v: taking TCG", silence))
+		return startQEMU(ctx, o, a, "tcg")
+	}
+	return nil, err
+}
+
+func startQEMU(ctx context.Context, o Options, a arch, accel string) (Machine, error) {
+	begun := time.Now()
+	dir, err := newRunDir(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m, err := bootQEMU(ctx, o, a, accel, dir, begun)
+	if err != nil {
+		_ = dir.remove()
+		return nil, err
+	}
+	return m, nil
+}
+
+func bootQEMU(ctx context.Context, o Options, a arch, accel string, dir *runDir, begun time.Time) (Machine, error) {
+	seed, key, err := hostKey()
+	if err != nil {
+		return nil, err
+	}
+	modules, err := moduleFiles(o.Kernel.Modules, rootModules...)
+	if err != nil {
+		return nil, err
+	}
+	q := command{name: a.binary}
+	q.add("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot")
+	q.add("-machine", a.machine, "-accel", accel, "-smp", "1", "-m", fmt.Sprintf("%dM", o.Memory))
+	q.add("-cpu", map[string]string{"kvm": "host", "tcg": a.cpuTCG}[accel])
+	q.add("-kernel", o.Kernel.Image)
+	q.add("-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console")
+	channel := a.serial
+	q.add("-chardev", "socket,id=channel,fd=3")
+	if hasVirtioConsole(o.Kernel) {
+		channel = "virtio:proofhouse"
+		q.add("-device", "virtio-serial-pci", "-device", "virtserialport,chardev=channel,name=proofhouse")
+	} else {
+		q.add("-serial", "chardev:channel")
+	}
+	q.add("-device", "virtio-rng-pci")
+	cfg := initFor(o, seed, channel)
+	cfg.Root = wire.Disk{Device: "/dev/vda", Type: "ext4"}
+	// What the guest writes goes to a temporary file that QEMU has already
+	// unlinked; the image stays as it is.
+	q.disk("root", o.Root, "snapshot=on")
+	if o.Modules != "" {
+		cfg.Modules = &wire.Disk{Device: "/dev/vdb", Type: "ext4"}
+		q.disk("modules", o.Modules, "read-only=on")
+	}
+	initrd := filepath.Join(dir.path, "initramfs")
+	if err := writeInitramfs(initrd, o, cfg, modules); err != nil {
+		return nil, err
+	}
+	q.add("-initrd", initrd)
+	words := []string{"console=" + a.console, "loglevel=5", "panic=-1", "audit_backlog_limit=8192"}
+	if !o.Plain {
+		words = append(words, tuning...)
+	}
+	words = append(words, o.Kernel.Append...)
+	q.add("-append", strings.Join(words, " "))
+	ours, theirs, err := socketPair()
+	if err != nil {
+		return nil, err
+	}
+	info := Info{Kind: "qemu", Accelerator: accel, Version: qemuVersion(ctx, a.binary), Cmdline: strings.Join(words, " ")}
+	l := launch{name: a.binary, args: q.args, channel: theirs, env: []string{"TMPDIR=" + dir.path}}
+	m, err := boot(ctx, o, l, ours, key, dir, info, begun)
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// command collects QEMU's arguments.
+type command struct {
+	name string
+	args []string
+}
+
+func (c *command) add(args ...string) { c.args = append(c.args, args...) }
+
+// disk adds a virtio disk. A comma in a file's name is doubled, as QEMU's
+// option parser wants.
+func (c *command) disk(id, file, more string) {
+	file = strings.ReplaceAll(file, ",", ",,")
+	c.add("-drive", "if=none,id="+id+",format=raw,file="+file+","+more)
+	c.add("-device", "virtio-blk-pci,drive="+id)
+}
+
+// hasVirtioConsole says whether the kernel can have the channel on a
+// virtio-serial port. A kernel of which nothing is known gets a second serial
+// port, which is slower and always there.
+func hasVirtioConsole(b *kernels.Build) bool {
+	if v, known := b.ConfigValue("CONFIG_VIRTIO_CONSOLE"); known {
+		if v == "m" {
+			files, err := moduleFiles(b.Modules, "virtio_console")
+			return err == nil && len(files) > 0
+		}
+		return v == "y"
+	}
+	files, err := moduleFiles(b.Modules, "virtio_console")
+	return err == nil && len(files) > 0
+}
+
+func qemuVersion(ctx context.Context, binary string) string {
+	out, err := exec.CommandContext(ctx, binary, "--version").Output()
+	if err != nil {
+		return ""
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	_, version, _ := strings.Cut(line, "version ")
+	return version
+}

@@ -1,0 +1,97 @@
+package machines
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"proofhouse/kernels"
+	"proofhouse/machines/wire"
+)
+
+// openUML boots a kernel that is an ordinary process. It needs no privilege,
+// no KVM and no QEMU.
+func openUML(ctx context.Context, o Options) (Machine, error) {
+	begun := time.Now()
+	dir, err := newRunDir(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m, err := bootUML(ctx, o, dir, begun)
+	if err != nil {
+		_ = dir.remove()
+		return nil, err
+	}
+	return m, nil
+}
+
+func bootUML(ctx context.Context, o Options, dir *runDir, begun time.Time) (Machine, error) {
+	seed, key, err := hostKey()
+	if err != nil {
+		return nil, err
+	}
+	cfg := initFor(o, seed, "/dev/ttyS0")
+	cfg.Root = wire.Disk{Device: "/dev/ubda", Type: "ext4"}
+	// "COW,BASE": UML writes to its own sparse file and reads the rest of BASE.
+	disks := []string{"ubd0=" + filepath.Join(dir.path, "root.cow") + "," + o.Root}
+	if o.Modules != "" {
+		cfg.Modules = &wire.Disk{Device: "/dev/ubdb", Type: "ext4"}
+		disks = append(disks, "ubd1r="+o.Modules)
+	}
+	initrd := filepath.Join(dir.path, "initramfs")
+	if err := writeInitramfs(initrd, o, cfg, nil); err != nil {
+		return nil, err
+	}
+	seccomp := hasSeccomp(o.Kernel)
+	words := append([]string{
+		fmt.Sprintf("mem=%dM", o.Memory),
+		"uml_dir=" + dir.path, "umid=machine", // its control socket, else in the home
+		"initrd=" + initrd, "con=null", "con0=null,fd:1", "ssl0=fd:3",
+	}, disks...)
+	// Debian's package has another module first in its built-in order.
+	words = append(words, "security=apparmor", "audit_backlog_limit=8192", "loglevel=5", "panic=-1")
+	if seccomp {
+		words = append(words, "seccomp=on")
+	}
+	words = append(words, o.Kernel.Append...)
+	ours, theirs, err := socketPair()
+	if err != nil {
+		return nil, err
+	}
+	info := Info{Kind: "uml", Accelerator: "ptrace", Version: o.Kernel.Release, Cmdline: guestCmdline(words, dir.path)}
+	if seccomp {
+		info.Accelerator = "seccomp"
+	}
+	l := launch{
+		name: o.Kernel.Image, args: words, channel: theirs,
+		// The guest's memory is a file there; only a tmpfs is fast, and
+		// executable as seccomp mode demands.
+		env: []string{"TMPDIR=/dev/shm"},
+	}
+	return boot(ctx, o, l, ours, key, dir, info, begun)
+}
+
+// guestCmdline leaves the words out that tell of this machine only, so that
+// the same build has the same line every time.
+func guestCmdline(words []string, dir string) string {
+	var kept []string
+	for _, w := range words {
+		if !strings.Contains(w, dir) && !strings.HasPrefix(w, "ubd") {
+			kept = append(kept, w)
+		}
+	}
+	return strings.Join(kept, " ")
+}
+
+// hasSeccomp says whether the kernel can run its processes under seccomp
+// rather than ptrace: faster, and without trouble on processors whose state
+// an older kernel does not know. Since 6.16.
+func hasSeccomp(b *kernels.Build) bool {
+	var major, minor int
+	if _, err := fmt.Sscanf(b.Release, "%d.%d", &major, &minor); err != nil {
+		return false
+	}
+	return major > 6 || major == 6 && minor >= 16
+}

@@ -1,0 +1,311 @@
+package machines
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
+	"proofhouse/internal/cache"
+	"proofhouse/internal/child"
+	"proofhouse/machines/wire"
+)
+
+// vm is a virtual machine: a process with a console and a channel.
+type vm struct {
+	*client
+	info    Info
+	console *Log
+	cmd     *exec.Cmd
+	kill    context.CancelFunc
+	exited  chan struct{} // closed when the process has ended
+	dir     *runDir
+	taint   int64 // after the boot
+}
+
+// launch is a process to start as a vm.
+type launch struct {
+	name    string
+	args    []string
+	env     []string
+	channel *os.File // the guest's end of the channel; becomes descriptor 3
+}
+
+// socketPair makes the two ends of a channel.
+func socketPair() (ours net.Conn, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("socketpair: %w", err)
+	}
+	f := os.NewFile(uintptr(fds[0]), "channel")
+	defer func() { _ = f.Close() }()
+	theirs = os.NewFile(uintptr(fds[1]), "channel")
+	if ours, err = net.FileConn(f); err != nil {
+		_ = theirs.Close()
+		return nil, nil, err
+	}
+	return ours, theirs, nil
+}
+
+// boot starts the process and waits for the channel. Whatever fails, nothing
+// of it is left.
+func boot(ctx context.Context, o Options, l launch, ours net.Conn, key ssh.PublicKey, dir *runDir, info Info, begun time.Time) (_ *vm, err error) {
+	console, err := newLog(o.ConsoleFile)
+	if err != nil {
+		return nil, fmt.Errorf("record the console: %w", err)
+	}
+	audit, err := newLog(o.AuditFile)
+	if err != nil {
+		console.close()
+		return nil, fmt.Errorf("record the audit log: %w", err)
+	}
+	life, kill := context.WithCancel(context.WithoutCancel(ctx))
+	m := &vm{info: info, console: console, kill: kill, exited: make(chan struct{}), dir: dir}
+	m.cmd = child.Command(life, l.name, l.args...)
+	m.cmd.Env = append(os.Environ(), l.env...)
+	m.cmd.Dir = dir.path
+	m.cmd.ExtraFiles = []*os.File{l.channel}
+	m.cmd.Stdout, m.cmd.Stderr = console, console
+	m.info.Boot.Prepare = time.Since(begun)
+	begun = time.Now()
+	err = m.cmd.Start()
+	_ = l.channel.Close()
+	if err != nil {
+		kill()
+		console.close()
+		audit.close()
+		return nil, fmt.Errorf("start %s: %w", l.name, err)
+	}
+	go func() {
+		_ = m.cmd.Wait()
+		_ = ours.Close()
+		console.close()
+		audit.close()
+		close(m.exited)
+	}()
+	defer func() {
+		if err != nil {
+			_ = m.Close()
+		}
+	}()
+	stop := context.AfterFunc(ctx, kill)
+	defer stop()
+	timer := time.AfterFunc(o.BootTimeout, kill)
+	conn, err := awaitBanner(ours)
+	stopped := timer.Stop()
+	if err != nil {
+		<-m.exited
+		switch {
+		case context.Cause(ctx) != nil:
+			return nil, context.Cause(ctx)
+		case !stopped:
+			return nil, &silentError{o.Kernel.Spec, o.BootTimeout, lastWords(console)}
+		}
+		return nil, fmt.Errorf("kernel %s did not come up: %s", o.Kernel.Spec, lastWords(console))
+	}
+	m.info.Boot.Start = time.Since(begun)
+	begun = time.Now()
+	timer = time.AfterFunc(o.BootTimeout, kill)
+	m.client, err = dial(conn, key, audit)
+	timer.Stop()
+	if err != nil {
+		return nil, fmt.Errorf("kernel %s: %w: %s", o.Kernel.Spec, err, lastWords(console))
+	}
+	m.info.Boot.Channel = time.Since(begun)
+	begun = time.Now()
+	if err := m.measure(ctx, o.BootTimeout); err != nil {
+		return nil, fmt.Errorf("kernel %s: %w: %s", o.Kernel.Spec, err, lastWords(console))
+	}
+	m.info.Boot.Measure = time.Since(begun)
+	return m, nil
+}
+
+// silentError is a boot that went on for ever.
+type silentError struct {
+	spec  string
+	after time.Duration
+	words string
+}
+
+func (e *silentError) Error() string {
+	return fmt.Sprintf("kernel %s: nothing on its channel after %v: %s", e.spec, e.after, e.words)
+}
+
+// starts is how many processes measure starts.
+const starts = 8
+
+// measure finds the slowness factor and the taint that the kernel came up
+// with (out-of-tree modules, a firmware bug), which is nobody's doing here.
+func (m *vm) measure(ctx context.Context, limit time.Duration) error {
+	const loop = `i=0; while [ $i -lt "$1" ]; do /bin/true; i=$((i+1)); done`
+	res, err := m.run(ctx, Command{Args: []string{"/bin/sh", "-c", loop, "sh", strconv.Itoa(starts)}, Deadline: limit})
+	if err == nil && (res.Status != 0 || res.Signal != "") {
+		err = errors.New(res.String())
+	}
+	if err != nil {
+		return fmt.Errorf("measure the start of a process: %w", err)
+	}
+	m.info.Slowness = max(1, float64(res.Usage.Wall)/starts/float64(time.Millisecond))
+	m.slowness = m.info.Slowness
+	m.taint, err = m.tainted(ctx)
+	return err
+}
+
+// The bits of /proc/sys/kernel/tainted that tell of trouble: machine check,
+// bad page, oops, warning, soft lockup (Documentation/admin-guide/tainted-kernels.rst).
+const troubleMask = 1<<4 | 1<<5 | 1<<7 | 1<<9 | 1<<14
+
+func (m *vm) tainted(ctx context.Context) (int64, error) {
+	out, err := Output(ctx, m, m.grace(), "cat", "/proc/sys/kernel/tainted")
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(out), 10, 64)
+	return n & troubleMask, err
+}
+
+func (m *vm) Run(ctx context.Context, c Command) (Result, error) {
+	res, err := m.run(ctx, c)
+	if errors.Is(err, ErrLost) {
+		m.settle()
+	}
+	return res, err
+}
+
+// settle gives a kernel that is going down the time to say why.
+func (m *vm) settle() {
+	select {
+	case <-m.exited:
+	case <-time.After(m.grace()):
+	}
+}
+
+func (m *vm) Sane(ctx context.Context) error {
+	taint, err := m.tainted(ctx)
+	if errors.Is(err, ErrLost) {
+		m.settle()
+		return err
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrInsane, err)
+	}
+	if taint&^m.taint != 0 {
+		return fmt.Errorf("%w: its kernel has been tainted (%#x)", ErrInsane, taint)
+	}
+	return nil
+}
+
+func (m *vm) Console() *Log                       { return m.console }
+func (m *vm) Audit() *Log                         { return m.audit }
+func (m *vm) SyncAudit(ctx context.Context) error { return m.syncAudit(ctx) }
+func (m *vm) Info() Info                          { return m.info }
+
+// Close kills the process group and removes the machine's folder.
+func (m *vm) Close() error {
+	m.kill()
+	<-m.exited
+	return m.dir.remove()
+}
+
+// lastWords is what a kernel that did not come up is best known by: its crash,
+// our init's complaint, or the last line on its console.
+func lastWords(console *Log) string {
+	text := console.Since(0)
+	if c, ok := FindCrash(text); ok {
+		return c.Title
+	}
+	const initPrefix = "proofhouse: "
+	complaint, last := "", "its console is empty"
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if i := strings.Index(line, initPrefix); i >= 0 {
+			complaint = line[i+len(initPrefix):]
+		}
+		if line != "" {
+			last = "its console ends with: " + line
+		}
+	}
+	if complaint != "" {
+		return complaint
+	}
+	return last
+}
+
+// runDir is the private folder of one machine. It is locked while the machine
+// lives, so that the next start can tell what a killed process left.
+type runDir struct {
+	path   string
+	unlock func()
+}
+
+const runRoom = "run"
+
+func newRunDir(ctx context.Context) (*runDir, error) {
+	parent := filepath.Join(cache.Root(), runRoom)
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return nil, fmt.Errorf("make the folder of running machines: %w", err)
+	}
+	sweep(ctx, parent)
+	// The parent's lock keeps a sweep from taking the folder before it is
+	// locked itself.
+	release, err := cache.Lock(ctx, filepath.Join(parent, ".lock"))
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	path, err := os.MkdirTemp(parent, "machine-")
+	if err != nil {
+		return nil, fmt.Errorf("make a machine's folder: %w", err)
+	}
+	unlock, err := cache.Lock(ctx, filepath.Join(path, ".lock"))
+	if err != nil {
+		_ = os.RemoveAll(path)
+		return nil, err
+	}
+	return &runDir{path, unlock}, nil
+}
+
+// sweep removes the folders of machines whose process is gone.
+func sweep(ctx context.Context, parent string) {
+	release, err := cache.Lock(ctx, filepath.Join(parent, ".lock"))
+	if err != nil {
+		return
+	}
+	defer release()
+	dirs, _ := filepath.Glob(filepath.Join(parent, "machine-*"))
+	for _, d := range dirs {
+		now, cancel := context.WithTimeout(ctx, time.Nanosecond)
+		if unlock, err := cache.Lock(now, filepath.Join(d, ".lock")); err == nil {
+			_ = os.RemoveAll(d)
+			unlock()
+		}
+		cancel()
+	}
+}
+
+// remove takes the folder away; a machine without one has nil.
+func (d *runDir) remove() error {
+	if d == nil {
+		return nil
+	}
+	err := os.RemoveAll(d.path)
+	d.unlock()
+	return err
+}
+
+// initFor is what the guest's init is told, beside its disks.
+func initFor(o Options, seed []byte, channel string) wire.Init {
+	cfg := wire.Init{Channel: channel, HostKey: seed, Prepare: o.Prepare, Wait: 20 * time.Second}
+	for name := range o.Tools {
+		cfg.Tools = append(cfg.Tools, name)
+	}
+	return cfg
+}
