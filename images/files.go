@@ -1,0 +1,216 @@
+package images
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"proofhouse/regression"
+)
+
+// A file is one that is put into the root, owned by root.
+type file struct {
+	Mode fs.FileMode // with fs.ModeDir for a folder; a symlink's is ignored
+	Data []byte
+	Link string // a symlink to there, if not empty
+}
+
+// settings are the root's files that are ours, by path, put in place at the
+// very end. Paths go through no symlink: /usr/lib, not /lib.
+var settings = map[string]file{
+	"/etc/hosts":       {Mode: 0o644, Data: []byte("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n127.0.1.1\tproofhouse\n")},
+	"/etc/hostname":    {Mode: 0o644, Data: []byte("proofhouse\n")},
+	"/etc/resolv.conf": {Mode: 0o644}, // nothing to resolve with, and no waiting for it
+	// dbus-daemon and systemd's libraries want one; it is no secret here.
+	"/etc/machine-id": {Mode: 0o444, Data: []byte("70726f6f66686f75736500000000feed\n")},
+	// Containers with mapped ids: room for sixteen.
+	"/etc/subuid": {Mode: 0o644, Data: []byte("root:100000:1048576\n")},
+	"/etc/subgid": {Mode: 0o644, Data: []byte("root:100000:1048576\n")},
+	// A package installed in the guest starts no service.
+	"/usr/sbin/policy-rc.d": {Mode: 0o755, Data: []byte("#!/bin/sh\nexit 101\n")},
+	// The run brings nsmgr along; /run is empty at boot.
+	"/usr/local/bin/nsmgr": {Link: "/run/proofhouse/bin/nsmgr"},
+	"/usr/lib/modules":     {Mode: fs.ModeDir | 0o755}, // the kernel's modules are mounted here
+	"/var/lib/lxc":         {Mode: fs.ModeDir | 0o755},
+}
+
+// guestFiles are the files that the upstream tests need in the guest.
+func guestFiles() map[string]file {
+	files := map[string]file{}
+	for name, f := range regression.GuestFiles() {
+		files[name] = file{Mode: f.Mode, Data: f.Content}
+	}
+	return files
+}
+
+// testFolders are the folders of the upstream source that its tests use when
+// they are built against an installed libapparmor, by path in the guest.
+func testFolders(source string) map[string]string {
+	folders := map[string]string{}
+	for _, name := range []string{"common", "tests/regression/apparmor"} {
+		folders[path.Join(regression.GuestDir, name)] = filepath.Join(source, name)
+	}
+	return folders
+}
+
+// writeTar packs files, and the content of folders (path inside -> folder of
+// the host), as root's and readable by all: upstream's scripts run helpers as
+// nobody and refuse to start where a parent folder shuts that user out.
+func writeTar(name string, files map[string]file, folders map[string]string) error {
+	out, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = out.Close() }()
+	buffered := bufio.NewWriterSize(out, 1<<20)
+	t := &tarWriter{Writer: tar.NewWriter(buffered), folders: map[string]bool{"/": true}}
+	for _, inside := range sorted(folders) {
+		if err := t.folder(inside, folders[inside]); err != nil {
+			return err
+		}
+	}
+	for _, inside := range sorted(files) {
+		if err := t.file(inside, files[inside]); err != nil {
+			return fmt.Errorf("pack %s: %w", inside, err)
+		}
+	}
+	return errors.Join(t.Close(), buffered.Flush(), out.Close())
+}
+
+type tarWriter struct {
+	*tar.Writer
+	folders map[string]bool // written already
+}
+
+// add writes a header, and those of the folders above that are not there yet.
+func (t *tarWriter) add(h *tar.Header) error {
+	dir := path.Dir(path.Clean(h.Name))
+	if !t.folders[dir] {
+		if err := t.add(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755, ModTime: epoch}); err != nil {
+			return err
+		}
+	}
+	if h.Typeflag == tar.TypeDir {
+		name := path.Clean(h.Name)
+		if t.folders[name] {
+			return nil
+		}
+		t.folders[name] = true
+	}
+	relative := *h
+	relative.Name = "." + path.Clean(h.Name)
+	relative.Format = tar.FormatPAX // sub-second times, long names
+	return t.WriteHeader(&relative)
+}
+
+// epoch is the time of what has none of its own.
+var epoch = time.Unix(0, 0)
+
+func (t *tarWriter) file(name string, f file) error {
+	h := &tar.Header{Name: name, Mode: int64(f.Mode.Perm()), ModTime: epoch, Typeflag: tar.TypeReg, Size: int64(len(f.Data))}
+	switch {
+	case f.Link != "":
+		h.Typeflag, h.Linkname, h.Mode = tar.TypeSymlink, f.Link, 0o777
+	case f.Mode.IsDir():
+		h.Typeflag = tar.TypeDir
+	}
+	if err := t.add(h); err != nil {
+		return err
+	}
+	_, err := t.Write(f.Data)
+	return err
+}
+
+// folder packs dir as inside. It keeps the files' times, which make goes by.
+func (t *tarWriter) folder(inside, dir string) error {
+	return filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.Name() == ".git" {
+			return skip(d)
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(dir, name)
+		if err != nil {
+			return err
+		}
+		h := &tar.Header{Name: path.Join(inside, filepath.ToSlash(rel)), ModTime: info.ModTime()}
+		switch {
+		case d.IsDir():
+			h.Typeflag, h.Mode = tar.TypeDir, 0o755
+			return t.add(h)
+		case info.Mode()&fs.ModeSymlink != 0:
+			h.Typeflag, h.Mode = tar.TypeSymlink, 0o777
+			if h.Linkname, err = os.Readlink(name); err != nil {
+				return err
+			}
+			return t.add(h)
+		case info.Mode().IsRegular():
+			h.Typeflag, h.Mode, h.Size = tar.TypeReg, int64(readable(info.Mode())), info.Size()
+			return t.regular(h, name)
+		}
+		return nil // a socket or a pipe that a test left
+	})
+}
+
+func (t *tarWriter) regular(h *tar.Header, name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	r := bufio.NewReader(f)
+	if built(r) {
+		return nil
+	}
+	if err := t.add(h); err != nil {
+		return err
+	}
+	_, err = io.Copy(t, r)
+	return err
+}
+
+// built says whether a file was made by a compiler: a helper from a tree that
+// was built before fits that machine's libapparmor, not the guest's, and make
+// would take it for up to date.
+func built(r *bufio.Reader) bool {
+	magic, err := r.Peek(4)
+	return err == nil && bytes.Equal(magic, []byte("\x7fELF"))
+}
+
+// readable is mode with r for all, and x for all where the owner has it.
+func readable(mode fs.FileMode) fs.FileMode {
+	if mode&0o100 != 0 {
+		return 0o755
+	}
+	return 0o644
+}
+
+func skip(d fs.DirEntry) error {
+	if d.IsDir() {
+		return fs.SkipDir
+	}
+	return nil
+}
+
+func sorted[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

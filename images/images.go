@@ -1,0 +1,194 @@
+// Package images makes what a virtual machine has for disks: the guest's root
+// file system, a Debian with everything that the upstream AppArmor tests look
+// for, and small disks made from folders, such as a kernel's modules.
+//
+//	root, err := images.Get(ctx, images.Request{Suite: "trixie", Source: src}, progress)
+//	…
+//	mods, err := images.Disk(ctx, "modules", map[string]string{build.Release: build.Modules}, progress)
+//
+// Both are raw ext4 files in the cache, made once, without a mount or a loop
+// device on the host. Nobody writes to them: a machine gets a throw-away view.
+package images
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"proofhouse/internal/cache"
+	"proofhouse/internal/exit"
+	"proofhouse/regression"
+)
+
+// room is the folder of the cache that holds roots and disks.
+const room = "images"
+
+// recipe is the version of what is not otherwise part of a root's hash: the
+// order and meaning of the build's steps. Raise it when they change.
+const recipe = 1
+
+// Suites are the Debian suites that a guest root can be made of, oldest first.
+var Suites = []string{"bookworm", "trixie", "forky", "sid"}
+
+// Request says which root is wanted.
+type Request struct {
+	Suite  string             // one of [Suites]
+	Source *regression.Source // the upstream AppArmor tests, already fetched
+}
+
+// Root is a guest root that is ready to be booted.
+type Root struct {
+	Image    string            `json:"-"`        // path of the raw ext4 file; never written to
+	Suite    string            `json:"suite"`    // the Debian suite
+	Packages map[string]string `json:"packages"` // every installed package and its version
+	Hash     string            `json:"hash"`     // of all that went in, in hex; archive updates do not change it
+	Source   string            `json:"source"`   // the upstream tests' version and where they came from
+	Archive  time.Time         `json:"archive"`  // the date of the archive's signed Release file: what was current then
+	Seconds  float64           `json:"seconds"`  // what the build took
+}
+
+// Names of the files in a root's cache entry.
+const (
+	imageFile = "root.ext4"
+	metaFile  = "root.json"
+	logFile   = "build.log" // all that mmdebstrap, make and mkfs said
+)
+
+// Get returns the root that req asks for, building it the first time: that
+// takes about a minute, the network, and root or an ordinary user who may make
+// user namespaces with more than one uid. progress gets one line per step; it
+// may be nil. A suite that does not exist, tools that are missing and
+// permissions that are lacking are exit.BadInput.
+func Get(ctx context.Context, req Request, progress func(string)) (*Root, error) {
+	r, err := newRecipe(req)
+	if err != nil {
+		return nil, err
+	}
+	if progress == nil {
+		progress = func(string) {}
+	}
+	hash, err := r.hash()
+	if err != nil {
+		return nil, err
+	}
+	key := req.Suite + "-" + hash[:16]
+	dir, err := cache.Entry(ctx, room, key, func(ctx context.Context, dir string) error {
+		return r.build(ctx, dir, hash, progress)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("guest root %s: %w", req.Suite, err)
+	}
+	return readRoot(dir)
+}
+
+func readRoot(dir string) (*Root, error) {
+	b, err := os.ReadFile(filepath.Join(dir, metaFile))
+	if err != nil {
+		return nil, fmt.Errorf("read the guest root's description: %w", err)
+	}
+	root := &Root{Image: filepath.Join(dir, imageFile)}
+	if err := json.Unmarshal(b, root); err != nil {
+		return nil, fmt.Errorf("read %s: %w", filepath.Join(dir, metaFile), err)
+	}
+	return root, nil
+}
+
+// A rootRecipe is all that decides what a root is; its hash is the root's name
+// in the cache. The state of the archive is not part of it: an update there
+// must not cost the next run a minute (`proofhouse cache clean` is the way to
+// get it).
+type rootRecipe struct {
+	Version  int
+	Suite    string
+	Options  []string        // mmdebstrap's, without the archive's whereabouts
+	Tests    string          // the source's hash
+	Guest    map[string]file // put in place before the helpers are built
+	Settings map[string]file // put in place at the end
+	Make     []string        // the command that builds the helpers
+	Scripts  map[string]string
+
+	source *regression.Source
+}
+
+func newRecipe(req Request) (*rootRecipe, error) {
+	if !slices.Contains(Suites, req.Suite) {
+		return nil, exit.BadInputf("guest root %q: no such suite (there are %s)", req.Suite, strings.Join(Suites, ", "))
+	}
+	if req.Source == nil || req.Source.Hash == "" {
+		return nil, fmt.Errorf("guest root %s: no source of the upstream tests", req.Suite)
+	}
+	return &rootRecipe{
+		Version:  recipe,
+		Suite:    req.Suite,
+		Options:  mmdebstrapOptions(regression.Packages(req.Suite)),
+		Tests:    req.Source.Hash,
+		Guest:    guestFiles(),
+		Settings: settings,
+		Make:     regression.MakeArgs(),
+		Scripts:  map[string]string{"build": buildScript, "customize": customizeScript, "mke2fs.conf": mke2fsConf},
+		source:   req.Source,
+	}, nil
+}
+
+// hash names the recipe; encoding/json sorts maps, so it is stable.
+func (r *rootRecipe) hash() (string, error) {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return "", fmt.Errorf("hash the guest root's recipe: %w", err)
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// build fills dir, a cache entry in the making.
+func (r *rootRecipe) build(ctx context.Context, dir, hash string, progress func(string)) error {
+	start := time.Now()
+	if err := r.run(ctx, dir, progress); err != nil {
+		return keepLog(filepath.Join(dir, logFile), err)
+	}
+	root := Root{
+		Suite:   r.Suite,
+		Hash:    hash,
+		Source:  strings.TrimSpace(r.source.Version + " " + r.source.Spec),
+		Seconds: time.Since(start).Round(time.Second / 10).Seconds(),
+	}
+	var err error
+	if root.Packages, err = readPackages(filepath.Join(dir, packagesFile)); err != nil {
+		return err
+	}
+	if root.Archive, err = readArchiveDate(filepath.Join(dir, releaseFile)); err != nil {
+		return err
+	}
+	b, err := json.MarshalIndent(root, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, metaFile), append(b, '\n'), 0o644)
+}
+
+// lastSeconds is what the newest build of a root took here, 0 if there was
+// none: the estimate for the next.
+func lastSeconds() (seconds float64) {
+	metas, err := filepath.Glob(filepath.Join(cache.Root(), room, "*", metaFile))
+	if err != nil {
+		return 0
+	}
+	var newest time.Time
+	for _, m := range metas {
+		st, err := os.Stat(m)
+		if err != nil || st.ModTime().Before(newest) {
+			continue
+		}
+		if root, err := readRoot(filepath.Dir(m)); err == nil {
+			newest, seconds = st.ModTime(), root.Seconds
+		}
+	}
+	return seconds
+}
