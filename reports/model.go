@@ -46,6 +46,9 @@ type Spec struct {
 	End     time.Time `json:"end,omitzero"` // zero: it was cut short
 	Process int       `json:"process"`      // the Ginkgo process that ran it
 	Machine string    `json:"machine,omitempty"`
+	// Attempt counts the runs of this spec on this kernel from 1, in the order
+	// of their starts. [Read] sets it.
+	Attempt int `json:"attempt,omitempty"`
 	// Seconds is what the command under test took on the machine; what lies
 	// between Start and End beyond that is the harness's own.
 	Seconds float64 `json:"seconds,omitempty"`
@@ -77,8 +80,44 @@ type Kernel struct {
 	Features map[string]string `json:"features,omitempty"`
 	// Gaps are named holes in the coverage, such as a class that the kernel
 	// mediates and the parser cannot express.
-	Gaps  []string `json:"gaps,omitempty"`
-	Specs []Spec   `json:"specs,omitempty"`
+	Gaps []string `json:"gaps,omitempty"`
+	// Machines are those that ran this kernel, by process and opening.
+	Machines []Machine `json:"machines,omitempty"`
+	// Specs are sorted by ID and attempt: a spec that ran twice is there twice.
+	Specs []Spec `json:"specs,omitempty"`
+	// NotRun are the specs that were planned and never started, once for each
+	// time.
+	NotRun []string `json:"not_run,omitempty"`
+}
+
+// MachineKind is what durations depend on: "uml", "qemu/tcg", "qemu/kvm".
+func (k *Kernel) MachineKind() string {
+	kind := k.Properties["machine"]
+	if a := k.Properties["accelerator"]; a != "" {
+		kind += "/" + a
+	}
+	return kind
+}
+
+// Machine is one machine from its opening to its end.
+type Machine struct {
+	ID          string    `json:"id"`     // unique within its process: "uml-1"
+	Kernel      string    `json:"kernel"` // Kernel.ID
+	Process     int       `json:"process"`
+	Opened      time.Time `json:"opened,omitzero"`
+	Closed      time.Time `json:"closed,omitzero"`
+	BootSeconds float64   `json:"boot_seconds,omitempty"` // from the start to the first command
+	Slowness    float64   `json:"slowness,omitempty"`     // the factor that deadlines are scaled with
+	// Lost says why the machine ended before it was closed, such as the title
+	// of a panic; empty for one that was closed in peace.
+	Lost string `json:"lost,omitempty"`
+}
+
+// Planned is a spec that a run means to run.
+type Planned struct {
+	ID      string  `json:"id"`
+	Kernel  string  `json:"kernel"`
+	Seconds float64 `json:"seconds,omitempty"` // expected; 0: unknown
 }
 
 // Run is all that one run found.
@@ -90,7 +129,13 @@ type Run struct {
 	Argv    []string          `json:"argv,omitempty"`
 	Planned int               `json:"planned"` // specs that were to run
 	Host    map[string]string `json:"host,omitempty"`
-	Kernels []Kernel          `json:"kernels"`
+	// CutShort is true for a run without an end: it was killed, or still goes
+	// on.
+	CutShort bool `json:"cut_short,omitempty"`
+	// Remarks say what was found wrong with the journals, such as a line that
+	// was cut by a kill.
+	Remarks []string `json:"remarks,omitempty"`
+	Kernels []Kernel `json:"kernels"`
 }
 
 // FormatVersion is the version of the journal and of results.json.

@@ -1,0 +1,233 @@
+package reports
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"proofhouse/internal/exit"
+)
+
+// Kind names what an [Event] says.
+type Kind string
+
+// The kinds of events.
+const (
+	ProcessStarted Kind = "process-started" // the first of a journal; carries Format
+	ProcessEnded   Kind = "process-ended"
+	RunStarted     Kind = "run-started" // carries Run
+	RunEnded       Kind = "run-ended"
+	KernelOpened   Kind = "kernel"         // carries Kernel
+	MachineOpened  Kind = "machine-opened" // carries Machine
+	MachineClosed  Kind = "machine-closed" // carries Machine, with Lost if it was lost
+	SpecStarted    Kind = "spec-started"   // carries Spec
+	SpecResults    Kind = "results"        // carries Spec (its ID and Kernel) and Results
+	SpecEnded      Kind = "spec-ended"     // carries Spec with its Results
+)
+
+// Event is one line of a journal.
+type Event struct {
+	Event   Kind      `json:"event"`
+	Time    time.Time `json:"time"`
+	Process int       `json:"process"`
+	Format  int       `json:"format,omitempty"`
+	Run     *RunStart `json:"run,omitempty"`
+	Kernel  *Kernel   `json:"kernel,omitempty"`
+	Machine *Machine  `json:"machine,omitempty"`
+	Spec    *Spec     `json:"spec,omitempty"`
+	Results []Result  `json:"results,omitempty"`
+}
+
+// RunStart is what is known when a run starts.
+type RunStart struct {
+	Tool      string            `json:"tool"` // proofhouse's version
+	Argv      []string          `json:"argv,omitempty"`
+	Processes int               `json:"processes"` // that run specs side by side
+	Planned   []Planned         `json:"planned"`   // in the order in which they will start
+	Host      map[string]string `json:"host,omitempty"`
+}
+
+// Journal is what one process of a run writes down, as it happens, in a file
+// of its own: journal-<process>.jsonl in the run's folder. Each event is one
+// line and one write(2), so a process that is killed leaves at most one half
+// line, the last.
+//
+// A nil *Journal takes every call and writes nothing. All methods may be called
+// from several goroutines. A write that fails is not returned by the method but
+// kept for [Journal.Close]: what a spec found does not depend on a full disk.
+type Journal struct {
+	process int
+	dir     string
+
+	mu    sync.Mutex
+	f     *os.File
+	begin []byte // what the next line needs before it: a newline after half a line
+	err   error
+}
+
+// Create opens the journal of the process (Ginkgo's number, from 1) in the
+// run's folder, which is made if need be. A journal that is there already is
+// continued: the run is repeated.
+func Create(dir string, process int) (*Journal, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make the run's folder: %w", noSpace(dir, err))
+	}
+	path := filepath.Join(dir, fmt.Sprintf("journal-%d.jsonl", process))
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("open the journal: %w", noSpace(dir, err))
+	}
+	j := &Journal{process: process, dir: dir, f: f}
+	if endsInHalfLine(f) {
+		j.begin = []byte("\n")
+	}
+	j.write(Event{Event: ProcessStarted, Format: FormatVersion})
+	return j, nil
+}
+
+func endsInHalfLine(f *os.File) bool {
+	st, err := f.Stat()
+	if err != nil || st.Size() == 0 {
+		return false
+	}
+	var last [1]byte
+	_, err = f.ReadAt(last[:], st.Size()-1)
+	return err == nil && last[0] != '\n'
+}
+
+func noSpace(dir string, err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return exit.BadInputf("no space left under %s: %w", dir, err)
+	}
+	return err
+}
+
+// RunStarted says what the run is about to do. One process calls it, before
+// any spec starts; again when the run is repeated.
+func (j *Journal) RunStarted(r RunStart) { j.write(Event{Event: RunStarted, Run: &r}) }
+
+// RunEnded says that every spec that was planned had its turn.
+func (j *Journal) RunEnded() { j.write(Event{Event: RunEnded}) }
+
+// Kernel says what is known of a kernel under test; its Specs, Machines and
+// NotRun are not taken. Any process may call it, and again when it knows more:
+// what is not empty in a later call replaces or joins what was there.
+func (j *Journal) Kernel(k Kernel) {
+	k.Specs, k.Machines, k.NotRun = nil, nil, nil
+	j.write(Event{Event: KernelOpened, Kernel: &k})
+}
+
+// MachineOpened says that a machine is up.
+func (j *Journal) MachineOpened(m Machine) {
+	j.fill(&m.Process, &m.Opened)
+	j.write(Event{Event: MachineOpened, Machine: &m})
+}
+
+// MachineClosed says that a machine is gone: lost, if m.Lost says why. m.ID is
+// that of the opening.
+func (j *Journal) MachineClosed(m Machine) {
+	j.fill(&m.Process, &m.Closed)
+	j.write(Event{Event: MachineClosed, Machine: &m})
+}
+
+// SpecStarted says that a spec begins. A zero Start is now.
+func (j *Journal) SpecStarted(s Spec) {
+	j.fill(&s.Process, &s.Start)
+	s.Results = nil
+	j.write(Event{Event: SpecStarted, Spec: &s})
+}
+
+// Results writes down results of a spec that goes on, in one batch or one by
+// one, so that they outlive a kill.
+func (j *Journal) Results(s Spec, results ...Result) {
+	if len(results) > 0 {
+		j.write(Event{Event: SpecResults, Spec: &Spec{ID: s.ID, Kernel: s.Kernel}, Results: results})
+	}
+}
+
+// SpecEnded says that a spec is over. A zero End is now. Its Results, if it has
+// any, replace those that [Journal.Results] wrote.
+func (j *Journal) SpecEnded(s Spec) {
+	j.fill(&s.Process, &s.End)
+	j.write(Event{Event: SpecEnded, Spec: &s})
+}
+
+// Close says that this process ended as it should, closes the file, and returns
+// the first error that writing met.
+func (j *Journal) Close() error {
+	if j == nil {
+		return nil
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.f == nil {
+		return j.err
+	}
+	j.writeLocked(Event{Event: ProcessEnded})
+	if err := j.f.Close(); err != nil && j.err == nil {
+		j.err = fmt.Errorf("close the journal: %w", noSpace(j.dir, err))
+	}
+	j.f = nil
+	return j.err
+}
+
+func (j *Journal) fill(process *int, at *time.Time) {
+	if j == nil {
+		return
+	}
+	if *process == 0 {
+		*process = j.process
+	}
+	if at.IsZero() {
+		*at = now()
+	}
+}
+
+func (j *Journal) write(e Event) {
+	if j == nil {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.f != nil {
+		j.writeLocked(e)
+	} else if j.err == nil {
+		j.err = fmt.Errorf("write %q to the journal: %w", e.Event, os.ErrClosed)
+	}
+}
+
+func (j *Journal) writeLocked(e Event) {
+	e.Time, e.Process = now(), j.process
+	line, err := encodeLine(e)
+	if err == nil {
+		_, err = j.f.Write(append(j.begin, line...))
+		// After a write that failed half way, the next event needs a line of
+		// its own; an empty line does no harm.
+		j.begin = nil
+		if err != nil {
+			j.begin = []byte("\n")
+		}
+	}
+	if err != nil && j.err == nil {
+		j.err = fmt.Errorf("write %q to the journal: %w", e.Event, noSpace(j.dir, err))
+	}
+}
+
+// now has no monotonic part: it is what a reader of the journal will see.
+func now() time.Time { return time.Now().UTC().Round(0) }
+
+// encodeLine makes the one line of an event, newline included. Profiles and
+// labels are full of < and &, which stay readable.
+func encodeLine(e Event) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(e)
+	return b.Bytes(), err
+}

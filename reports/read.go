@@ -1,0 +1,454 @@
+package reports
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"time"
+
+	"proofhouse/internal/exit"
+)
+
+// journal is one journal file as it was read.
+type journal struct {
+	process int
+	events  []Event
+	remarks []string
+}
+
+var journalName = regexp.MustCompile(`^journal-([0-9]{1,9})\.jsonl$`)
+
+// Read makes the run from all journals in its folder, also of a run that was
+// killed at any moment or still goes on. The order of kernels, specs and
+// attempts does not depend on how the processes interleaved.
+//
+// A spec that started and never ended gets an ERROR "<spec>/(script)"; one that
+// was planned and never started is in [Kernel.NotRun]; one that ran twice is
+// there twice. What was wrong with the journals is in [Run.Remarks].
+//
+// A folder without a journal, or with one of a newer format, is bad input.
+func Read(dir string) (*Run, error) {
+	paths, err := journalPaths(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read the run in %s: %w", dir, err)
+	}
+	if len(paths) == 0 {
+		return nil, exit.BadInputf("%s holds no run: no journal-*.jsonl", dir)
+	}
+	var journals []journal
+	for _, p := range paths {
+		b, err := os.ReadFile(p.path)
+		if err != nil {
+			return nil, fmt.Errorf("read the run in %s: %w", dir, err)
+		}
+		j, err := decode(p.process, b)
+		if err != nil {
+			return nil, exit.BadInput(fmt.Errorf("%s: %w", p.path, err))
+		}
+		journals = append(journals, j)
+	}
+	return merge(journals), nil
+}
+
+type journalPath struct {
+	process int
+	path    string
+}
+
+// journalPaths are the journals in dir, by process.
+func journalPaths(dir string) ([]journalPath, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, exit.BadInput(err)
+	} else if err != nil {
+		return nil, err
+	}
+	var paths []journalPath
+	for _, e := range entries {
+		if m := journalName.FindStringSubmatch(e.Name()); m != nil {
+			n, _ := strconv.Atoi(m[1]) // nine digits fit
+			paths = append(paths, journalPath{n, filepath.Join(dir, e.Name())})
+		}
+	}
+	slices.SortStableFunc(paths, func(a, b journalPath) int { return cmp.Compare(a.process, b.process) })
+	return paths, nil
+}
+
+var errNewer = errors.New("written by a newer proofhouse")
+
+// decode reads the text of one journal. Only a format that is newer than ours
+// is an error; a line that is no event is a remark.
+func decode(process int, text []byte) (journal, error) {
+	j := journal{process: process}
+	for n, line := range bytes.Split(text, []byte("\n")) {
+		if len(line) == 0 {
+			continue
+		}
+		e, err := decodeLine(line)
+		if err != nil {
+			j.remarks = append(j.remarks, fmt.Sprintf("journal-%d.jsonl: line %d is ignored: %v", process, n+1, err))
+			continue
+		}
+		if e.Format > FormatVersion {
+			return j, fmt.Errorf("%w: format %d, this one reads %d", errNewer, e.Format, FormatVersion)
+		}
+		// The file's name is what tells processes apart.
+		e.Process = process
+		if e.Kernel != nil {
+			e.Kernel.Specs, e.Kernel.Machines, e.Kernel.NotRun = nil, nil, nil
+		}
+		j.events = append(j.events, e)
+	}
+	return j, nil
+}
+
+// needs says what an event of a kind must carry to mean anything.
+var needs = map[Kind]func(e *Event) bool{
+	ProcessStarted: func(e *Event) bool { return e.Format > 0 },
+	ProcessEnded:   func(*Event) bool { return true },
+	RunStarted:     func(e *Event) bool { return e.Run != nil },
+	RunEnded:       func(*Event) bool { return true },
+	KernelOpened:   func(e *Event) bool { return e.Kernel != nil && e.Kernel.ID != "" },
+	MachineOpened:  func(e *Event) bool { return e.Machine != nil },
+	MachineClosed:  func(e *Event) bool { return e.Machine != nil },
+	SpecStarted:    func(e *Event) bool { return e.Spec != nil && e.Spec.ID != "" },
+	SpecResults:    func(e *Event) bool { return e.Spec != nil && e.Spec.ID != "" },
+	SpecEnded:      func(e *Event) bool { return e.Spec != nil && e.Spec.ID != "" },
+}
+
+func decodeLine(line []byte) (Event, error) {
+	var e Event
+	if err := json.Unmarshal(line, &e); err != nil {
+		var syntax *json.SyntaxError
+		if errors.As(err, &syntax) && syntax.Offset >= int64(len(line)) {
+			return e, errors.New("it was cut, as by a kill")
+		}
+		return e, err
+	}
+	ok, known := needs[e.Event]
+	if !known {
+		return e, fmt.Errorf("unknown event %q", e.Event)
+	}
+	if !ok(&e) {
+		return e, fmt.Errorf("event %q lacks what it is about", e.Event)
+	}
+	return e, nil
+}
+
+// specKey tells one spec on one kernel from another.
+type specKey struct{ kernel, id string }
+
+// merger makes a run of journals.
+type merger struct {
+	run     *Run
+	kernels map[string]*Kernel
+	order   []string        // of kernels: as planned, then as seen
+	planned map[specKey]int // how often it was to run
+	ran     map[specKey]int // how often it started
+}
+
+func merge(journals []journal) *Run {
+	m := &merger{
+		run:     &Run{Format: FormatVersion},
+		kernels: map[string]*Kernel{},
+		planned: map[specKey]int{},
+		ran:     map[specKey]int{},
+	}
+	for _, j := range journals {
+		m.plan(j)
+	}
+	for _, j := range journals {
+		m.journal(j)
+	}
+	m.ends(journals)
+	m.cutSpecs()
+	m.notRun()
+	m.finish()
+	return m.run
+}
+
+// kernel is the kernel of that ID, which may be known by its ID alone: that of
+// a spec whose machine never came up.
+func (m *merger) kernel(id string) *Kernel {
+	k := m.kernels[id]
+	if k == nil {
+		k = &Kernel{ID: id}
+		m.kernels[id] = k
+		m.order = append(m.order, id)
+	}
+	return k
+}
+
+// plan takes what a journal says of the run as a whole. Were a plan written by
+// several processes, it would still be one plan.
+func (m *merger) plan(j journal) {
+	times := map[specKey]int{}
+	for _, e := range j.events {
+		if m.run.Started.IsZero() || e.Time.Before(m.run.Started) {
+			m.run.Started = e.Time
+		}
+		if e.Event != RunStarted {
+			continue
+		}
+		if m.run.Tool == "" {
+			m.run.Tool, m.run.Argv = e.Run.Tool, e.Run.Argv
+		}
+		m.run.Host = overlay(e.Run.Host, m.run.Host)
+		for _, p := range e.Run.Planned {
+			m.kernel(p.Kernel)
+			times[specKey{p.Kernel, p.ID}]++
+		}
+	}
+	for key, n := range times {
+		m.planned[key] = max(m.planned[key], n)
+	}
+}
+
+// ends tells whether the run came to its end, and if so which processes did
+// not.
+func (m *merger) ends(journals []journal) {
+	var started, ended time.Time
+	var remarks []string
+	for _, j := range journals {
+		alive := false
+		for _, e := range j.events {
+			switch e.Event {
+			case ProcessStarted:
+				alive = true
+			case ProcessEnded:
+				alive = false
+			case RunStarted:
+				started = latest(started, e.Time)
+			case RunEnded:
+				ended = latest(ended, e.Time)
+			}
+		}
+		if alive {
+			remarks = append(remarks, fmt.Sprintf("process %d has no end: it was killed, or it crashed", j.process))
+		}
+	}
+	if ended.IsZero() || started.After(ended) { // repeated, and killed then
+		m.run.CutShort = true
+		remarks = []string{"the run has no end: it was killed, or it still goes on"}
+	} else {
+		m.run.Ended = ended
+	}
+	for _, j := range journals {
+		m.run.Remarks = append(m.run.Remarks, j.remarks...)
+	}
+	m.run.Remarks = append(m.run.Remarks, remarks...)
+}
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// journal takes the events of one process.
+func (m *merger) journal(j journal) {
+	mine := map[string]*Kernel{}
+	open := map[specKey]*Spec{}
+	machines := map[string]*Machine{}
+	var opened []*Machine
+	var specs []*Spec
+	for _, e := range j.events {
+		switch e.Event {
+		case KernelOpened:
+			mine[e.Kernel.ID] = joinKernel(e.Kernel, mine[e.Kernel.ID])
+		case MachineOpened:
+			machines[e.Machine.ID] = e.Machine
+			opened = append(opened, e.Machine)
+		case MachineClosed:
+			if o := machines[e.Machine.ID]; o != nil && o.Closed.IsZero() {
+				o.Closed, o.Lost = e.Machine.Closed, e.Machine.Lost
+			} else { // one that was lost before it was up
+				opened = append(opened, e.Machine)
+			}
+		case SpecStarted:
+			s := *e.Spec
+			s.End = time.Time{}
+			open[keyOf(&s)] = &s
+			specs = append(specs, &s)
+		case SpecResults:
+			if s := open[keyOf(e.Spec)]; s != nil {
+				s.Results = append(s.Results, e.Results...)
+			} else {
+				s := &Spec{ID: e.Spec.ID, Kernel: e.Spec.Kernel, Start: e.Time, Results: e.Results}
+				open[keyOf(s)] = s
+				specs = append(specs, s)
+			}
+		case SpecEnded:
+			s := open[keyOf(e.Spec)]
+			if s == nil {
+				s = &Spec{Start: e.Spec.Start}
+				specs = append(specs, s)
+			}
+			delete(open, keyOf(e.Spec))
+			endSpec(s, e)
+		}
+	}
+	m.take(j.process, mine, opened, specs)
+}
+
+func keyOf(s *Spec) specKey { return specKey{s.Kernel, s.ID} }
+
+// endSpec replaces s by what was known at its end.
+func endSpec(s *Spec, e Event) {
+	start, results := s.Start, s.Results
+	*s = *e.Spec
+	if s.Start.IsZero() {
+		s.Start = start
+	}
+	if s.End.IsZero() {
+		s.End = e.Time
+	}
+	if len(s.Results) == 0 {
+		s.Results = results
+	}
+}
+
+// take adds what one process found to the run.
+func (m *merger) take(process int, kernels map[string]*Kernel, machines []*Machine, specs []*Spec) {
+	ids := make([]string, 0, len(kernels))
+	for id := range kernels {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		// Where two processes disagree, the one with the lower number stays:
+		// any rule does, as long as it does not depend on who was faster.
+		k := m.kernel(id)
+		*k = *joinKernel(k, kernels[id])
+	}
+	for _, mc := range machines {
+		mc.Process = process
+		k := m.kernel(mc.Kernel)
+		k.Machines = append(k.Machines, *mc)
+	}
+	for _, s := range specs {
+		s.Process = process
+		k := m.kernel(s.Kernel)
+		k.Specs = append(k.Specs, *s)
+		m.ran[keyOf(s)]++
+	}
+}
+
+// joinKernel is older with everything that is not empty in newer. Either may
+// be nil.
+func joinKernel(newer, older *Kernel) *Kernel {
+	if older == nil {
+		older = &Kernel{}
+	}
+	k := *older
+	for _, f := range []struct {
+		to   *string
+		from string
+	}{
+		{&k.ID, newer.ID}, {&k.Spec, newer.Spec}, {&k.Release, newer.Release}, {&k.Version, newer.Version},
+		{&k.SHA256, newer.SHA256}, {&k.Source, newer.Source}, {&k.Append, newer.Append},
+	} {
+		if f.from != "" {
+			*f.to = f.from
+		}
+	}
+	k.Properties = overlay(older.Properties, newer.Properties)
+	k.Features = overlay(older.Features, newer.Features)
+	k.Gaps = slices.Concat(older.Gaps, newer.Gaps)
+	slices.Sort(k.Gaps)
+	k.Gaps = slices.Compact(k.Gaps)
+	k.Machines = slices.Concat(older.Machines, newer.Machines)
+	k.Specs = slices.Concat(older.Specs, newer.Specs)
+	return &k
+}
+
+// overlay is a copy of below with above on top; nil if both are empty.
+func overlay(below, above map[string]string) map[string]string {
+	if len(below)+len(above) == 0 {
+		return nil
+	}
+	m := make(map[string]string, len(below)+len(above))
+	for k, v := range below {
+		m[k] = v
+	}
+	for k, v := range above {
+		m[k] = v
+	}
+	return m
+}
+
+// Script is the last part of the ID of a result that speaks of a spec as a
+// whole.
+const Script = "(script)"
+
+// cutSpecs gives an ERROR to each spec that did not end or found nothing, and
+// to each result without a status that we know.
+func (m *merger) cutSpecs() {
+	for _, k := range m.kernels {
+		for i := range k.Specs {
+			s := &k.Specs[i]
+			for n := range s.Results {
+				r := &s.Results[n]
+				if r.ID == "" {
+					r.ID = s.ID + "/" + Script
+				}
+				if !r.Status.known() {
+					r.Reason = fmt.Sprintf("unknown status %q", r.Status)
+					r.Status = Error
+				}
+			}
+			var reason string
+			switch {
+			case s.End.IsZero() && m.run.CutShort:
+				reason = "the run was killed while it ran"
+			case s.End.IsZero():
+				reason = "the process that ran it died"
+			case len(s.Results) == 0:
+				reason = "it ended without a result"
+			default:
+				continue
+			}
+			s.Results = append(s.Results, Result{ID: s.ID + "/" + Script, Status: Error, Reason: reason})
+		}
+	}
+}
+
+func (m *merger) notRun() {
+	for key, n := range m.planned {
+		m.run.Planned += n
+		k := m.kernel(key.kernel)
+		for range n - m.ran[key] {
+			k.NotRun = append(k.NotRun, key.id)
+		}
+	}
+}
+
+// finish sorts everything and numbers the attempts.
+func (m *merger) finish() {
+	for _, id := range m.order {
+		k := m.kernels[id]
+		slices.Sort(k.NotRun)
+		slices.SortStableFunc(k.Machines, func(a, b Machine) int {
+			return cmp.Or(cmp.Compare(a.Process, b.Process), a.Opened.Compare(b.Opened))
+		})
+		slices.SortStableFunc(k.Specs, func(a, b Spec) int {
+			return cmp.Or(cmp.Compare(a.ID, b.ID), a.Start.Compare(b.Start), cmp.Compare(a.Process, b.Process))
+		})
+		for i := range k.Specs {
+			k.Specs[i].Attempt = 1
+			if i > 0 && k.Specs[i-1].ID == k.Specs[i].ID {
+				k.Specs[i].Attempt = k.Specs[i-1].Attempt + 1
+			}
+		}
+		m.run.Kernels = append(m.run.Kernels, *k)
+	}
+}

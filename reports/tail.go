@@ -1,0 +1,60 @@
+package reports
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+)
+
+// Tail follows the journals in a run's folder while other processes write them.
+type Tail struct {
+	dir    string
+	offset map[string]int64
+}
+
+// NewTail follows the run in dir, which need not be there yet, from its
+// beginning.
+func NewTail(dir string) *Tail { return &Tail{dir: dir, offset: map[string]int64{}} }
+
+// Next returns what was written since the last call, by process and then in
+// order. Lines that are no events are left out: [Read] speaks of them.
+func (t *Tail) Next() ([]Event, error) {
+	paths, err := journalPaths(t.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("follow the run in %s: %w", t.dir, err)
+	}
+	var events []Event
+	for _, p := range paths {
+		text, err := t.lines(p.path)
+		if err != nil {
+			return events, fmt.Errorf("follow the run in %s: %w", t.dir, err)
+		}
+		j, err := decode(p.process, text)
+		if err != nil {
+			return events, fmt.Errorf("%s: %w", p.path, err)
+		}
+		events = append(events, j.events...)
+	}
+	return events, nil
+}
+
+// lines are the whole lines of the file that were not read yet.
+func (t *Tail) lines(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	text, err := io.ReadAll(io.NewSectionReader(f, t.offset[path], 1<<62-t.offset[path]))
+	if err != nil {
+		return nil, err
+	}
+	text = text[:bytes.LastIndexByte(text, '\n')+1]
+	t.offset[path] += int64(len(text))
+	return text, nil
+}

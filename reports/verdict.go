@@ -1,0 +1,124 @@
+package reports
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"proofhouse/internal/exit"
+)
+
+// Verdict says in one line what came out, and with which exit status:
+// [exit.Failed] if anything FAILed on any kernel; otherwise [exit.NoVerdict] if
+// anything was an ERROR or did not run (or cannot be known to have run), or a
+// kernel passed nothing; otherwise [exit.OK].
+func Verdict(run *Run) (status int, line string) {
+	t := tally(run)
+	word := map[int]string{exit.OK: "PASS", exit.Failed: "FAIL", exit.NoVerdict: "NO VERDICT"}
+	status = t.status()
+	return status, word[status] + ": " + t.sentence(run)
+}
+
+// totals sum up a run.
+type totals struct {
+	counts  Counts
+	scripts int // that ran
+	notRun  int
+	noPlan  bool     // the run was cut short, and what it meant to run is unknown
+	empty   []string // kernels on which nothing passed
+}
+
+func tally(run *Run) totals {
+	t := totals{counts: Counts{}, noPlan: run.CutShort && run.Planned == 0}
+	for i := range run.Kernels {
+		k := &run.Kernels[i]
+		counts := Counts{}
+		for _, o := range k.Outcomes() {
+			counts.add(o.Counts())
+			if len(o.Attempts) > 0 {
+				t.scripts++
+			}
+			t.notRun += o.NotRun
+		}
+		if counts[Pass] == 0 {
+			t.empty = append(t.empty, k.name())
+		}
+		t.counts.add(counts)
+	}
+	return t
+}
+
+func (t totals) status() int {
+	switch {
+	case t.counts[Fail] > 0:
+		return exit.Failed
+	case t.counts[Error] > 0, t.notRun > 0, t.noPlan, len(t.empty) > 0, t.scripts == 0:
+		return exit.NoVerdict
+	default:
+		return exit.OK
+	}
+}
+
+func (t totals) sentence(run *Run) string {
+	where := fmt.Sprintf(" on %d kernels", len(run.Kernels))
+	if len(run.Kernels) == 1 {
+		where = " on " + run.Kernels[0].name()
+	}
+	if t.scripts == 0 && t.notRun == 0 {
+		return "nothing ran" + where
+	}
+	var first string
+	switch {
+	case t.counts[Fail] > 0:
+		first = fmt.Sprintf("%s of %s failed", number(t.counts[Fail]), plural(t.counts.Total(), "subtest"))
+	case t.status() == exit.OK:
+		first = fmt.Sprintf("%s passed", plural(t.counts[Pass], "subtest"))
+	}
+	var rest []string
+	if n := t.counts[Error]; n > 0 {
+		rest = append(rest, plural(n, "error"))
+	}
+	if t.notRun > 0 {
+		rest = append(rest, fmt.Sprintf("%s of %s not run", number(t.notRun), plural(max(run.Planned, t.notRun), "script")))
+	}
+	if t.noPlan {
+		rest = append(rest, "killed, with an unknown number of scripts to run")
+	}
+	if first == "" && len(rest) == 0 { // the one reason left
+		first = "nothing passed on " + strings.Join(t.empty, ", ")
+		where = ""
+	}
+	if first == "" {
+		return strings.Join(rest, ", ") + where
+	}
+	if len(rest) > 0 {
+		return first + where + "; " + strings.Join(rest, ", ")
+	}
+	return first + where
+}
+
+// name is how people call the kernel.
+func (k *Kernel) name() string {
+	for _, s := range []string{k.Release, k.Spec, k.ID} {
+		if s != "" {
+			return s
+		}
+	}
+	return "an unnamed kernel"
+}
+
+// number is n with commas between thousands.
+func number(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+func plural(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return number(n) + " " + noun
+}
