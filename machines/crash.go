@@ -14,7 +14,6 @@ type Crash struct {
 // pattern recognises one kind of complaint by the line it begins with. The
 // title takes the expression's groups for $1, $2.
 type pattern struct {
-	kind  string
 	re    *regexp.Regexp
 	title string
 }
@@ -23,51 +22,52 @@ type pattern struct {
 // stand first. The texts are the kernel's own (named beside each).
 var patterns = []pattern{
 	// mm/kasan/report.c
-	{"KASAN", regexp.MustCompile(`BUG: KASAN: (\S+) in ([^+\s]+)`), "KASAN: $1 in $2"},
+	{regexp.MustCompile(`BUG: KASAN: (\S+) in ([^+\s]+)`), "KASAN: $1 in $2"},
 	// mm/kfence/report.c
-	{"KFENCE", regexp.MustCompile(`BUG: KFENCE: (.+) in ([^+\s]+)`), "KFENCE: $1 in $2"},
+	{regexp.MustCompile(`BUG: KFENCE: (.+) in ([^+\s]+)`), "KFENCE: $1 in $2"},
 	// kernel/kcsan/report.c
-	{"KCSAN", regexp.MustCompile(`BUG: KCSAN: (\S+) in (.+)`), "KCSAN: $1 in $2"},
+	{regexp.MustCompile(`BUG: KCSAN: (\S+) in (.+)`), "KCSAN: $1 in $2"},
 	// lib/ubsan.c
-	{"UBSAN", regexp.MustCompile(`UBSAN: (\S+) in (\S+)`), "UBSAN: $1 in $2"},
+	{regexp.MustCompile(`UBSAN: (\S+) in (\S+)`), "UBSAN: $1 in $2"},
 	// mm/kmemleak.c
-	{"KMEMLEAK", regexp.MustCompile(`kmemleak: (\d+) new suspected memory leaks`), "kmemleak: suspected memory leaks"},
+	{regexp.MustCompile(`kmemleak: (\d+) new suspected memory leaks`), "kmemleak: suspected memory leaks"},
 	// kernel/locking/lockdep.c
-	{"LOCKDEP", regexp.MustCompile(`WARNING: (possible circular locking dependency|possible recursive locking|inconsistent lock state|bad unlock balance|held lock freed|Nested lock was not taken|possible irq lock inversion dependency)`), "lockdep: $1"},
-	{"LOCKDEP", regexp.MustCompile(`BUG: (MAX_LOCK\w+ too low|MAX_STACK\w+ too low|key \S+ not in \.data)`), "lockdep: $1"},
-	{"LOCKDEP", regexp.MustCompile(`WARNING: suspicious RCU usage`), "lockdep: suspicious RCU usage"},
+	{regexp.MustCompile(`WARNING: (possible circular locking dependency|possible recursive locking|inconsistent lock state|bad unlock balance|held lock freed|Nested lock was not taken|possible irq lock inversion dependency)`), "lockdep: $1"},
+	{regexp.MustCompile(`BUG: (MAX_LOCK\w+ too low|MAX_STACK\w+ too low|key \S+ not in \.data)`), "lockdep: $1"},
+	{regexp.MustCompile(`WARNING: suspicious RCU usage`), "lockdep: suspicious RCU usage"},
 	// kernel/rcu/tree_stall.h
-	{"STALL", regexp.MustCompile(`(?:INFO: )?rcu\S*:? (?:INFO: )?(?:rcu_\w+ )?(?:self-)?detected (?:expedited )?stalls?`), "RCU stall"},
+	{regexp.MustCompile(`(?:INFO: )?rcu\S*:? (?:INFO: )?(?:rcu_\w+ )?(?:self-)?detected (?:expedited )?stalls?`), "RCU stall"},
 	// kernel/watchdog.c
-	{"LOCKUP", regexp.MustCompile(`BUG: soft lockup - CPU#\d+ stuck for`), "soft lockup"},
-	{"LOCKUP", regexp.MustCompile(`(?:Watchdog detected hard LOCKUP|watchdog: CPU\d+: Watchdog detected hard LOCKUP)`), "hard lockup"},
+	{regexp.MustCompile(`BUG: soft lockup - CPU#\d+ stuck for`), "soft lockup"},
+	{regexp.MustCompile(`(?:Watchdog detected hard LOCKUP|watchdog: CPU\d+: Watchdog detected hard LOCKUP)`), "hard lockup"},
 	// kernel/hung_task.c
-	{"HUNG", regexp.MustCompile(`INFO: task (\S+?):\d+ (?:<.*> )?(?:is )?blocked for more than`), "task $1 hung"},
+	{regexp.MustCompile(`INFO: task (\S+?):\d+ (?:<.*> )?(?:is )?blocked for more than`), "task $1 hung"},
 	// arch/x86/mm/fault.c
-	{"OOPS", regexp.MustCompile(`BUG: kernel NULL pointer dereference`), "NULL pointer dereference"},
-	{"OOPS", regexp.MustCompile(`BUG: unable to handle (?:kernel )?(?:page fault|paging request|NULL pointer)`), "bad page fault"},
-	{"OOPS", regexp.MustCompile(`Unable to handle kernel (\S+ ?\S*) at`), "$1"},
-	{"OOPS", regexp.MustCompile(`general protection fault(?:, probably for .*|:.*)`), "general protection fault"},
-	{"BUG", regexp.MustCompile(`kernel BUG at (\S+?)[!\s]`), "kernel BUG at $1"},
-	{"OOPS", regexp.MustCompile(`kernel stack overflow|BUG: stack guard page was hit|corrupted stack end detected`), "stack overflow"},
-	{"OOPS", regexp.MustCompile(`^(?:\[[^\]]*\] )?(?:Oops|Internal error): (\S+)`), "oops $1"},
-	{"BUG", regexp.MustCompile(`BUG: (sleeping function called from invalid context|scheduling while atomic|workqueue lockup|Bad page state|Bad rss-counter state|spinlock \S+|using \S+ in preemptible)`), "BUG: $1"},
+	{regexp.MustCompile(`BUG: kernel NULL pointer dereference`), "NULL pointer dereference"},
+	{regexp.MustCompile(`BUG: unable to handle (?:kernel )?(?:page fault|paging request|NULL pointer)`), "bad page fault"},
+	{regexp.MustCompile(`Unable to handle kernel (\S+ ?\S*) at`), "$1"},
+	{regexp.MustCompile(`general protection fault(?:, probably for .*|:.*)`), "general protection fault"},
+	{regexp.MustCompile(`kernel BUG at (\S+?)[!\s]`), "kernel BUG at $1"},
+	{regexp.MustCompile(`kernel stack overflow|BUG: stack guard page was hit|corrupted stack end detected`), "stack overflow"},
+	{regexp.MustCompile(`^(?:\[[^\]]*\] )?(?:Oops|Internal error): (\S+)`), "oops $1"},
+	{regexp.MustCompile(`BUG: (sleeping function called from invalid context|scheduling while atomic|workqueue lockup|Bad page state|Bad rss-counter state|spinlock \S+|using \S+ in preemptible)`), "BUG: $1"},
 	// lib/refcount.c, then kernel/panic.c
-	{"WARNING", regexp.MustCompile(`(refcount_t: [a-z -]+[a-z])`), "$1"},
-	{"WARNING", regexp.MustCompile(`WARNING: (?:CPU: \d+ PID: \d+ )?at (\S+?)(?::\d+)? ([^+\s]+)\+`), "WARNING in $2"},
-	{"WARNING", regexp.MustCompile(`WARNING: (?:CPU: \d+ PID: \d+ )?at (\S+)`), "WARNING at $1"},
+	{regexp.MustCompile(`(refcount_t: [a-z -]+[a-z])`), "$1"},
+	{regexp.MustCompile(`WARNING: CPU: \d+ PID: \d+ at \S+ ([^+\s]+)\+`), "WARNING in $1"},
+	{regexp.MustCompile(`WARNING: \S+:\d+ at ([^+\s]+)\+`), "WARNING in $1"}, // since 6.18
+	{regexp.MustCompile(`WARNING: (?:CPU: \d+ PID: \d+ )?at (\S+)`), "WARNING at $1"},
 	// mm/oom_kill.c: the machine has too little memory, which no test asked for.
-	{"OOM", regexp.MustCompile(`Out of memory: Killed process \d+ \((.+?)\)`), "out of memory, killed $1"},
-	{"PANIC", regexp.MustCompile(`Kernel panic - not syncing: (.+)`), "panic: $1"},
+	{regexp.MustCompile(`Out of memory: Killed process \d+ \((.+?)\)`), "out of memory, killed $1"},
+	{regexp.MustCompile(`Kernel panic - not syncing: (.+)`), "panic: $1"},
 }
 
-// cpuPrefix is what stands before the text: a time, a task or CPU.
+// stamp is what stands before the text: a time, a task or a processor.
 var stamp = regexp.MustCompile(`^(?:<\d+>)?(?:\[\s*\d+\.\d+\](?:\[\s*[TC]\d+\])? ?)?`)
 
 // cutHere is the line that introduces a warning or an oops.
 const cutHere = "------------[ cut here ]------------"
 
-// ends is how many lines of a report are kept at most.
+// reportLines is how many lines of a report are kept at most.
 const reportLines = 120
 
 // FindCrash looks for the kernel's first complaint in what stood on its

@@ -107,7 +107,7 @@ func boot(ctx context.Context, o Options, l launch, ours net.Conn, key ssh.Publi
 		case context.Cause(ctx) != nil:
 			return nil, context.Cause(ctx)
 		case !stopped:
-			return nil, &silentError{o.Kernel.Spec, o.BootTimeout, lastWords(console)}
+			return nil, fmt.Errorf("kernel %s: nothing on its channel after %v: %s", o.Kernel.Spec, o.BootTimeout, lastWords(console))
 		}
 		return nil, fmt.Errorf("kernel %s did not come up: %s", o.Kernel.Spec, lastWords(console))
 	}
@@ -126,17 +126,6 @@ func boot(ctx context.Context, o Options, l launch, ours net.Conn, key ssh.Publi
 	}
 	m.info.Boot.Measure = time.Since(begun)
 	return m, nil
-}
-
-// silentError is a boot that went on for ever.
-type silentError struct {
-	spec  string
-	after time.Duration
-	words string
-}
-
-func (e *silentError) Error() string {
-	return fmt.Sprintf("kernel %s: nothing on its channel after %v: %s", e.spec, e.after, e.words)
 }
 
 // starts is how many processes measure starts.

@@ -31,7 +31,7 @@ type command struct {
 	cmd           *exec.Cmd
 	detach, merge bool
 	cgroup        string // "" = none
-	err    error  // it was never started
+	err           error  // it was never started
 
 	begun  time.Time
 	output sync.WaitGroup

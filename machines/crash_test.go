@@ -1,0 +1,81 @@
+package machines
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The samples are consoles of real kernels; the first line says what must be
+// found in the rest.
+func TestFindCrashSamples(t *testing.T) {
+	files, err := filepath.Glob("testdata/crashes/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no samples", err)
+	}
+	for _, f := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(f), ".txt"), func(t *testing.T) {
+			b, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, console, _ := strings.Cut(string(b), "\n")
+			want = strings.TrimPrefix(want, "title: ")
+			c, ok := FindCrash(console)
+			if ok != (want != "") || c.Title != want {
+				t.Errorf("found %v %q, want %q", ok, c.Title, want)
+			}
+			if ok && !strings.Contains(console, strings.Split(c.Text, "\n")[0]) {
+				t.Errorf("the report is not from the console: %q", c.Text)
+			}
+		})
+	}
+}
+
+// Each kind by the kernel's own words.
+func TestFindCrashLines(t *testing.T) {
+	for _, c := range []struct{ line, title string }{
+		{"[   12.345678] BUG: KASAN: slab-use-after-free in aa_label_free+0x12/0x40", "KASAN: slab-use-after-free in aa_label_free"},
+		{"[   12.345678][  T123] BUG: KASAN: null-ptr-deref in foo+0x1", "KASAN: null-ptr-deref in foo"},
+		{"BUG: kernel NULL pointer dereference, address: 0000000000000008", "NULL pointer dereference"},
+		{"BUG: unable to handle page fault for address: ffffffffc0000000", "bad page fault"},
+		{"Oops: general protection fault, probably for non-canonical address 0xdead: 0000 [#1] SMP", "general protection fault"},
+		{"kernel BUG at security/apparmor/label.c:1234!", "kernel BUG at security/apparmor/label.c:1234"},
+		{"WARNING: CPU: 0 PID: 1234 at security/apparmor/label.c:78 aa_put_label+0x30/0x50", "WARNING in aa_put_label"},
+		{"WARNING: security/apparmor/policy.c:99 at aa_replace_profiles+0x1/0x2, CPU#0: x/12", "WARNING in aa_replace_profiles"},
+		{"WARNING: possible circular locking dependency detected", "lockdep: possible circular locking dependency"},
+		{"WARNING: suspicious RCU usage", "lockdep: suspicious RCU usage"},
+		{"INFO: task apparmor_parser:123 blocked for more than 120 seconds.", "task apparmor_parser hung"},
+		{"watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [bash:33]", "soft lockup"},
+		{"rcu: INFO: rcu_preempt self-detected stall on CPU", "RCU stall"},
+		{"rcu: INFO: rcu_sched detected stalls on CPUs/tasks:", "RCU stall"},
+		{"refcount_t: underflow; use-after-free.", "refcount_t: underflow"},
+		{"Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100", "panic: Attempted to kill init! exitcode=0x00000100"},
+		{"BUG: sleeping function called from invalid context at mm/slab.h:1", "BUG: sleeping function called from invalid context"},
+		{"Out of memory: Killed process 12 (perl) total-vm:1kB", "out of memory, killed perl"},
+		{"UBSAN: array-index-out-of-bounds in security/apparmor/match.c:1:2", "UBSAN: array-index-out-of-bounds in security/apparmor/match.c:1:2"},
+		{"[    1.2] EXT4-fs (vda): warning: mounting unchecked fs", ""},
+		{"operation not supported error, dev ubda, sector 1 op 0x9:(WRITE_ZEROES) flags 0x800", ""},
+		{"ok (pass): BUG in my bonnet", ""},
+	} {
+		got, ok := FindCrash(c.line + "\n")
+		if ok != (c.title != "") {
+			t.Errorf("%q: found %v %q", c.line, ok, got.Title)
+		}
+		if got.Title != c.title {
+			t.Errorf("%q: got %q, want %q", c.line, got.Title, c.title)
+		}
+	}
+}
+
+func FuzzFindCrash(f *testing.F) {
+	f.Add("[ 1.0] ------------[ cut here ]------------\n[ 1.0] WARNING: CPU: 0 PID: 1 at a.c:1 f+0x1/0x2\n---[ end trace ]---\n")
+	f.Add("Kernel panic - not syncing: x")
+	f.Fuzz(func(t *testing.T, console string) {
+		c, ok := FindCrash(console)
+		if ok && (c.Title == "" || strings.Contains(c.Title, "\n")) {
+			t.Errorf("title %q", c.Title)
+		}
+	})
+}

@@ -1,0 +1,162 @@
+package machines
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"proofhouse/kernels"
+)
+
+// here opens this machine: the client and the guest's server, with the real
+// protocol between them.
+func here(t *testing.T) Machine {
+	t.Helper()
+	m, err := Open(context.Background(), Options{Kernel: &kernels.Build{Spec: "local", Kind: kernels.Local}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = m.Close() })
+	return m
+}
+
+func sh(script string) []string { return []string{"/bin/sh", "-c", script} }
+
+func TestRunStatus(t *testing.T) {
+	m := here(t)
+	for _, c := range []struct {
+		args []string
+		want Result
+	}{
+		{sh("exit 0"), Result{}},
+		{sh("exit 3"), Result{Status: 3}},
+		{sh("exit 255"), Result{Status: 255}},
+		{sh("kill -SEGV $$"), Result{Signal: "SEGV"}},
+		{sh("kill -KILL $$"), Result{Signal: "KILL"}},
+		{[]string{"/nonexistent/program"}, Result{Status: 127}},
+		{[]string{"/etc/passwd"}, Result{Status: 126}},
+	} {
+		got, err := m.Run(context.Background(), Command{Args: c.args})
+		if err != nil {
+			t.Fatalf("%q: %v", c.args, err)
+		}
+		got.Usage = Result{}.Usage
+		if got != c.want {
+			t.Errorf("%q: %+v, want %+v", c.args, got, c.want)
+		}
+	}
+}
+
+func TestRunStreams(t *testing.T) {
+	m := here(t)
+	big := bytes.Repeat([]byte("0123456789abcdef"), 1<<16) // more than any window or pipe
+	var out, errOut bytes.Buffer
+	res, err := m.Run(context.Background(), Command{
+		Args: sh(`cat; echo "$A $PWD" >&2`), Dir: "/tmp", Env: []string{"A=it's"},
+		Stdin: bytes.NewReader(big), Stdout: &out, Stderr: &errOut,
+	})
+	if err != nil || res.Status != 0 {
+		t.Fatal(res, err)
+	}
+	if !bytes.Equal(out.Bytes(), big) {
+		t.Errorf("%d bytes went in, %d came out, or others", len(big), out.Len())
+	}
+	if errOut.String() != "it's /tmp\n" {
+		t.Errorf("stderr %q", errOut.String())
+	}
+}
+
+// A parser of a script's output needs stdout and stderr in the order they were
+// written.
+func TestRunMerges(t *testing.T) {
+	m := here(t)
+	var both bytes.Buffer
+	_, err := m.Run(context.Background(), Command{
+		Args:   sh(`for i in 1 2 3 4 5; do echo "o$i"; echo "e$i" >&2; done`),
+		Stdout: &both, Stderr: &both,
+	})
+	if want := "o1\ne1\no2\ne2\no3\ne3\no4\ne4\no5\ne5\n"; err != nil || both.String() != want {
+		t.Errorf("got %q, %v", both.String(), err)
+	}
+}
+
+func TestDeadlineEndsTheTree(t *testing.T) {
+	m := here(t)
+	begun := time.Now()
+	res, err := m.Run(context.Background(), Command{
+		Args: sh("sleep 60 & sleep 60 & sleep 60"), Deadline: 300 * time.Millisecond,
+	})
+	if err != nil || !res.Deadline {
+		t.Fatal(res, err)
+	}
+	if took := time.Since(begun); took > 3*time.Second {
+		t.Errorf("ended after %v", took)
+	}
+}
+
+// What a command leaves behind holds its output open; that must not hold up
+// the command, nor live on.
+func TestLeftoversEnd(t *testing.T) {
+	m := here(t)
+	pidFile := t.TempDir() + "/pid"
+	begun := time.Now()
+	res, err := m.Run(context.Background(), Command{Args: []string{"/bin/sh", "-c", `sleep 60 & echo $! >"$0"`, pidFile}})
+	if err != nil || res.Status != 0 || time.Since(begun) > 3*time.Second {
+		t.Fatal(res, err, time.Since(begun))
+	}
+	b, err := os.ReadFile(pidFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stat := "/proc/" + strings.TrimSpace(string(b)) + "/stat"
+	for end := time.Now().Add(2 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		s, err := os.ReadFile(stat)
+		if err != nil || strings.Contains(string(s), ") Z ") {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("it lives on: %s", s)
+		}
+	}
+}
+
+func TestCancelEndsTheCommand(t *testing.T) {
+	m := here(t)
+	why := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	time.AfterFunc(200*time.Millisecond, func() { cancel(why) })
+	begun := time.Now()
+	_, err := m.Run(ctx, Command{Args: sh("sleep 60")})
+	if !errors.Is(err, why) || time.Since(begun) > 3*time.Second {
+		t.Errorf("%v after %v", err, time.Since(begun))
+	}
+}
+
+func TestTTY(t *testing.T) {
+	m := here(t)
+	var out bytes.Buffer
+	res, err := m.Run(context.Background(), Command{
+		Args: sh(`stty size; test -t 0 && test -t 1 && test -t 2; echo "tty $? $TERM"`), Stdout: &out,
+		TTY: &TTY{Term: "vt100", Rows: 33, Columns: 77},
+	})
+	if want := "33 77\r\ntty 0 vt100\r\n"; err != nil || res.Status != 0 || out.String() != want {
+		t.Errorf("%+v %v %q, want %q", res, err, out.String(), want)
+	}
+}
+
+func TestClosedMachineIsLost(t *testing.T) {
+	m := here(t)
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Run(context.Background(), Command{Args: sh("exit 0")}); !errors.Is(err, ErrLost) {
+		t.Errorf("got %v, want ErrLost", err)
+	}
+	if err := m.Sane(context.Background()); !errors.Is(err, ErrLost) {
+		t.Errorf("got %v, want ErrLost", err)
+	}
+}
