@@ -204,7 +204,7 @@ func (a *Apt) update(ctx context.Context, st state, have bool) error {
 		what = "source lists"
 	}
 	a.progress(fmt.Sprintf("fetching the %s of Debian %s", what, st.suite))
-	_, stderr, err := a.run(ctx, st, "", "apt-get", "update")
+	stdout, stderr, err := a.run(ctx, st, "", "apt-get", "update")
 	if err == nil {
 		if err := os.WriteFile(st.stamp(), nil, 0o644); err != nil {
 			return err
@@ -215,7 +215,10 @@ func (a *Apt) update(ctx context.Context, st state, have bool) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	err = a.explainUpdate(st.suite, stderr, err)
+	err = a.explainUpdate(st.suite, stdout+stderr, err)
+	if !have {
+		_ = os.RemoveAll(st.dir) // nothing of a suite that never was there
+	}
 	if have && exit.Status(err) != exit.Usage {
 		a.progress(fmt.Sprintf("warning: %v; going on with the older lists", err))
 		return nil
@@ -226,16 +229,16 @@ func (a *Apt) update(ctx context.Context, st state, have bool) error {
 var noPubkeyRE = regexp.MustCompile(`NO_PUBKEY ([0-9A-F]+)|Missing key ([0-9A-F]+)`)
 
 // explainUpdate turns what apt-get update said into what to do about it.
-func (a *Apt) explainUpdate(suite, stderr string, err error) error {
-	if m := noPubkeyRE.FindStringSubmatch(stderr); m != nil {
+func (a *Apt) explainUpdate(suite, output string, err error) error {
+	if m := noPubkeyRE.FindStringSubmatch(output); m != nil {
 		return exit.BadInputf("fetch the lists of Debian %s: %s lacks its key %s: install a newer debian-archive-keyring (that of %s or later)",
 			suite, a.keyring, m[1]+m[2], suite)
 	}
 	// A suite without InRelease and Release, from a mirror that answers.
-	if strings.Contains(stderr, "does not have a Release file") && notFoundRE.MatchString(stderr) {
+	if strings.Contains(output, "does not have a Release file") && strings.Contains(output, "404  Not Found") {
 		return exit.BadInputf("no such suite on the mirror: %s (%s)", suite, a.mirror)
 	}
-	return fmt.Errorf("fetch the lists of Debian %s from %s: %w", suite, a.mirror, said(stderr, err))
+	return fmt.Errorf("fetch the lists of Debian %s from %s: %w", suite, a.mirror, said(output, err))
 }
 
 // run runs one of apt's tools on the state, in the folder dir.
@@ -254,8 +257,8 @@ func (a *Apt) run(ctx context.Context, st state, dir, tool string, args ...strin
 
 // said is err with the first error line of what apt wrote, which says more
 // than an exit status.
-func said(stderr string, err error) error {
-	for line := range strings.Lines(stderr) {
+func said(output string, err error) error {
+	for line := range strings.Lines(output) {
 		if line = strings.TrimSpace(line); strings.HasPrefix(line, "E: ") {
 			return fmt.Errorf("%s (%w)", strings.TrimPrefix(line, "E: "), err)
 		}
