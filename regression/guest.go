@@ -1,0 +1,108 @@
+package regression
+
+import (
+	"embed"
+	"io/fs"
+)
+
+// MakeArgs is the command that builds the suite's helpers, to be run in
+// [TestDir] of a guest, against the guest's own libapparmor and parser.
+func MakeArgs() []string { return []string{"make", "USE_SYSTEM=1", "all"} }
+
+// GuestFile is a file for a guest.
+type GuestFile struct {
+	Mode    fs.FileMode
+	Content []byte
+}
+
+//go:embed guest
+var guestFiles embed.FS
+
+// GuestFiles are what a guest needs beside Debian's packages, by absolute
+// path. They must be there before the suite is built.
+func GuestFiles() map[string]GuestFile {
+	files := map[string]GuestFile{}
+	for _, f := range []struct {
+		from, to string
+		mode     fs.FileMode
+	}{
+		// Without it, 134 subtests of capabilities and 4 of syscall are
+		// left out without a word.
+		{"guest/uname", "/usr/local/bin/uname", 0o755},
+		// Without it, nfs skips, and half of the dbus_* scripts.
+		{"guest/systemctl", "/usr/local/bin/systemctl", 0o755},
+	} {
+		content, err := guestFiles.ReadFile(f.from)
+		if err != nil {
+			panic(err) // embedded: the table is wrong
+		}
+		files[f.to] = GuestFile{f.mode, content}
+	}
+	return files
+}
+
+// packages are what the scripts of 4.1.8, their helpers and their Makefile
+// look for, and who does. Debian's names, the same from bookworm to sid, read
+// in the package lists of all four. What is Essential or required in Debian
+// (bash, coreutils, sed, grep, findutils, diffutils, debianutils' which, mawk)
+// is not listed.
+var packages = []struct{ name, why string }{
+	// policy
+	{"apparmor", "apparmor_parser and aa-exec: every script"},
+	{"libapparmor-dev", "every helper in C"},
+
+	// building
+	{"gcc", "builds the helpers; syscall_sysctl and the Makefile run cpp"},
+	{"libc6-dev", "headers of the helpers, and linux/mount.h: without it no move_mount, and mount leaves a part out"},
+	{"make", "upstream's Makefile"},
+	{"pkgconf", "how the Makefile finds libapparmor, dbus-1 and liburing; what it does not find it leaves out"},
+	{"libcap-dev", "sys/capability.h"},
+	{"libdbus-1-dev", "without it no dbus_* helpers"},
+	{"liburing-dev", "without it no io_uring helper"},
+
+	// running
+	{"perl", "mkprofile.pl: every script; perl -MPOSIX in runchecktest_errno"},
+	{"libc-bin", "ldd, with which mkprofile.pl finds a helper's libraries"},
+	{"adduser", "adduser and deluser in settest -u and the *_mq scripts"},
+	{"passwd", "chpasswd in the *_mq scripts"},
+	{"sudo", "settest -u: userns, net_inet; the *_mq scripts"},
+	{"attr", "setfattr: xattrs_profile; without it the Makefile leaves xattrs_profile out"},
+	{"libcap2-bin", "setcap: userns, the *_mq scripts"},
+	{"e2fsprogs", "mkfs.ext2, mkfs.ext3, mkfs.ext4: attach_disconnected, mount, pivot_root, swap, overlayfs_*, xattrs"},
+	{"dosfstools", "mkfs.fat: file_unbindable_mount"},
+	{"util-linux", "losetup, findmnt, mountpoint, fallocate, flock, mkswap, swapon, unshare, ipcrm"},
+	{"util-linux-extra", "what bookworm and later moved out of util-linux"},
+	{"mount", "mount, umount, losetup and swapon"},
+	{"kmod", "modprobe loop: attach_disconnected, mount, pivot_root"},
+	{"iproute2", "ip -6 addr: net_inet"},
+	{"lsof", "net_inet looks for a free port with it"},
+
+	// file systems and services
+	{"fuse-overlayfs", "overlayfs_fuse; without it the Makefile leaves it out"},
+	{"fuse3", "fusermount: overlayfs_fuse"},
+	{"nfs-kernel-server", "exportfs and the server: nfs"},
+	{"nfs-common", "mount.nfs: nfs"},
+	{"rpcbind", "nfs"},
+	{"dbus-daemon", "the dbus_* scripts' first bus"},
+	{"dbus-broker", "the dbus_* scripts' second bus"},
+	{"dbus", "the configuration both read"},
+	{"systemd", "systemd-socket-activate, with which our systemctl gives dbus-broker its socket; libsystemd's users expect it"},
+
+	// containers
+	{"lxc", "containers in namespaces of their own"},
+	{"lxc-templates", "the busybox template, which works offline"},
+	{"busybox-static", "what that template copies"},
+	{"uidmap", "newuidmap and newgidmap: unprivileged containers"},
+}
+
+// Packages are the Debian packages that a guest of the suite (bookworm,
+// trixie, forky, sid) needs so that no script skips for want of userspace,
+// sorted by what they are for. They are the same for all four suites today.
+func Packages(suite string) []string {
+	_ = suite // a suite whose names differ gets its row here
+	names := make([]string, 0, len(packages))
+	for _, p := range packages {
+		names = append(names, p.name)
+	}
+	return names
+}

@@ -1,0 +1,247 @@
+package regression
+
+import (
+	"regexp"
+	"strings"
+
+	"proofhouse/reports"
+)
+
+// rule says what a line means. m is the match and its groups.
+type rule struct {
+	re *regexp.Regexp
+	do func(p *parser, m []string)
+}
+
+// rules are all lines that mean something, the first that matches counts. The
+// formats are prologue.inc's of 3.0 to 4.1 unless another script is named. A
+// line that no rule knows is noise: tools' warnings, bash's announcements of
+// children that were to die.
+var rules = append(append(append([]rule{}, verdicts...), environment...), skipRules()...)
+
+// re compiles a pattern that must match the whole line. A line can hold a
+// newline, within a description.
+func re(s string) *regexp.Regexp { return regexp.MustCompile(`(?s)^` + s + `$`) }
+
+var verdicts = []rule{
+	// "ok: D" up to 4.1.0, "ok (fail): D" with what was expected since.
+	// e2e and namespaces print "ok: D" still.
+	{re(`ok(?: \((pass|fail|signal\d*)\))?: ?(.*)`), func(p *parser, m []string) {
+		p.add(m[2], reports.Result{Status: reports.Pass, Expected: m[1], Got: m[1]})
+	}},
+	// A known problem. The line is the same whether it is still there or
+	// gone; only an Alert before it tells.
+	{re(`x(pass|fail|signal\d*): ?(.*)`), knownProblem},
+	{re(`Alert: .*? (?:pass|fail)ed\. Test '(.*)' was marked as expected \S+ but known problem \(x\S+\)`), func(p *parser, m []string) {
+		p.alerted = "=" + m[1]
+	}},
+	{re(`Error: .*? (pass|fail)ed\. Test '(.*)' was expected to '([^']*)'( \(known problem\))?(?:\. Reason for failure (.*))?`), func(p *parser, m []string) {
+		reason := strings.TrimSuffix(strings.TrimPrefix(m[5], "'"), "'")
+		if reason == "" {
+			reason = "it " + m[1] + "ed, but was expected to " + m[3]
+		}
+		p.fail(m[2], true, reports.Result{Expected: m[3] + m[4], Got: m[1], Reason: reason})
+	}},
+	{re(`Error: .*? failed\. Test '(.*)' was expected to terminate with signal (\d+)( \(known problem\))?\. Instead it terminated with signal (\d+)`), func(p *parser, m []string) {
+		p.fail(m[1], true, reports.Result{
+			Expected: "signal" + m[2] + m[3], Got: "signal" + m[4],
+			Reason: "it was killed by signal " + m[4] + ", but was expected to be by signal " + m[2],
+		})
+	}},
+	// exec_qual, after the subtest's ok.
+	{re(`Error: .*? failed\. Test '(.*)' actual confinement '(.*)' differed from expected confinement '(.*)'`), func(p *parser, m []string) {
+		p.failAfterPass(m[1], reports.Result{Expected: stable(m[3]), Got: stable(m[2]), Reason: "its confinement was " + m[2]})
+	}},
+	// dbus.inc's compare_logs.
+	{re(`Error: .*? failed\. Test '(.*)' produced unexpected log contents\. ?(.*)`), func(p *parser, m []string) {
+		p.failAfterPass(m[1], reports.Result{Expected: "the log as it should be", Got: "another log", Reason: m[2]})
+	}},
+	// namespaces.
+	{re(`Error: .*? failed\. Test '(.*)' (did not .*)`), func(p *parser, m []string) {
+		p.fail(m[1], true, reports.Result{Expected: "pass", Got: "fail", Reason: "it " + m[2]})
+	}},
+	// e2e.
+	{re(`Error: e2e, (.*) failed\. (.*)`), func(p *parser, m []string) {
+		p.fail(m[1], true, reports.Result{Expected: "pass", Got: "fail", Reason: m[2]})
+	}},
+	// aa_policy_cache.
+	{re(`Error: Policy "(.*)" was not loaded`), func(p *parser, m []string) {
+		p.fail("policy "+m[1]+" is loaded", true, reports.Result{Expected: "loaded", Got: "not loaded", Reason: "the policy was not loaded"})
+	}},
+	// coredump. With XFAIL before it, it is a known problem and not counted;
+	// when a known problem is gone, it says nothing.
+	{re(`(XFAIL: )?Error: corefile expected but not present - (.*)`), func(p *parser, m []string) {
+		p.coreFile(m[2], m[1] != "", reports.Result{Expected: "core file", Got: "no core file", Reason: "no core file where there should be one"})
+	}},
+	{re(`(XFAIL: )?Error: corefile present when not expected -- (.*)`), func(p *parser, m []string) {
+		p.coreFile(m[2], m[1] != "", reports.Result{Expected: "no core file", Got: "core file", Reason: "a core file where there should be none"})
+	}},
+	// setattr's checkfile: three lines about one thing, none of them counted
+	// in the exit status.
+	{re(`Error: \((.*)\)`), func(p *parser, m []string) {
+		i := p.fail("attributes ("+m[1]+")", false, reports.Result{Reason: "the file's attributes are not as they should be"})
+		p.attrs = i + 1
+	}},
+	{re(`Error: ls -l .* output does not look correct`), func(p *parser, _ []string) { p.attributes("", "") }},
+	{re(`Error: saw: (.*?) +expected: (.*)`), func(p *parser, m []string) { p.attributes(m[1], m[2]) }},
+	// longpath's own checks, not counted; the names are random.
+	{re(`FAIL: \S* \(\d*\) was not (created|linked)`), func(p *parser, m []string) {
+		p.fail("file was not "+m[1], false, reports.Result{Expected: m[1], Got: "not " + m[1], Reason: "the file was not " + m[1]})
+	}},
+	{re(`(mkdir|file creat|file link) \((\d+)\) incorrectly generated (?:dir|file) at length (\d+)`), func(p *parser, m []string) {
+		p.fail(m[1]+" ("+m[2]+") beyond the longest path", false, reports.Result{Expected: "fail", Got: "pass", Reason: "done at length " + m[3]})
+	}},
+}
+
+// environment are the lines that say that a script could not do its work.
+var environment = []rule{
+	{re(`Fatal Error \((.*?)\): (.*)`), func(p *parser, m []string) {
+		p.trouble("fatal error (%s): %s", m[1], m[2])
+	}},
+	// genprofile and others then exit with 1, and epilogue.inc's trap makes
+	// the number of failures of it: the script ends early, with 0.
+	{re(`Genprofile failed to load profile "(.*)"`), func(p *parser, m []string) {
+		p.trouble("it ended where the profile %s was loaded but not listed", m[1])
+	}},
+	{re(`\s*(kernel supports v9 unix should not be here|kernel does not support unix rules, broken requires should not be here|unable to find file to link)\s*`), func(p *parser, m []string) {
+		p.trouble("it ended itself: %s", m[1])
+	}},
+	{re(`(\S+: line \d+: .*(?:command not found|No such file or directory|cannot execute.*|bad interpreter.*|unbound variable|syntax error.*))`), func(p *parser, m []string) {
+		p.trouble("shell error: %s", m[1])
+	}},
+	// dbus.inc, before it skips.
+	{re(`Error: DBus Broker tests require systemd`), lacking("guest: systemd")},
+	{re(`Error: dbus-broker-launch not available`), lacking("guest: dbus-broker")},
+	{re(`Error: Failed to start DBus broker launcher`), lacking("guest: a dbus-broker that starts")},
+	{re(`Error: dbus-daemon not available`), lacking("guest: dbus-daemon")},
+	{re(`Failed to start DBus daemon|DBus daemon unexpectedly stopped`), lacking("guest: a dbus-daemon that starts")},
+	// ip(8), from net_inet's clean-up.
+	{re(`Error: ipv[46]: .*`), func(*parser, []string) {}},
+	// Whatever a newer script or another tool may call an error, it is not
+	// known whether it counts it.
+	{re(`(?:Error|FAIL): (.*)`), func(p *parser, m []string) {
+		p.fail(m[1], false, reports.Result{Reason: m[1]})
+	}},
+}
+
+func lacking(what string) func(*parser, []string) {
+	return func(p *parser, _ []string) { p.lacks = what }
+}
+
+func knownProblem(p *parser, m []string) {
+	r := reports.Result{Status: reports.XFail, Expected: m[1], Got: opposite(m[1]), Reason: "marked as a known problem upstream"}
+	if p.alerted == "="+m[2] {
+		r.Status, r.Got = reports.XPass, m[1]
+		r.Reason += ", but it is gone"
+	}
+	p.alerted = ""
+	p.add(m[2], r)
+}
+
+func opposite(mode string) string {
+	switch mode {
+	case "pass":
+		return "fail"
+	case "fail":
+		return "pass"
+	}
+	return "not " + mode
+}
+
+func (p *parser) coreFile(desc string, known bool, r reports.Result) {
+	desc += " (core file)"
+	if !known {
+		p.fail(desc, true, r)
+		return
+	}
+	r.Status = reports.XFail
+	p.add(desc, r)
+}
+
+// attributes adds what setattr says in its second and third line to the
+// result that its first line made.
+func (p *parser) attributes(saw, expected string) {
+	if p.attrs == 0 {
+		i := p.fail("attributes", false, reports.Result{Reason: "the file's attributes are not as they should be"})
+		p.attrs = i + 1
+	}
+	r := &p.results[p.attrs-1]
+	if saw != "" {
+		r.Expected, r.Got = stable(expected), stable(saw)
+		p.attrs = 0
+	}
+	if len(p.context) > 0 {
+		r.Output = tail(r.Output+strings.Join(p.context, "\n")+"\n", maxOutput)
+		p.context = nil
+	}
+}
+
+// lackUnixRules is what a script lacks that asks net_supports.inc's
+// supports_unix_rules, which is true where kernel and parser speak the same
+// version of them. [WhoLacks] tells which of the two it is.
+const lackUnixRules = "kernel or parser: unix rules"
+
+// skips are the lines by which a script skips itself, or a part of it, and
+// what it lacks then. Those that hold for a whole script are followed by an
+// exit with status 0.
+var skips = []struct{ line, lacks string }{
+	// prologue.inc
+	{`Required feature '(.*?)' not available\.+ Skipping tests \.\.\.`, "kernel: $1"},
+	{`Required feature\(s\): +(.*?) not available\. Skipping tests \.\.\.`, "kernel: $1"},
+	{`Kernel feature masks not supported\.+ Skipping tests \.\.\.`, "kernel: features"},
+	{`Required supports_unix_rules not available\. Skipping tests \.\.\.`, lackUnixRules},
+	{`Required (supports_\S+) not available\. Skipping tests \.\.\.`, "kernel or parser: $1"},
+	{`Namespaces in apparmorfs policy interface not supported\. Skipping tests \.\.\.`, "kernel: policy/namespaces"},
+	{`Kernel query interface not supported\. Skipping tests \.\.\.`, "kernel: .access"},
+	{`Compiler does not support rule '(.*)'\.+ Skipping tests \.\.\.`, "parser: $1"},
+	// at_secure, changeprofile, exec_stack, nnp
+	{`Warning: kernel doesn't support stacking\. Skipping tests\.\.\.`, "kernel: domain/stack"},
+	{`WARNING: kernel does not support stacking, skipping tests \.\.\.`, "kernel: domain/stack"},
+	{`kernel does not support profile stacking - skipping stacking nnp tests \.\.\.`, "kernel: domain/stack"},
+	{`Warning: parser doesn't support change_profile \(un\)safe rules\. Skipping tests\.\.\.`, "parser: change_profile safe"},
+	// mount
+	{`not supported by parser - skipping mount options?=\((.*)\),`, "parser: mount options=($1)"},
+	{`not supported by kernel - skipping mount options?=\((.*)\),`, "kernel: mount options=($1)"},
+	{`not supported by parser - skipping allow all,`, "parser: all"},
+	{`mount rules not supported, using capability check \.\.\.`, "kernel or parser: mount rules"},
+	{`WARNING: move_mount binary was not built, skipping (.*?) \.\.\.`, "guest: move_mount helper ($1)"},
+	// pivot_root
+	{`kernel does not support pivot_root domain transitions - skipping tests \.\.\.`, "kernel: namespaces/pivot_root"},
+	{`parser does not support pivot root domain transitions - skipping tests \.\.\.`, "parser: pivot_root ->"},
+	// query_label
+	{`required feature dbus missing, skipping dbus queries \.\.\.`, "kernel: dbus"},
+	{`WARNING: kernel does not support file queries, skipping tests \.\.\.`, "kernel: file queries"},
+	// syscall_sysctl: the header went with glibc 2.32, the system call with Linux 5.5
+	{`WARNING: syscall sysctl not (?:implemented|supported by kernel headers), skipping tests \.\.\.`, "kernel: sysctl(2), gone with 5.5"},
+	{`WARNING: proc sysctl path not found, /proc not mounted\? Skipping tests \.\.\.`, "guest: /proc/sys"},
+	// deleted, unix_socket_pathname
+	{`Required feature 'unix rules' support not available\. Skipping subset of tests that require af_unix \.\.\.`, lackUnixRules},
+	{`no unix mediation support\. skipping tests`, lackUnixRules},
+	// userns
+	{`(/proc/sys/\S+) not available\. Skipping tests \.\.\.`, "kernel: $1"},
+	// longpath
+	{`XFAIL: This version of AppArmor does not support changing buffer size\.`, "kernel: a writable path_max"},
+	// nfs
+	{`NFS server not available\. Skipping tests \.\.\.`, "guest: nfs server"},
+	// dbus_*
+	{`Starting DBus Daemon failed\. Skipping tests\.\.\.`, "guest: dbus-daemon"},
+	{`Starting DBus Broker failed\. Skipping tests\.\.\.`, "guest: dbus-broker"},
+	{`DBus Broker does not support (.*)\. Skipping tests\.\.\.`, "upstream: $1 in dbus-broker"},
+	// what a newer script may say
+	{`(.*skipping .*)`, "unknown: $1"},
+	{`(.*Skipping (?:tests|subset).*)`, "unknown: $1"},
+}
+
+func skipRules() []rule {
+	var rr []rule
+	for _, s := range skips {
+		rr = append(rr, rule{re(`\s*` + s.line + `\s*`), func(p *parser, m []string) {
+			lacks := s.lacks
+			if len(m) > 1 {
+				lacks = strings.ReplaceAll(lacks, "$1", m[1])
+			}
+			p.skip(stable(oneLine(lacks)), m[0])
+		}})
+	}
+	return rr
+}
