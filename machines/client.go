@@ -108,35 +108,30 @@ func (c *client) grace() time.Duration {
 	return time.Duration(float64(3*time.Second) * max(1, c.slowness/4))
 }
 
-// ping asks for a sign of life.
-func (c *client) ping(ctx context.Context) error {
-	_, err := c.request(ctx, wire.Ping, nil)
-	return err
-}
-
 // request is a global request that must be answered within the grace.
-func (c *client) request(ctx context.Context, name string, payload []byte) (ok bool, err error) {
+func (c *client) request(ctx context.Context, name string, payload []byte) (ok bool, reply []byte, err error) {
 	type answer struct {
-		ok  bool
-		err error
+		ok    bool
+		reply []byte
+		err   error
 	}
 	answers := make(chan answer, 1)
 	go func() {
-		ok, _, err := c.conn.SendRequest(name, true, payload)
-		answers <- answer{ok, err}
+		ok, reply, err := c.conn.SendRequest(name, true, payload)
+		answers <- answer{ok, reply, err}
 	}()
 	limit := time.NewTimer(c.grace())
 	defer limit.Stop()
 	select {
 	case a := <-answers:
 		if a.err != nil {
-			return false, lost(a.err)
+			return false, nil, lost(a.err)
 		}
-		return a.ok, nil
+		return a.ok, a.reply, nil
 	case <-limit.C:
-		return false, lost(fmt.Errorf("no answer within %v", c.grace()))
+		return false, nil, lost(fmt.Errorf("no answer within %v", c.grace()))
 	case <-ctx.Done():
-		return false, context.Cause(ctx)
+		return false, nil, context.Cause(ctx)
 	}
 }
 
@@ -147,7 +142,7 @@ func (c *client) syncAudit(ctx context.Context) error {
 	c.syncs.n++
 	text := "sync-" + strconv.Itoa(c.syncs.n) + "."
 	mark := c.audit.Mark()
-	ok, err := c.request(ctx, wire.AuditSync, []byte(text))
+	ok, _, err := c.request(ctx, wire.AuditSync, []byte(text))
 	if err != nil {
 		return err
 	}

@@ -23,9 +23,9 @@ const (
 	// AuditSync is a global request: its payload comes back as a line of the
 	// audit channel, behind every record the kernel logged before.
 	AuditSync = "audit-sync@proofhouse"
-	// Ping is a global request that every SSH server answers, if only with a
-	// refusal.
-	Ping = "keepalive@openssh.com"
+	// TaintRequest is a global request; the answer carries what stands in
+	// /proc/sys/kernel/tainted. It is a sign of life, too.
+	TaintRequest = "taint@proofhouse"
 )
 
 // InitFile is where the initramfs has the [Init], as JSON.
