@@ -54,7 +54,10 @@ type Spec struct {
 	Seconds float64 `json:"seconds,omitempty"`
 	// Output names the file with the whole output, below the run's folder.
 	Output string `json:"output,omitempty"`
-	// Denials are the AppArmor audit records that the kernel logged meanwhile.
+	// Audit names the file with all that the kernel's security modules logged
+	// meanwhile, below the run's folder; Denials are the denials among it
+	// where a result asks for an explanation.
+	Audit string `json:"audit,omitempty"`
 	Denials []string `json:"denials,omitempty"`
 	// Console is the kernel's complaint, where it had one, and Crash its title.
 	Console string   `json:"console,omitempty"`

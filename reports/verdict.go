@@ -75,6 +75,9 @@ func (t totals) sentence(run *Run) string {
 		first = fmt.Sprintf("%s passed", plural(t.counts[Pass], "subtest"))
 	}
 	var rest []string
+	if run.CutShort {
+		rest = append(rest, "the run was cut short")
+	}
 	if n := t.counts[Error]; n > 0 {
 		rest = append(rest, plural(n, "error"))
 	}
@@ -82,7 +85,7 @@ func (t totals) sentence(run *Run) string {
 		rest = append(rest, fmt.Sprintf("%s of %s not run", number(t.notRun), plural(max(run.Planned, t.notRun), "script")))
 	}
 	if t.noPlan {
-		rest = append(rest, "killed, with an unknown number of scripts to run")
+		rest = append(rest, "what it was to run is not known")
 	}
 	if first == "" && len(rest) == 0 { // the one reason left
 		first = "nothing passed on " + strings.Join(t.empty, ", ")

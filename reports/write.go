@@ -1,0 +1,140 @@
+package reports
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"proofhouse/internal/exit"
+)
+
+// The files that [Write] makes, in a run's folder and in that of each kernel.
+const (
+	ResultsFile = "results.json"
+	JUnitFile   = "junit.xml"
+)
+
+// document is results.json: the run and what follows from it, so that a reader
+// need not know how a verdict is found.
+type document struct {
+	Verdict string `json:"verdict"`
+	Status  int    `json:"status"` // the exit status
+	Counts  Counts `json:"counts"` // of subtests, over all attempts
+	*Run
+}
+
+// JSON writes the run as results.json.
+func JSON(w io.Writer, run *Run) error {
+	d := document{Run: run, Counts: tally(run).counts}
+	d.Status, d.Verdict = Verdict(run)
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", " ")
+	return enc.Encode(d)
+}
+
+// Write reads the journals in dir and makes results.json and junit.xml of them,
+// for the whole run in dir and for each kernel in a folder of its own below it.
+// Each file is the old one or the new one, never half. It returns the run and
+// the paths of the files for the whole run and, where there are several
+// kernels, of each.
+func Write(dir string) (*Run, []string, error) {
+	run, err := Read(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	files, err := writeRun(dir, run)
+	if err != nil {
+		return run, files, err
+	}
+	for _, k := range run.Kernels {
+		name, err := folder(k.ID)
+		if err != nil {
+			return run, files, fmt.Errorf("write the reports in %s: %w", dir, err)
+		}
+		alone := run.only(k)
+		its, err := writeRun(filepath.Join(dir, name), &alone)
+		if err != nil {
+			return run, files, err
+		}
+		if len(run.Kernels) > 1 {
+			files = append(files, its...)
+		}
+	}
+	return run, files, nil
+}
+
+// only is the run as if it had been on one of its kernels alone.
+func (r *Run) only(k Kernel) Run {
+	alone := *r
+	alone.Kernels = []Kernel{k}
+	// As far as its outcome tells: an attempt that nobody planned is one more.
+	alone.Planned = len(k.Specs) + len(k.NotRun)
+	return alone
+}
+
+// folder is the name of a kernel's folder. The ID comes from a journal, which
+// is a file like any other: it must not lead out of the run's folder.
+func folder(id string) (string, error) {
+	switch {
+	case id == "":
+		return "unknown-kernel", nil
+	case strings.ContainsAny(id, "/\x00") || id[0] == '.' || len(id) > 255:
+		return "", exit.BadInputf("kernel id %q is no folder name", id)
+	}
+	return id, nil
+}
+
+func writeRun(dir string, run *Run) ([]string, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("write the reports: %w", noSpace(dir, err))
+	}
+	var files []string
+	for _, f := range []struct {
+		name  string
+		write func(io.Writer, *Run) error
+	}{
+		{ResultsFile, JSON},
+		{JUnitFile, JUnit},
+	} {
+		path := filepath.Join(dir, f.name)
+		err := replace(path, func(w io.Writer) error { return f.write(w, run) })
+		if err != nil {
+			return files, fmt.Errorf("write %s: %w", path, noSpace(dir, err))
+		}
+		files = append(files, path)
+	}
+	return files, nil
+}
+
+// replace makes the file at path anew, or leaves the old one.
+func replace(path string, write func(io.Writer) error) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+			_ = os.Remove(f.Name())
+		}
+	}()
+	w := bufio.NewWriter(f)
+	if err := write(w); err != nil {
+		return err
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if err := f.Chmod(0o644); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
