@@ -57,7 +57,7 @@ type Spec struct {
 	// Audit names the file with all that the kernel's security modules logged
 	// meanwhile, below the run's folder; Denials are the denials among it
 	// where a result asks for an explanation.
-	Audit string `json:"audit,omitempty"`
+	Audit   string   `json:"audit,omitempty"`
 	Denials []string `json:"denials,omitempty"`
 	// Console is the kernel's complaint, where it had one, and Crash its title.
 	Console string   `json:"console,omitempty"`

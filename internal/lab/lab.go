@@ -1,0 +1,280 @@
+package lab
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"proofhouse/internal/exit"
+	"proofhouse/kernels"
+	"proofhouse/machines"
+	"proofhouse/regression"
+	"proofhouse/reports"
+)
+
+// Lab is one process's share of a run: it has at most one machine at a time,
+// and opens it afresh when it was lost.
+type Lab struct {
+	Plan    *Plan
+	Dir     string // of the run
+	journal *reports.Journal
+	process int
+	say     func(string)
+
+	machine machines.Machine
+	build   *kernels.Build // that the machine runs
+	opened  int
+	current reports.Machine
+	known   map[string]*kernelState
+}
+
+// kernelState is what this process has learned of one kernel.
+type kernelState struct {
+	described bool
+	noPorts   bool // the machine has no x86 I/O ports
+	failures  int  // boots in a row that failed
+	refused   error
+}
+
+// maxFailures is how many boots in a row may fail before a kernel counts as
+// one that does not boot: the specs that are left then fail at once.
+const maxFailures = 3
+
+// Open begins the share of the process in the run in dir.
+func Open(plan *Plan, dir string, process int, say func(string)) (*Lab, error) {
+	j, err := reports.Create(dir, process)
+	if err != nil {
+		return nil, err
+	}
+	return &Lab{Plan: plan, Dir: dir, journal: j, process: process, say: say, known: map[string]*kernelState{}}, nil
+}
+
+// RunStarted writes down what the run is about to do; one process calls it.
+func (l *Lab) RunStarted(planned []reports.Planned, processes int) {
+	l.journal.RunStarted(reports.RunStart{
+		Tool: Version(), Argv: os.Args, Processes: processes, Planned: planned, Host: Host(),
+	})
+	for _, b := range l.Plan.Builds {
+		l.journal.Kernel(l.describe(b))
+	}
+}
+
+// RunEnded says that every spec had its turn.
+func (l *Lab) RunEnded() { l.journal.RunEnded() }
+
+// Close ends the machine and the journal.
+func (l *Lab) Close() error {
+	l.drop("")
+	return l.journal.Close()
+}
+
+// describe is what is known of a build before it has booted.
+func (l *Lab) describe(b *kernels.Build) reports.Kernel {
+	k := reports.Kernel{
+		ID: b.ID(), Spec: b.Spec, Release: b.Release, Version: b.Version, SHA256: b.SHA256,
+		Source: b.Source, Append: strings.Join(b.Append, " "),
+		Properties: map[string]string{"machine": kindName(b), "suite": l.Plan.Source},
+	}
+	if root := l.Plan.Root; root != nil && b.Kind != kernels.Local {
+		k.Properties["guest"] = root.Suite
+		for property, pkg := range map[string]string{"parser": "apparmor", "libapparmor": "libapparmor1", "lxc": "lxc", "libc": "libc6"} {
+			if v := root.Packages[pkg]; v != "" {
+				k.Properties[property] = v
+			}
+		}
+	}
+	return k
+}
+
+func (l *Lab) state(b *kernels.Build) *kernelState {
+	s := l.known[b.ID()]
+	if s == nil {
+		s = &kernelState{}
+		l.known[b.ID()] = s
+	}
+	return s
+}
+
+// Machine is the machine that runs the build, opened if it is not there.
+func (l *Lab) Machine(ctx context.Context, b *kernels.Build) (machines.Machine, error) {
+	if l.machine != nil && l.build.ID() == b.ID() {
+		return l.machine, nil
+	}
+	l.drop("")
+	s := l.state(b)
+	if s.refused != nil {
+		return nil, s.refused
+	}
+	m, err := l.boot(ctx, b)
+	if err != nil {
+		if s.failures++; s.failures >= maxFailures || exit.Status(err) == exit.Usage {
+			s.refused = err
+		}
+		return nil, err
+	}
+	s.failures = 0
+	l.machine, l.build = m, b
+	if err := l.examine(ctx, b, m); err != nil {
+		s.refused = err
+		l.drop(err.Error())
+		return nil, err
+	}
+	return m, nil
+}
+
+func (l *Lab) boot(ctx context.Context, b *kernels.Build) (machines.Machine, error) {
+	dir := filepath.Join(l.Dir, b.ID())
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	o := l.Plan.Options(b)
+	o.ConsoleFile = filepath.Join(dir, fmt.Sprintf("console-%d.log", l.process))
+	o.Progress = l.say
+	m, err := machines.Open(ctx, o)
+	l.opened++
+	l.current = reports.Machine{ID: fmt.Sprintf("%s-%d.%d", kindName(b), l.process, l.opened), Kernel: b.ID()}
+	if err != nil {
+		lost := l.current
+		lost.Lost = err.Error()
+		l.journal.MachineClosed(lost)
+		return nil, err
+	}
+	l.current.BootSeconds = m.Info().Boot.Total().Seconds()
+	l.current.Slowness = m.Info().Slowness
+	l.journal.MachineOpened(l.current)
+	return m, nil
+}
+
+// drop closes the machine, if there is one. why says what was wrong with it.
+func (l *Lab) drop(why string) {
+	if l.machine == nil {
+		return
+	}
+	_ = l.machine.Close()
+	l.machine = nil
+	closed := l.current
+	closed.Lost = why
+	l.journal.MachineClosed(closed)
+}
+
+// patience is the deadline of the short commands that look at a machine, on
+// hardware.
+const patience = 5 * time.Second
+
+func deadline(m machines.Machine, d time.Duration) time.Duration {
+	return time.Duration(float64(d) * m.Info().Slowness)
+}
+
+// examine refuses a kernel on which AppArmor is not at work, and describes one
+// on which it is.
+func (l *Lab) examine(ctx context.Context, b *kernels.Build, m machines.Machine) error {
+	s := l.state(b)
+	if s.described {
+		return nil
+	}
+	look := func(args ...string) (string, error) {
+		out, err := machines.Output(ctx, m, deadline(m, patience), args...)
+		return strings.TrimSpace(out), err
+	}
+	if enabled, err := look("cat", "/sys/module/apparmor/parameters/enabled"); errors.Is(err, machines.ErrLost) {
+		return err
+	} else if enabled != "Y" {
+		return exit.BadInputf("kernel %s runs without AppArmor: %s", b.Spec, withoutAppArmor(b, m, err))
+	}
+	features, err := look("grep", "-r", "", apparmorFS+"/features")
+	if err != nil {
+		return exit.BadInputf("kernel %s: AppArmor's policy interface is not there: %w", b.Spec, err)
+	}
+	k := l.describe(b)
+	if k.Version, err = look("uname", "-v"); err != nil {
+		return err
+	}
+	if release, err := look("uname", "-r"); err == nil {
+		k.Release = release
+	}
+	k.Features = parseFeatures(features)
+	info := m.Info()
+	for name, value := range map[string]string{
+		"accelerator": info.Accelerator, "emulator": info.Version, "cmdline": info.Cmdline,
+		"slowness": fmt.Sprintf("%.1f", info.Slowness),
+	} {
+		if value != "" {
+			k.Properties[name] = value
+		}
+	}
+	if k.Properties["parser"] == "" {
+		if v, err := look("apparmor_parser", "--version"); err == nil {
+			_, v, _ = strings.Cut(v, "version ")
+			v, _, _ = strings.Cut(v, "\n")
+			k.Properties["parser"] = v
+		}
+	}
+	k.Gaps = regression.Gaps(k.Features, k.Properties["parser"])
+	s.noPorts = lacksPorts(look)
+	l.journal.Kernel(k)
+	s.described = true
+	return nil
+}
+
+const apparmorFS = "/sys/kernel/security/apparmor"
+
+// withoutAppArmor says why a kernel has none at work, as far as can be told.
+func withoutAppArmor(b *kernels.Build, m machines.Machine, err error) string {
+	if v, known := b.ConfigValue("CONFIG_SECURITY_APPARMOR"); known && v != "y" {
+		return "it was built without CONFIG_SECURITY_APPARMOR"
+	}
+	words := strings.Fields(m.Info().Cmdline)
+	for i := len(words) - 1; i >= 0; i-- {
+		for _, p := range []string{"apparmor=", "security=", "lsm="} {
+			if strings.HasPrefix(words[i], p) && words[i] != "apparmor=1" && words[i] != "security=apparmor" {
+				return "its command line says " + words[i]
+			}
+		}
+	}
+	if err != nil {
+		return "it was built without it"
+	}
+	return "it is built in, and switched off: try ,append=security=apparmor"
+}
+
+// parseFeatures reads the output of grep -r ” over the features folder.
+func parseFeatures(text string) map[string]string {
+	tree := map[string]string{}
+	for line := range strings.Lines(text) {
+		file, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+		if !ok {
+			continue
+		}
+		file = strings.TrimPrefix(file, apparmorFS+"/features/")
+		if old, again := tree[file]; again {
+			value = old + "\n" + value
+		}
+		tree[file] = value
+	}
+	return tree
+}
+
+// lacksPorts says whether the machine has no x86 I/O ports: User Mode Linux
+// has none, and answers ENOSYS or EIO where hardware grants them.
+func lacksPorts(look func(args ...string) (string, error)) bool {
+	_, err := look("perl", "-e", "exit(syscall(172, 3) == 0 ? 0 : 1)") // iopl(3) on x86-64
+	return err != nil && !errors.Is(err, machines.ErrLost)
+}
+
+// scriptDeadline is how long a script may run on the machine: what hangs is
+// ended, and what is slow is not. expected is in seconds on UML, whose
+// slowness the table of durations was measured at.
+func scriptDeadline(m machines.Machine, expected float64) time.Duration {
+	const (
+		least = 15 * time.Second // on hardware
+		ratio = 5                // to what was measured
+		uml   = 9.0              // slowness of that measurement
+	)
+	reference := cmp.Or(expected, 20) / uml
+	return deadline(m, least+time.Duration(ratio*reference*float64(time.Second)))
+}

@@ -1,0 +1,250 @@
+// Package lab is where kernels meet tests: it prepares what a run needs, keeps
+// a machine open per kernel and process, runs one unit of work on it, and
+// writes down what came of it. The specs in suite/ say what is to be tested
+// and what counts as good; how it is done is here.
+package lab
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"proofhouse/images"
+	"proofhouse/internal/exit"
+	"proofhouse/internal/tools"
+	"proofhouse/kernels"
+	"proofhouse/machines"
+	"proofhouse/regression"
+	"proofhouse/reports"
+)
+
+// The default trio: kernel, guest and upstream source. See docs/suite.md for
+// how it was chosen.
+const (
+	DefaultKernel = "uml:debian:forky"
+	DefaultGuest  = "sid"
+	DefaultSource = "debian:trixie"
+)
+
+// Config is what a user can choose.
+type Config struct {
+	Kernels     []string // specs; none = DefaultKernel
+	Guest       string   // Debian suite of the guest root
+	Source      string   // spec of the upstream suite's source
+	Scripts     []string // only these; none = all
+	Accelerator string   // auto, kvm, tcg
+	Memory      int      // of a machine, in MiB; 0 = the default
+	Plain       bool     // no words on the command line to make a kernel boot faster
+	Out         string   // folder of all runs
+}
+
+// Plan is all that a run needs, prepared: everything in it is on this
+// machine, and nothing more is fetched or built. It can be written down for
+// the processes that will run it.
+type Plan struct {
+	Config  Config              `json:"config"`
+	Builds  []*kernels.Build    `json:"builds"`
+	Root    *images.Root        `json:"root,omitempty"` // nil: no kernel needs one
+	Image   string              `json:"image,omitempty"`
+	Modules map[string]string   `json:"modules"` // Build.ID -> disk with its modules
+	Scripts []regression.Script `json:"scripts"` // in the order to start them
+	Seconds map[string]float64  `json:"seconds"` // expected, by script
+	Source  string              `json:"source"`  // version and note of the upstream suite
+	Init    string              `json:"init"`
+	Tools   map[string]string   `json:"tools"`
+}
+
+// guestTools are our programs that every guest has on its PATH.
+var guestTools = []string{}
+
+// Prepare makes everything that cfg asks for. What is there already costs
+// next to nothing. progress gets a line for whatever takes a while.
+func Prepare(ctx context.Context, cfg Config, progress func(string)) (*Plan, error) {
+	if progress == nil {
+		progress = func(string) {}
+	}
+	cfg.Guest = cmp.Or(cfg.Guest, DefaultGuest)
+	cfg.Source = cmp.Or(cfg.Source, DefaultSource)
+	if len(cfg.Kernels) == 0 {
+		cfg.Kernels = []string{DefaultKernel}
+	}
+	p := &Plan{Config: cfg, Modules: map[string]string{}, Tools: map[string]string{}}
+	if !slices.Contains(images.Suites, cfg.Guest) {
+		return nil, exit.BadInputf("guest %q: no such suite (there are %s)", cfg.Guest, strings.Join(images.Suites, ", "))
+	}
+	if err := p.builds(ctx, progress); err != nil {
+		return nil, err
+	}
+	src, err := regression.Fetch(ctx, cfg.Source, progress)
+	if err != nil {
+		return nil, err
+	}
+	p.Source = strings.TrimSpace(src.Version + " " + src.Note)
+	if err := p.scripts(src); err != nil {
+		return nil, err
+	}
+	if !p.needsGuest() {
+		return p, nil
+	}
+	if p.Root, err = images.Get(ctx, images.Request{Suite: cfg.Guest, Source: src}, progress); err != nil {
+		return nil, err
+	}
+	p.Image = p.Root.Image
+	return p, p.programs(ctx)
+}
+
+func (p *Plan) builds(ctx context.Context, progress func(string)) error {
+	seen := map[string]string{}
+	for _, spec := range p.Config.Kernels {
+		b, err := kernels.Resolve(ctx, spec, progress)
+		if err != nil {
+			return err
+		}
+		if err := b.Check(); err != nil {
+			return err
+		}
+		if other, ok := seen[b.ID()]; ok {
+			return exit.BadInputf("kernels %s and %s are the same build", other, spec)
+		}
+		seen[b.ID()] = spec
+		p.Builds = append(p.Builds, b)
+		if b.Modules == "" || b.Kind == kernels.Local {
+			continue
+		}
+		disk, err := images.Disk(ctx, "modules", map[string]string{b.Release: b.Modules}, progress)
+		if err != nil {
+			return err
+		}
+		p.Modules[b.ID()] = disk
+	}
+	return nil
+}
+
+// scripts chooses the scripts and puts the longest first: a run on several
+// processes ends when the last one does.
+func (p *Plan) scripts(src *regression.Source) error {
+	all, err := src.Scripts()
+	if err != nil {
+		return err
+	}
+	p.Seconds = map[string]float64{}
+	last := reports.LastDurations(p.Config.Out, kindName(p.Builds[0]))
+	for _, s := range all {
+		p.Seconds[s.Name] = cmp.Or(last[SpecID(s.Name)], regression.DefaultSeconds(s.Name))
+	}
+	if len(p.Config.Scripts) > 0 {
+		byName := map[string]regression.Script{}
+		for _, s := range all {
+			byName[s.Name] = s
+		}
+		all = nil
+		for _, name := range p.Config.Scripts {
+			s, ok := byName[name]
+			if !ok {
+				return exit.BadInputf("script %q: the upstream suite %s has none of that name", name, p.Source)
+			}
+			all = append(all, s)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b regression.Script) int {
+		return cmp.Or(cmp.Compare(p.Seconds[b.Name], p.Seconds[a.Name]), cmp.Compare(a.Name, b.Name))
+	})
+	p.Scripts = slices.CompactFunc(all, func(a, b regression.Script) bool { return a.Name == b.Name })
+	return nil
+}
+
+// kindName is the machine that runs a build, as reports call it.
+func kindName(b *kernels.Build) string {
+	if b.Kind == kernels.BzImage {
+		return "qemu"
+	}
+	return string(b.Kind)
+}
+
+func (p *Plan) needsGuest() bool {
+	return slices.ContainsFunc(p.Builds, func(b *kernels.Build) bool { return b.Kind != kernels.Local })
+}
+
+func (p *Plan) programs(ctx context.Context) (err error) {
+	if p.Init, err = tools.Static(ctx, "guest-init"); err != nil {
+		return err
+	}
+	for _, name := range guestTools {
+		if p.Tools[name], err = tools.Static(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Options is how to open a machine for the build.
+func (p *Plan) Options(b *kernels.Build) machines.Options {
+	return machines.Options{
+		Kernel: b, Root: p.Image, Modules: p.Modules[b.ID()],
+		Init: p.Init, Tools: p.Tools,
+		Accelerator: p.Config.Accelerator, Memory: p.Config.Memory, Plain: p.Config.Plain,
+	}
+}
+
+// planFile is a plan's name in the folder of its run.
+const planFile = "plan.json"
+
+// Save writes the plan into the run's folder and returns the file's name.
+func (p *Plan) Save(dir string) (string, error) {
+	b, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(dir, planFile)
+	return file, os.WriteFile(file, append(b, '\n'), 0o644)
+}
+
+// Load reads a plan that Save wrote.
+func Load(file string) (*Plan, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, exit.BadInputf("read the plan: %w", err)
+	}
+	p := new(Plan)
+	if err := json.Unmarshal(b, p); err != nil {
+		return nil, exit.BadInputf("read the plan %s: %w", file, err)
+	}
+	if len(p.Builds) == 0 {
+		return nil, exit.BadInputf("the plan %s has no kernel", file)
+	}
+	return p, nil
+}
+
+// SpecID is the stable name of the spec that runs an upstream script.
+func SpecID(script string) string { return "regression/" + script }
+
+// Host says what this machine is, for the report.
+func Host() map[string]string {
+	h := map[string]string{"cpus": fmt.Sprint(runtime.NumCPU())}
+	if b, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
+		h["kernel"] = strings.TrimSpace(string(b))
+	}
+	return h
+}
+
+// Version is proofhouse's own, from the build.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 && (v == "" || v == "(devel)") {
+			v = s.Value[:12]
+		}
+	}
+	return cmp.Or(v, "(devel)")
+}

@@ -1,0 +1,218 @@
+package lab
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"proofhouse/kernels"
+	"proofhouse/machines"
+	"proofhouse/regression"
+	"proofhouse/reports"
+)
+
+// Script runs one upstream script on the build and writes down what came of
+// it. The machine that it leaves is fit for the next one, or gone.
+func (l *Lab) Script(ctx context.Context, b *kernels.Build, script regression.Script) reports.Spec {
+	spec := reports.Spec{ID: SpecID(script.Name), Kernel: b.ID(), Start: time.Now().UTC()}
+	l.journal.SpecStarted(spec)
+	if script.NotRun != "" {
+		spec.Results = []reports.Result{script.Skipped()}
+	} else {
+		l.runScript(ctx, b, script.Name, &spec)
+	}
+	spec.End = time.Now().UTC()
+	l.journal.SpecEnded(spec)
+	return spec
+}
+
+func (l *Lab) runScript(ctx context.Context, b *kernels.Build, name string, spec *reports.Spec) {
+	m, err := l.Machine(ctx, b)
+	if err != nil {
+		spec.Results = []reports.Result{broken(name, "no machine: "+err.Error())}
+		return
+	}
+	spec.Machine = l.current.ID
+	console, audit := m.Console().Mark(), m.Audit().Mark()
+	output, err := l.create(b, name+".log")
+	if err != nil {
+		spec.Results = []reports.Result{broken(name, "keep its output: "+err.Error())}
+		return
+	}
+	var text bytes.Buffer
+	both := io.MultiWriter(&text, output)
+	res, err := m.Run(ctx, machines.Command{
+		Args: []string{"bash", name + ".sh"}, Dir: regression.TestDir,
+		// TMPDIR is for what the scripts' helpers make beside the scripts' own.
+		Env:    []string{"VERBOSE=1", "TMPDIR=/tmp"},
+		Stdout: both, Stderr: both,
+		Deadline: scriptDeadline(m, l.Plan.Seconds[name]),
+	})
+	if cerr := output.Close(); cerr == nil {
+		spec.Output = l.relative(output.Name())
+	}
+	spec.Seconds = res.Usage.Wall.Seconds()
+	ended := regression.Exit{Status: res.Status, Signal: res.Signal, Deadline: res.Deadline}
+	why := l.aftermath(ctx, m, err, console, spec)
+	if spec.Crash != "" {
+		ended.Crash = spec.Crash
+	}
+	spec.Results = regression.Parse(name, text.Bytes(), ended)
+	switch {
+	case ctx.Err() != nil && err != nil:
+		spec.Results = append(spec.Results, broken(name, "interrupted: "+context.Cause(ctx).Error()))
+	case err != nil && spec.Crash == "":
+		spec.Results = append(withoutWhole(spec.Results, name), broken(name, err.Error()))
+	}
+	if l.state(b).noPorts {
+		spec.Results = regression.MachineLacks(spec.Results, map[string]bool{regression.IOPorts: true})
+	}
+	l.keepAudit(ctx, b, m, audit, name, spec)
+	if why == "" && troubled(spec.Results) {
+		why = "replaced after " + spec.ID // what it left behind is not to reach the next
+	}
+	if why != "" {
+		l.drop(why)
+	}
+}
+
+// broken is the ERROR of a script that could not be run or read.
+func broken(script, reason string) reports.Result {
+	return reports.Result{ID: regression.ScriptID(script), Status: reports.Error, Reason: reason}
+}
+
+// withoutWhole leaves out the result about the script as a whole, for another
+// to take its place.
+func withoutWhole(results []reports.Result, script string) []reports.Result {
+	var kept []reports.Result
+	for _, r := range results {
+		if r.ID != regression.ScriptID(script) {
+			kept = append(kept, r)
+		}
+	}
+	return kept
+}
+
+// troubled says whether the results are such that the machine is not to be
+// used again.
+func troubled(results []reports.Result) bool {
+	for _, r := range results {
+		if r.Status == reports.Fail || r.Status == reports.Error {
+			return true
+		}
+	}
+	return false
+}
+
+// aftermath looks at what the script did to the kernel. It returns why the
+// machine cannot be used any more, if so.
+func (l *Lab) aftermath(ctx context.Context, m machines.Machine, runErr error, mark int, spec *reports.Spec) (why string) {
+	if ctx.Err() != nil {
+		return "interrupted"
+	}
+	sane := m.Sane(ctx)
+	if crash, ok := machines.FindCrash(m.Console().Since(mark)); ok {
+		spec.Crash, spec.Console = crash.Title, crash.Text
+		return crash.Title
+	}
+	for _, err := range []error{runErr, sane} {
+		switch {
+		case errors.Is(err, machines.ErrInsane) && spec.Crash == "":
+			// Tainted without a word on the console.
+			spec.Crash = err.Error()
+			return spec.Crash
+		case err != nil:
+			spec.Console = lastLines(m.Console().Since(mark), 40)
+			return err.Error()
+		}
+	}
+	return ""
+}
+
+func lastLines(text string, n int) string {
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+const (
+	scriptDir = "scripts"
+	// plainAudit is the size in bytes from which the records are kept
+	// compressed: link_subset alone makes 80 MB of them.
+	plainAudit = 1 << 20
+	// maxDenials is how many denials a spec has in the report; the file has
+	// them all.
+	maxDenials = 100
+)
+
+func (l *Lab) create(b *kernels.Build, name string) (*os.File, error) {
+	dir := filepath.Join(l.Dir, b.ID(), scriptDir)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	return os.Create(filepath.Join(dir, name))
+}
+
+func (l *Lab) relative(file string) string {
+	if rel, err := filepath.Rel(l.Dir, file); err == nil {
+		return rel
+	}
+	return file
+}
+
+// keepAudit writes down, in full, what the kernel's security modules logged
+// during the script, and puts the denials where the report shows them.
+func (l *Lab) keepAudit(ctx context.Context, b *kernels.Build, m machines.Machine, mark int, name string, spec *reports.Spec) {
+	if spec.Crash == "" && ctx.Err() == nil {
+		if err := m.SyncAudit(ctx); err != nil {
+			l.say(fmt.Sprintf("%s: its audit records may not be complete: %v", spec.ID, err))
+		}
+	}
+	text := m.Audit().Since(mark)
+	if text == "" {
+		return
+	}
+	file, err := l.writeAudit(b, name, text)
+	if err != nil {
+		l.say(fmt.Sprintf("%s: keep its audit records: %v", spec.ID, err))
+	} else {
+		spec.Audit = l.relative(file)
+	}
+	if !troubled(spec.Results) {
+		return
+	}
+	for line := range strings.Lines(text) {
+		if !strings.Contains(line, `apparmor="DENIED"`) && !strings.Contains(line, `apparmor="ALLOWED"`) {
+			continue
+		}
+		if len(spec.Denials) == maxDenials {
+			spec.Denials = append(spec.Denials, "… more in "+spec.Audit)
+			return
+		}
+		spec.Denials = append(spec.Denials, strings.TrimSpace(line))
+	}
+}
+
+func (l *Lab) writeAudit(b *kernels.Build, name, text string) (file string, err error) {
+	name += ".audit.log"
+	if len(text) >= plainAudit {
+		name += ".gz"
+	}
+	f, err := l.create(b, name)
+	if err != nil {
+		return "", err
+	}
+	var w io.WriteCloser = f
+	if strings.HasSuffix(name, ".gz") {
+		w = gzip.NewWriter(f)
+		defer func() { err = errors.Join(err, f.Close()) }()
+	}
+	_, err = io.WriteString(w, text)
+	return f.Name(), errors.Join(err, w.Close())
+}

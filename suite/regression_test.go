@@ -1,0 +1,27 @@
+package suite
+
+import (
+	"slices"
+
+	. "github.com/onsi/ginkgo/v2"
+
+	"proofhouse/regression"
+)
+
+// Every script of the upstream regression suite must pass on the kernel.
+var _ = Describe("upstream AppArmor regression suite", Label("regression"), func() {
+	smoke := regression.Smoke()
+	for _, build := range plan.Builds {
+		Context("on "+build.ID(), Label(kernelLabel+build.ID()), func() {
+			for _, script := range plan.Scripts {
+				labels := Label(scriptLabel + script.Name)
+				if slices.Contains(smoke, script.Name) {
+					labels = append(labels, "smoke")
+				}
+				It(script.Name, labels, func(ctx SpecContext) {
+					outcome(bench.Script(ctx, build, script))
+				})
+			}
+		})
+	}
+})

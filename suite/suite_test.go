@@ -1,0 +1,180 @@
+// Package suite says what must hold on a kernel build. Its specs run on the
+// host and reach the kernel only through a machine, so that one that dies
+// takes nothing along.
+//
+//	ginkgo ./suite                             # the default kernel
+//	ginkgo -p ./suite -- -kernel debian:trixie
+package suite
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/types"
+	. "github.com/onsi/gomega"
+
+	"proofhouse/internal/exit"
+	"proofhouse/internal/lab"
+	"proofhouse/reports"
+)
+
+var (
+	options  = lab.Flags(flag.CommandLine)
+	planFile = flag.String("plan", "", "file with the prepared plan of the run; the other flags are then not looked at")
+	runDir   = flag.String("run", "", "folder of this run (default: a new one under -out)")
+
+	plan  *lab.Plan
+	bench *lab.Lab // of this process
+)
+
+func TestSuite(t *testing.T) {
+	suiteConfig, reporterConfig := GinkgoConfiguration()
+	first := suiteConfig.ParallelProcess == 1
+	say := func(line string) {
+		if first {
+			fmt.Fprintln(os.Stderr, line)
+		}
+	}
+	var err error
+	if *planFile != "" {
+		plan, err = lab.Load(*planFile)
+	} else {
+		plan, err = lab.Prepare(context.Background(), options.Config(), say)
+	}
+	if err != nil {
+		refuse(err)
+	}
+	// A spec ends at the deadlines of what it runs; the suite as a whole has
+	// none of its own unless somebody asks for it.
+	if suiteConfig.Timeout == time.Hour {
+		suiteConfig.Timeout = 24 * time.Hour
+	}
+	RegisterFailHandler(Fail)
+	if first && !suiteConfig.DryRun {
+		preview := PreviewSpecs("AppArmor on a kernel build", suiteConfig, reporterConfig)
+		if planned = planOf(preview); len(planned) == 0 {
+			refuse(exit.BadInputf("no spec matches the label filter and focus that were given"))
+		}
+	}
+	RunSpecs(t, "AppArmor on a kernel build", suiteConfig, reporterConfig)
+}
+
+// refuse ends the process before anything has run, in one line. Whoever
+// started it with -run finds the status there, which ginkgo does not pass on.
+func refuse(err error) {
+	if *runDir != "" {
+		lab.Refuse(*runDir, err)
+	}
+	os.Exit(exit.Report(os.Stderr, "suite", err))
+}
+
+// planned is what this run is to do, in the first process.
+var planned []reports.Planned
+
+func planOf(preview Report) []reports.Planned {
+	var specs []reports.Planned
+	for _, s := range preview.SpecReports {
+		script, kernel := labelled(s, scriptLabel), labelled(s, kernelLabel)
+		if script == "" || s.State.Is(types.SpecStateSkipped|types.SpecStatePending) {
+			continue
+		}
+		specs = append(specs, reports.Planned{ID: lab.SpecID(script), Kernel: kernel, Seconds: plan.Seconds[script]})
+	}
+	return specs
+}
+
+// The labels by which a spec is known, beside "regression" and "smoke".
+const (
+	scriptLabel = "script:"
+	kernelLabel = "kernel:"
+)
+
+func labelled(s types.SpecReport, prefix string) string {
+	for _, l := range s.Labels() {
+		if v, ok := strings.CutPrefix(l, prefix); ok {
+			return v
+		}
+	}
+	return ""
+}
+
+var _ = SynchronizedBeforeSuite(func() []byte {
+	dir := *runDir
+	if dir == "" {
+		var err error
+		dir, err = lab.NewRunDir(plan.Config.Out, time.Now())
+		Expect(err).NotTo(HaveOccurred())
+	}
+	dir, err := filepath.Abs(dir)
+	Expect(err).NotTo(HaveOccurred())
+	openLab(dir)
+	suiteConfig, _ := GinkgoConfiguration()
+	bench.RunStarted(planned, suiteConfig.ParallelTotal)
+	return []byte(dir)
+}, func(dir []byte) {
+	if bench == nil {
+		openLab(string(dir))
+	}
+	// A kernel that cannot be tested at all is said now, once, and not by
+	// every spec.
+	if len(plan.Builds) == 1 {
+		if _, err := bench.Machine(context.Background(), plan.Builds[0]); err != nil {
+			lab.Refuse(bench.Dir, err)
+			AbortSuite(err.Error())
+		}
+	}
+})
+
+func openLab(dir string) {
+	var err error
+	bench, err = lab.Open(plan, dir, GinkgoParallelProcess(), func(line string) { GinkgoWriter.Println(line) })
+	Expect(err).NotTo(HaveOccurred())
+}
+
+var _ = SynchronizedAfterSuite(func() {
+	if bench != nil && GinkgoParallelProcess() != 1 {
+		Expect(bench.Close()).To(Succeed())
+	}
+}, func() {
+	if bench == nil {
+		return
+	}
+	bench.RunEnded()
+	Expect(bench.Close()).To(Succeed())
+	run, files, err := reports.Write(bench.Dir)
+	Expect(err).NotTo(HaveOccurred())
+	if *planFile == "" {
+		// Whoever made the plan shows the verdict.
+		Expect(reports.Terminal(os.Stdout, run, reports.StyleOf(os.Stdout), files...)).To(Succeed())
+	}
+})
+
+// outcome turns what was found into the spec's own: a FAIL or an ERROR fails
+// it, and a spec that has nothing but SKIPs is skipped.
+func outcome(spec reports.Spec) {
+	counts := reports.Counts{}
+	var trouble, lacking []string
+	for _, r := range spec.Results {
+		counts[r.Status]++
+		switch r.Status {
+		case reports.Fail, reports.Error:
+			trouble = append(trouble, fmt.Sprintf("%s %s: %s", r.Status, r.ID, r.Reason))
+		case reports.Skip:
+			lacking = append(lacking, r.Lacks)
+		}
+	}
+	AddReportEntry("counts", ReportEntryVisibilityNever, counts)
+	if len(trouble) > 0 {
+		Fail(strings.Join(trouble, "\n"))
+	}
+	if len(lacking) == len(spec.Results) {
+		Skip("lacks " + strings.Join(lacking, ", "))
+	}
+}
