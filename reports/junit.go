@@ -52,10 +52,10 @@ type (
 	junitReason struct {
 		Type    string `xml:"type,attr"`
 		Message string `xml:"message,attr"`
-		Body    string `xml:",chardata"`
+		Body    string `xml:",cdata"` // people read the file too: newlines stay newlines
 	}
 	junitText struct {
-		Text string `xml:",chardata"`
+		Text string `xml:",cdata"`
 	}
 )
 
