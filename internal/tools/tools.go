@@ -5,20 +5,40 @@ package tools
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"proofhouse/internal/cache"
+	"proofhouse/internal/child"
 	"proofhouse/internal/exit"
 )
 
 // Static returns the path of the program cmd/NAME, built without cgo so that
 // it runs on any guest of this machine's architecture.
 func Static(ctx context.Context, name string) (string, error) {
+	return program(ctx, name, "build", "-trimpath", "-ldflags=-s -w", "./cmd/"+name)
+}
+
+// Suite returns the path of the compiled suite.
+func Suite(ctx context.Context) (string, error) {
+	return program(ctx, "suite.test", "test", "-c", "-trimpath", "./suite")
+}
+
+// Ginkgo returns the path of the ginkgo runner, of the version that the suite
+// is compiled with.
+func Ginkgo(ctx context.Context) (string, error) {
+	return program(ctx, "ginkgo", "build", "-trimpath", "github.com/onsi/ginkgo/v2/ginkgo")
+}
+
+// program finds the program, or builds it with the go command: args are its
+// words but for the place of the result.
+func program(ctx context.Context, name string, args ...string) (string, error) {
 	if path, ok := beside(name); ok {
 		return path, nil
 	}
@@ -26,7 +46,8 @@ func Static(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", exit.BadInputf("%s is not beside this program, and cannot be built: %w (make build makes both)", name, err)
 	}
-	dir := filepath.Join(cache.Root(), "tools")
+	// Checkouts of different states must not overwrite each other's.
+	dir := filepath.Join(cache.Root(), "tools", fmt.Sprintf("%x", sha256.Sum256([]byte(root)))[:12])
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
@@ -35,25 +56,21 @@ func Static(ctx context.Context, name string) (string, error) {
 		return "", err
 	}
 	defer unlock()
-	// Go's own build cache knows what has changed; the name tells checkouts
-	// apart, and the rename keeps a running user's file whole.
-	final := filepath.Join(dir, name)
 	tmp, err := os.MkdirTemp(dir, ".new-")
 	if err != nil {
 		return "", err
 	}
 	defer func() { _ = os.RemoveAll(tmp) }()
-	built := filepath.Join(tmp, name)
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", built, "./cmd/"+name)
+	// Go's own build cache knows what has changed; the rename keeps the file
+	// whole for whoever runs it.
+	built, final := filepath.Join(tmp, name), filepath.Join(dir, name)
+	cmd := child.Command(ctx, "go", slices.Concat(args[:1], []string{"-o", built}, args[1:])...)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w: %s", name, err, bytes.TrimSpace(out))
 	}
-	if err := os.Rename(built, final); err != nil {
-		return "", err
-	}
-	return final, nil
+	return final, os.Rename(built, final)
 }
 
 // beside looks for the program in the folder of the running one.
