@@ -1,0 +1,116 @@
+package kernels
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"proofhouse/internal/exit"
+)
+
+// maxConfig is more than any .config has bytes (Debian's has 280 kB).
+const maxConfig = 16 << 20
+
+// ConfigValue is the value of a config option such as CONFIG_VIRTIO_BLK: "y",
+// "m", a number, a string without its quotes, or "" if it is not set. known is
+// false if the build's config could not be had.
+func (b *Build) ConfigValue(name string) (value string, known bool) {
+	b.configOnce.Do(func() {
+		if b.Config == "" {
+			return
+		}
+		if text, err := readConfig(b.Config); err == nil {
+			b.config = parseConfig(text)
+		}
+	})
+	if b.config == nil {
+		return "", false
+	}
+	return b.config[name], true
+}
+
+// readConfig reads a .config, gzipped or not.
+func readConfig(path string) ([]byte, error) {
+	b, err := os.ReadFile(path)
+	if err != nil || !bytes.HasPrefix(b, []byte("\x1f\x8b")) {
+		return b, err
+	}
+	z, err := gzip.NewReader(bytes.NewReader(b))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.LimitReader(z, maxConfig))
+}
+
+// parseConfig reads a .config; nil if text is none.
+func parseConfig(text []byte) map[string]string {
+	var config map[string]string
+	for line := range strings.Lines(string(text)) {
+		name, value, ok := strings.Cut(strings.TrimSpace(line), "=")
+		if !ok || !strings.HasPrefix(name, "CONFIG_") {
+			continue
+		}
+		if config == nil {
+			config = map[string]string{}
+		}
+		if len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' {
+			value = value[1 : len(value)-1]
+		}
+		config[name] = value
+	}
+	return config
+}
+
+// A requirement is what a kernel must have for us to run on it at all.
+type requirement struct {
+	option string
+	kinds  []Kind
+	module bool   // m will do, if there are modules
+	lack   string // what a kernel without it is without
+}
+
+var requirements = []requirement{
+	{"CONFIG_SECURITY_APPARMOR", []Kind{UML, BzImage, Local}, false, "AppArmor"},
+	{"CONFIG_64BIT", []Kind{UML, BzImage}, false, "64-bit support"},
+	{"CONFIG_SERIAL_8250_CONSOLE", []Kind{BzImage}, false, "a serial console"},
+	{"CONFIG_BLK_DEV_INITRD", []Kind{UML, BzImage}, false, "initrd support"},
+	{"CONFIG_VIRTIO_PCI", []Kind{BzImage}, true, "virtio over PCI"},
+	{"CONFIG_VIRTIO_BLK", []Kind{BzImage}, true, "virtio disks"},
+	{"CONFIG_SSL", []Kind{UML}, false, "serial lines"},
+	{"CONFIG_BLK_DEV_UBD", []Kind{UML}, false, "ubd disks"},
+	{"CONFIG_EXT4_FS", []Kind{BzImage, UML}, true, "ext4"},
+}
+
+// Check tells why the build cannot be tested, where its config or its image
+// shows that; all that is missing is in one error, which is the user's to mend.
+func (b *Build) Check() error {
+	if _, known := b.ConfigValue(""); !known {
+		if b.noAppArmor {
+			return exit.BadInputf("kernel %s: a kernel without AppArmor (its image has no trace of it)", b.Spec)
+		}
+		return nil
+	}
+	var lacks []string
+	for _, r := range requirements {
+		if !slices.Contains(r.kinds, b.Kind) {
+			continue
+		}
+		v, _ := b.ConfigValue(r.option)
+		switch {
+		case v == "y":
+		case v != "m" || !r.module:
+			lacks = append(lacks, fmt.Sprintf("a kernel without %s (%s is not set)", r.lack, r.option))
+		case b.Modules == "" || b.Kind == UML:
+			// An initramfs with modules is made for QEMU only.
+			lacks = append(lacks, fmt.Sprintf("%s is a module (%s=m) and its modules are not there: add ,modules=DIR, or give its build tree", r.lack, r.option))
+		}
+	}
+	if len(lacks) == 0 {
+		return nil
+	}
+	return exit.BadInputf("kernel %s: %s", b.Spec, strings.Join(lacks, "; "))
+}

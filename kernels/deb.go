@@ -1,0 +1,226 @@
+package kernels
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"proofhouse/internal/child"
+	"proofhouse/internal/exit"
+)
+
+// debFields reads fields of a .deb's control file.
+func debFields(ctx context.Context, deb string, names ...string) (map[string]string, error) {
+	path, err := tool("dpkg-deb", "dpkg")
+	if err != nil {
+		return nil, err
+	}
+	out, err := child.Command(ctx, path, append([]string{"--field", deb}, names...)...).Output()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if err != nil {
+		return nil, exit.BadInputf("read %s: not a whole .deb (%w)", filepath.Base(deb), err)
+	}
+	fields := map[string]string{}
+	for line := range strings.Lines(string(out)) {
+		if name, value, ok := strings.Cut(line, ":"); ok && line[0] != ' ' {
+			fields[name] = strings.TrimSpace(value)
+		}
+	}
+	return fields, nil
+}
+
+// kernelRelease is the release that a kernel package's name ends in; "" for
+// any other package.
+func kernelRelease(pkg string) string {
+	for _, prefix := range []string{"linux-image-unsigned-", "linux-image-", "linux-binary-unsigned-", "linux-binary-", "linux-modules-", "linux-base-"} {
+		if rel, ok := strings.CutPrefix(pkg, prefix); ok {
+			rel = strings.TrimSuffix(rel, "-unsigned")
+			if releaseRE.MatchString(rel) {
+				return rel
+			}
+			return ""
+		}
+	}
+	return ""
+}
+
+// parts are those of a linux-image package's dependencies that hold a piece of
+// the same kernel: Debian splits it from 7.x on, Ubuntu always has.
+func parts(depends []string, release string) []string {
+	var found []string
+	for _, d := range depends {
+		if release != "" && kernelRelease(d) == release {
+			found = append(found, d)
+		}
+	}
+	return found
+}
+
+// fromDeb is the build in a package file of the user's, such as make
+// bindeb-pkg leaves, and in those beside it that it needs.
+func fromDeb(ctx context.Context, path string, progress func(string)) (*Build, error) {
+	f, err := debFields(ctx, path, "Package", "Version", "Architecture", "Depends")
+	if err != nil {
+		return nil, err
+	}
+	if a := f["Architecture"]; a != "amd64" && a != "all" {
+		return nil, exit.BadInputf("a package for %s, not for amd64", a)
+	}
+	debs := []string{path}
+	for _, p := range parts(dependsNames(f["Depends"]), kernelRelease(f["Package"])) {
+		sibling, err := debBeside(ctx, path, p, f["Version"])
+		if err != nil {
+			return nil, err
+		}
+		debs = append(debs, sibling)
+	}
+	var sums []string
+	for _, d := range debs {
+		sum, err := fileSHA256(d)
+		if err != nil {
+			return nil, exit.BadInput(err)
+		}
+		sums = append(sums, sum)
+	}
+	b, err := makeEntry(ctx, key("deb", hash(sums...)[:16]), func(ctx context.Context, dir, final string) (record, error) {
+		return unpackDebs(ctx, dir, final, debs, umlSuite, progress)
+	})
+	if err != nil {
+		return nil, err
+	}
+	b.Source = fmt.Sprintf("%s (%s %s)", path, f["Package"], f["Version"])
+	return b, nil
+}
+
+// dependsNames are the names in a Depends field, of alternatives the first.
+func dependsNames(field string) []string {
+	var names []string
+	for dep := range strings.SplitSeq(field, ",") {
+		if w := strings.FieldsFunc(dep, func(r rune) bool { return strings.ContainsRune(" (|:", r) }); len(w) > 0 {
+			names = append(names, w[0])
+		}
+	}
+	return names
+}
+
+// debBeside finds the package of that name and version in the same folder.
+func debBeside(ctx context.Context, path, pkg, version string) (string, error) {
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return "", exit.BadInput(err)
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), pkg+"_") || !strings.HasSuffix(e.Name(), ".deb") {
+			continue
+		}
+		candidate := filepath.Join(filepath.Dir(path), e.Name())
+		f, err := debFields(ctx, candidate, "Package", "Version")
+		if err == nil && f["Package"] == pkg && f["Version"] == version {
+			return candidate, nil
+		}
+	}
+	return "", exit.BadInputf("it needs %s %s, whose .deb is not beside it", pkg, version)
+}
+
+// Where packages have what we want; the stars stand for the release.
+var (
+	bzImagePlaces = []string{"boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz", "lib/modules/*/vmlinuz", "boot/bzImage-*"}
+	umlPlaces     = []string{"usr/bin/linux.uml", "usr/bin/linux-*"}
+	modulePlaces  = []string{"usr/lib/modules", "lib/modules", "usr/lib/uml/modules"}
+	configPlaces  = []string{"boot/config-*", "usr/lib/modules/*/config", "lib/modules/*/config"}
+)
+
+func firstMatch(root string, patterns []string) string {
+	for _, p := range patterns {
+		found, err := filepath.Glob(filepath.Join(root, p))
+		if err != nil {
+			continue
+		}
+		for _, f := range found {
+			if fi, err := os.Lstat(f); err == nil && fi.Mode().IsRegular() {
+				return f
+			}
+		}
+	}
+	return ""
+}
+
+// unpackDebs fills dir with the kernel that the packages hold together. suite
+// is where a C library comes from if an ARCH=um kernel needs a newer one.
+func unpackDebs(ctx context.Context, dir, final string, debs []string, suite string, progress func(string)) (record, error) {
+	dpkg, err := tool("dpkg-deb", "dpkg")
+	if err != nil {
+		return record{}, err
+	}
+	root := filepath.Join(dir, "root")
+	for _, d := range debs {
+		progress("unpacking " + filepath.Base(d))
+		if err := run(ctx, "", dpkg, "--extract", d, root); err != nil {
+			return record{}, fmt.Errorf("unpack %s: %w", filepath.Base(d), err)
+		}
+	}
+	config := firstMatch(root, configPlaces)
+	if config != "" {
+		if err := move(config, filepath.Join(dir, "config")); err != nil {
+			return record{}, err
+		}
+		config = filepath.Join(dir, "config")
+	}
+	r, err := unpackedImage(ctx, dir, final, root, suite, progress)
+	if err != nil {
+		return record{}, err
+	}
+	if config != "" {
+		r.Config = config
+	}
+	if r.Modules, err = unpackedModules(ctx, dir, root, r.Release); err != nil {
+		return record{}, err
+	}
+	return r, os.RemoveAll(root)
+}
+
+func unpackedImage(ctx context.Context, dir, final, root, suite string, progress func(string)) (record, error) {
+	if image := firstMatch(root, bzImagePlaces); image != "" {
+		start, err := readStart(image)
+		if err != nil {
+			return record{}, err
+		}
+		if _, err := identify(start); err != nil {
+			return record{}, fmt.Errorf("%s: %w", filepath.Base(image), err)
+		}
+		to := filepath.Join(dir, "vmlinuz")
+		if err := move(image, to); err != nil {
+			return record{}, err
+		}
+		return readBzImage(ctx, dir, to)
+	}
+	if image := firstMatch(root, umlPlaces); image != "" {
+		to := filepath.Join(dir, "linux")
+		if err := move(image, to); err != nil {
+			return record{}, err
+		}
+		return readUML(ctx, dir, final, to, suite, progress)
+	}
+	return record{}, exit.BadInputf("the package holds no kernel image")
+}
+
+// unpackedModules moves the modules of the release, if there are any, to
+// DIR/lib/modules/RELEASE.
+func unpackedModules(ctx context.Context, dir, root, release string) (string, error) {
+	for _, place := range modulePlaces {
+		from := filepath.Join(root, place, release)
+		if release == "" || !isDir(filepath.Join(from, "kernel")) {
+			continue
+		}
+		to := filepath.Join(dir, "lib/modules", release)
+		if err := move(from, to); err != nil {
+			return "", err
+		}
+		return to, depmod(ctx, to)
+	}
+	return "", nil
+}

@@ -1,0 +1,106 @@
+package kernels
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"proofhouse/internal/cache"
+)
+
+// recordName is the file in a cache entry that describes its build, with
+// paths relative to the entry.
+const recordName = "build.json"
+
+// A record is a Build as it is kept.
+type record struct {
+	*Build
+	NoAppArmor bool `json:"noAppArmor,omitempty"`
+	// OwnLibc says that Image is a copy of the executable that was made to
+	// use the entry's C library.
+	OwnLibc bool `json:"ownLibc,omitempty"`
+}
+
+// makeEntry gives the cached build under key, made by fill if it is not
+// there. fill gets an empty folder to put the build's files into, and the
+// folder's path once it is complete.
+func makeEntry(ctx context.Context, key string, fill func(ctx context.Context, dir, final string) (record, error)) (*Build, error) {
+	final := filepath.Join(cache.Root(), room, key)
+	dir, err := cache.Entry(ctx, room, key, func(ctx context.Context, dir string) error {
+		r, err := fill(ctx, dir, final)
+		if err != nil {
+			return err
+		}
+		for _, p := range r.paths() {
+			if *p == "" {
+				continue
+			}
+			if *p, err = filepath.Rel(dir, *p); err != nil || !filepath.IsLocal(*p) {
+				return fmt.Errorf("keep the kernel: %s is not in its folder", *p)
+			}
+		}
+		b, err := json.MarshalIndent(r, "", "\t")
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, recordName), append(b, '\n'), 0o644)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return readEntry(dir)
+}
+
+func (b *Build) paths() []*string { return []*string{&b.Image, &b.Modules, &b.Config} }
+
+func readEntry(dir string) (*Build, error) {
+	b, err := os.ReadFile(filepath.Join(dir, recordName))
+	if err != nil {
+		return nil, fmt.Errorf("read a cached kernel: %w", err)
+	}
+	r := record{Build: new(Build)}
+	if err := json.Unmarshal(b, &r); err != nil {
+		return nil, fmt.Errorf("read a cached kernel: %s: %w", dir, err)
+	}
+	for _, p := range r.paths() {
+		if *p != "" {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+	r.noAppArmor = r.NoAppArmor
+	return r.Build, nil
+}
+
+// key makes a cache key of words that are names of packages, versions or
+// hashes.
+func key(words ...string) string {
+	return strings.ReplaceAll(strings.Join(words, "_"), ":", "%3a")
+}
+
+// move moves a file or folder within the cache.
+func move(from, to string) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	return os.Rename(from, to)
+}
+
+func copyFile(from, to string, mode os.FileMode) (err error) {
+	src, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = src.Close() }()
+	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dst.Close()) }()
+	_, err = io.Copy(dst, src)
+	return err
+}

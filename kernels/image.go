@@ -1,0 +1,159 @@
+package kernels
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"proofhouse/internal/exit"
+)
+
+// fromPath finds the build that a path of the user's names.
+func fromPath(ctx context.Context, path string, progress func(string)) (*Build, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	fi, err := os.Stat(path)
+	switch {
+	case os.IsNotExist(err):
+		return nil, exit.BadInputf("no such file")
+	case err != nil:
+		return nil, exit.BadInput(err)
+	case fi.IsDir():
+		return fromTree(ctx, path, progress)
+	case !fi.Mode().IsRegular():
+		return nil, exit.BadInputf("not a file or folder")
+	}
+	start, err := readStart(path)
+	if err != nil {
+		return nil, err
+	}
+	kind, err := identify(start)
+	if err != nil {
+		return nil, err
+	}
+	switch kind {
+	case fileDeb:
+		return fromDeb(ctx, path, progress)
+	case fileELF:
+		return fromUML(ctx, path, progress)
+	default:
+		return fromBzImage(ctx, path)
+	}
+}
+
+// fromBzImage keeps a copy of the image, so that a rebuild during a run does
+// not change the kernel under test.
+func fromBzImage(ctx context.Context, path string) (*Build, error) {
+	sum, err := fileSHA256(path)
+	if err != nil {
+		return nil, exit.BadInput(err)
+	}
+	b, err := makeEntry(ctx, key("bzimage", sum[:16]), func(ctx context.Context, dir, _ string) (record, error) {
+		image := filepath.Join(dir, "vmlinuz")
+		if err := copyFile(path, image, 0o644); err != nil {
+			return record{}, err
+		}
+		return readBzImage(ctx, dir, image)
+	})
+	if err != nil {
+		return nil, err
+	}
+	b.Source = path
+	if b.Config == "" {
+		b.Config = configBeside(path, b.Release)
+	}
+	return b, nil
+}
+
+// configBeside is the config that belongs to an image by its place: config-REL
+// in the same folder, or the .config of the tree that it was built in.
+func configBeside(path, release string) string {
+	if release == "" {
+		return ""
+	}
+	if c := filepath.Join(filepath.Dir(path), "config-"+release); isFile(c) {
+		return c
+	}
+	// TREE/arch/x86/boot/bzImage
+	tree := filepath.Join(filepath.Dir(path), "../../..")
+	if r, err := treeRelease(tree); err == nil && r == release && isFile(filepath.Join(tree, ".config")) {
+		return filepath.Join(tree, ".config")
+	}
+	return ""
+}
+
+// readBzImage describes the image, which is in dir, and puts the config that
+// it carries beside it.
+func readBzImage(ctx context.Context, dir, image string) (record, error) {
+	b, err := os.ReadFile(image)
+	if err != nil {
+		return record{}, err
+	}
+	h, err := parseHeader(b[:min(len(b), maxHeader)])
+	if err != nil {
+		return record{}, err
+	}
+	sum, err := fileSHA256(image)
+	if err != nil {
+		return record{}, err
+	}
+	r := record{Build: &Build{
+		Kind: BzImage, Arch: "x86_64", Image: image,
+		Release: h.release, Version: h.version, SHA256: sum,
+	}}
+	if h.length == 0 || h.payload+h.length > int64(len(b)) {
+		return record{}, exit.BadInputf("the image is cut short: %d bytes of %d", len(b), h.payload+h.length)
+	}
+	kernel, err := decompress(ctx, b[h.payload:h.payload+h.length])
+	if ctx.Err() != nil {
+		return record{}, context.Cause(ctx)
+	}
+	if err != nil {
+		return r, nil // it boots all the same; only its config stays unknown
+	}
+	r.NoAppArmor = !hasAppArmor(kernel)
+	if text := embeddedConfig(kernel); text != nil {
+		r.Config = filepath.Join(dir, "config")
+		if err := os.WriteFile(r.Config, text, 0o644); err != nil {
+			return record{}, err
+		}
+	}
+	return r, nil
+}
+
+func isFile(path string) bool {
+	fi, err := os.Stat(path)
+	return err == nil && fi.Mode().IsRegular()
+}
+
+func isDir(path string) bool {
+	fi, err := os.Stat(path)
+	return err == nil && fi.IsDir()
+}
+
+// local is the kernel that runs here.
+func local() (*Build, error) {
+	release, version, err := uname()
+	if err != nil {
+		return nil, fmt.Errorf("ask the running kernel who it is: %w", err)
+	}
+	b := &Build{Kind: Local, Arch: "x86_64", Release: release, Version: version, Source: "the kernel that runs here"}
+	if image := "/boot/vmlinuz-" + release; isFile(image) {
+		if sum, err := fileSHA256(image); err == nil {
+			b.Image, b.SHA256 = image, sum
+		}
+	}
+	for _, c := range []string{"/boot/config-" + release, "/lib/modules/" + release + "/config", "/proc/config.gz"} {
+		if isFile(c) {
+			b.Config = c
+			break
+		}
+	}
+	if m := "/lib/modules/" + release; isDir(m) {
+		b.Modules = m
+	}
+	return b, nil
+}

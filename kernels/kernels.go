@@ -1,0 +1,198 @@
+// Package kernels turns a spec, such as "debian:trixie" or the path of a
+// bzImage, a .deb or a build tree, into a kernel build: an image that can be
+// started, its modules, its config and its identity.
+//
+//	b, err := kernels.Resolve(ctx, "debian:trixie,append=apparmor.mode=complain", progress)
+//	…
+//	if err := b.Check(); err != nil { … }
+//
+// What is fetched or made on the way is kept in the cache.
+package kernels
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+
+	"proofhouse/internal/child"
+	"proofhouse/internal/exit"
+)
+
+// Default is the spec that stands for "any healthy kernel": it needs neither
+// KVM nor QEMU.
+const Default = "uml:debian:forky"
+
+// room is where the cache keeps kernels.
+const room = "kernels"
+
+// Kind tells how a build is started.
+type Kind string
+
+// The kinds.
+const (
+	UML     Kind = "uml"     // User Mode Linux: Image is an executable of this machine
+	BzImage Kind = "bzimage" // Image boots on an x86-64 PC
+	Local   Kind = "local"   // the kernel that this machine runs on
+)
+
+// Build is one kernel build.
+type Build struct {
+	Spec string `json:"-"` // as it was given
+	Kind Kind   `json:"kind"`
+	// Image is the path of the executable or bzImage. For Local it may be "".
+	Image string `json:"image,omitempty"`
+	// Modules is the folder …/lib/modules/<release>, with modules.dep and the
+	// like in it; "" if there are no modules.
+	Modules string `json:"modules,omitempty"`
+	// Append are more words for the kernel's command line.
+	Append  []string `json:"-"`
+	Release string   `json:"release"` // uname -r
+	Version string   `json:"version"` // uname -v: "#1 SMP PREEMPT_DYNAMIC Debian 6.12.107-1 (2026-08-29)"
+	// SHA256 is that of the image as its maker left it; "" for a Local build
+	// whose image cannot be read.
+	SHA256 string `json:"sha256"`
+	Source string `json:"source"`           // where it came from, in words
+	Config string `json:"config,omitempty"` // path of its .config, perhaps gzipped; "" if unknown
+	Arch   string `json:"arch"`             // "x86_64"
+
+	// noAppArmor says that a decompressed image without a config has no trace
+	// of AppArmor in it.
+	noAppArmor bool
+
+	configOnce sync.Once
+	config     map[string]string // nil: unknown
+}
+
+// Resolve finds the build that spec names, fetching it if need be; progress,
+// which may be nil, gets one line per slow step. A spec that names nothing
+// usable is the user's to mend ([exit.BadInput]). Resolve does not judge
+// whether the build can be tested: see [Build.Check].
+func Resolve(ctx context.Context, spec string, progress func(string)) (*Build, error) {
+	b, err := resolve(ctx, spec, progress)
+	if err != nil {
+		return nil, fmt.Errorf("kernel %s: %w", spec, err)
+	}
+	return b, nil
+}
+
+func resolve(ctx context.Context, text string, progress func(string)) (*Build, error) {
+	if progress == nil {
+		progress = func(string) {}
+	}
+	s, err := parseSpec(text)
+	if err != nil {
+		return nil, err
+	}
+	var b *Build
+	switch s.form {
+	case formLocal:
+		b, err = local()
+	case formUML:
+		b, err = debianUML(ctx, s.name, progress)
+	case formSuite:
+		b, err = debianSuite(ctx, s.name, progress)
+	case formRelease:
+		b, err = debianRelease(ctx, s.name, progress)
+	case formPath:
+		b, err = fromPath(ctx, s.name, progress)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if s.modules != "" {
+		if err := b.takeModules(ctx, s.modules, progress); err != nil {
+			return nil, err
+		}
+	}
+	b.Spec, b.Append = text, s.append
+	return b, nil
+}
+
+var notInNames = regexp.MustCompile(`[^A-Za-z0-9._+~-]+`)
+
+// ID is a name for the build that is the same on every machine and can be that
+// of a folder: <release>[-uml]-<8 hex of the image's SHA-256>, and 8 hex more
+// where words are added to the command line.
+func (b *Build) ID() string {
+	id := notInNames.ReplaceAllString(b.Release, "_")
+	if id == "" {
+		id = "unknown"
+	}
+	if b.Kind == UML {
+		id += "-uml"
+	}
+	sum := b.SHA256
+	if sum == "" {
+		sum = hash(b.Release, b.Version)
+	}
+	id += "-" + sum[:8]
+	if len(b.Append) > 0 {
+		id += "-" + hash(b.Append...)[:8]
+	}
+	return id
+}
+
+// hash is the SHA-256 of the words, which hold no NUL, in hex.
+func hash(words ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(words, "\x00")))
+	return hex.EncodeToString(sum[:])
+}
+
+func fileSHA256(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = f.Close() }()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// tool finds a program of the machine, also where only root's PATH leads, or
+// says which package brings it.
+func tool(name, pkg string) (string, error) {
+	if path, err := exec.LookPath(name); err == nil {
+		return path, nil
+	}
+	for _, dir := range []string{"/usr/sbin", "/sbin"} {
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return path, nil
+		}
+	}
+	return "", exit.BadInputf("no %s on this machine: apt-get install %s", name, pkg)
+}
+
+// run runs a program in the folder dir ("" = ours). Its error carries the last
+// line that the program wrote.
+func run(ctx context.Context, dir, path string, args ...string) error {
+	cmd := child.Command(ctx, path, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	text := strings.TrimSpace(string(out))
+	if strings.Contains(text, syscall.ENOSPC.Error()) || strings.Contains(text, "No space left on device") {
+		err = syscall.ENOSPC
+	}
+	if text != "" {
+		err = fmt.Errorf("%s (%w)", text[strings.LastIndexByte(text, '\n')+1:], err)
+	}
+	return fmt.Errorf("%s: %w", filepath.Base(path), err)
+}

@@ -1,0 +1,100 @@
+package kernels
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"proofhouse/internal/apt"
+	"proofhouse/internal/cache"
+)
+
+// Offer is a kernel that can be had.
+type Offer struct {
+	Spec    string `json:"spec,omitempty"`    // what to ask for; "" for a cached file of the user's
+	Release string `json:"release,omitempty"` // "" where only the package's version is known
+	Version string `json:"version"`           // uname -v of a cached build, otherwise the package's
+	Source  string `json:"source,omitempty"`
+	Cached  bool   `json:"cached"`
+}
+
+// Known lists what the cache holds, and behind it what the usual Debian suites
+// offer now. Where a suite cannot be asked, the rest is returned with the
+// error.
+func Known(ctx context.Context, progress func(string)) ([]Offer, error) {
+	offers, err := cached()
+	if err != nil {
+		return nil, err
+	}
+	a, err := apt.Open(ctx, progress)
+	if err != nil {
+		return offers, err
+	}
+	var errs []error
+	for _, s := range debianSuites {
+		o, err := offered(ctx, a, s.name)
+		offers = append(offers, o...)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("suite %s: %w", s.name, err))
+		}
+	}
+	return offers, errors.Join(errs...)
+}
+
+// cached lists the builds in the cache.
+func cached() ([]Offer, error) {
+	paths, err := filepath.Glob(filepath.Join(cache.Root(), room, "*", recordName))
+	if err != nil {
+		return nil, err
+	}
+	var offers []Offer
+	for _, p := range paths {
+		dir := filepath.Dir(p)
+		if filepath.Base(dir)[0] == '.' {
+			continue // being filled
+		}
+		b, err := readEntry(dir)
+		if err != nil {
+			return nil, err
+		}
+		o := Offer{Release: b.Release, Version: b.Version, Source: b.Source, Cached: true}
+		if b.Kind == BzImage && b.Source != "" {
+			o.Spec = "debian:" + b.Release
+		}
+		offers = append(offers, o)
+	}
+	return offers, nil
+}
+
+// offered lists the suite's newest cloud kernel and User Mode Linux.
+func offered(ctx context.Context, a *apt.Apt, suite string) ([]Offer, error) {
+	var offers []Offer
+	switch pkg, err := newestImage(ctx, a, suite); {
+	case err == nil:
+		versions, err := a.Versions(ctx, suite, pkg)
+		if err != nil {
+			return nil, err
+		}
+		offers = append(offers, Offer{Spec: "debian:" + suite, Release: kernelRelease(pkg), Version: versions[0]})
+	case !apt.IsMissing(err):
+		return nil, err
+	}
+	switch versions, err := a.Versions(ctx, suite, "user-mode-linux"); {
+	case err == nil:
+		offers = append(offers, Offer{Spec: "uml:debian:" + suite, Version: versions[0]})
+	case !apt.IsMissing(err):
+		return offers, err
+	}
+	return offers, nil
+}
+
+func modTime(path string) time.Time {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return time.Time{}
+	}
+	return fi.ModTime()
+}

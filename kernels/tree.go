@@ -1,0 +1,134 @@
+package kernels
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"proofhouse/internal/exit"
+)
+
+// treeRelease is the release of the kernel that was built in a tree; empty
+// where nothing was built.
+func treeRelease(tree string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(tree, "include/config/kernel.release"))
+	return strings.TrimSpace(string(b)), err
+}
+
+// configArchRE is the head of a .config: # Linux/x86 6.12.107 Kernel Configuration
+var configArchRE = regexp.MustCompile(`(?m)^# Linux/(\S+) `)
+
+// fromTree is the build in a folder where a kernel was made (its O= folder,
+// if it has one), with its modules.
+func fromTree(ctx context.Context, tree string, progress func(string)) (*Build, error) {
+	config, err := os.ReadFile(filepath.Join(tree, ".config"))
+	if os.IsNotExist(err) {
+		return nil, exit.BadInputf("a folder without .config: not a kernel build tree")
+	}
+	if err != nil {
+		return nil, exit.BadInput(err)
+	}
+	m := configArchRE.FindSubmatch(config)
+	if m == nil {
+		return nil, exit.BadInputf("not a kernel build tree: its .config does not say for which architecture it is")
+	}
+	var b *Build
+	switch arch := string(m[1]); arch {
+	case "um":
+		image := filepath.Join(tree, "linux")
+		if !isFile(image) {
+			return nil, exit.BadInputf("the tree is not built: no linux in it")
+		}
+		b, err = fromUML(ctx, image, progress)
+	case "x86", "x86_64":
+		image := filepath.Join(tree, "arch/x86/boot/bzImage")
+		if !isFile(image) {
+			return nil, exit.BadInputf("the tree is not built: no arch/x86/boot/bzImage in it")
+		}
+		var start []byte
+		if start, err = readStart(image); err != nil {
+			return nil, err
+		}
+		if _, err = identify(start); err != nil {
+			return nil, err
+		}
+		b, err = fromBzImage(ctx, image)
+	default:
+		return nil, exit.BadInputf("a build tree for %s, not for x86-64", arch)
+	}
+	if err != nil {
+		return nil, err
+	}
+	b.Source = tree
+	if b.Config == "" {
+		b.Config = filepath.Join(tree, ".config")
+	}
+	return b, b.installModules(ctx, tree, string(m[1]), progress)
+}
+
+// installModules runs the tree's modules_install into the cache, if modules
+// were built.
+func (b *Build) installModules(ctx context.Context, tree, arch string, progress func(string)) error {
+	if v, _ := b.ConfigValue("CONFIG_MODULES"); v != "y" || !isFile(filepath.Join(tree, "modules.order")) {
+		return nil
+	}
+	release, err := treeRelease(tree)
+	if err != nil {
+		return exit.BadInputf("the tree is not built whole: %w", err)
+	}
+	if b.Release == "" {
+		b.Release = release
+	}
+	if release != b.Release {
+		return exit.BadInputf("the tree is for release %s, the image in it is %s: build it again", release, b.Release)
+	}
+	state, err := builtModules(tree)
+	if err != nil {
+		return err
+	}
+	makePath, err := tool("make", "make")
+	if err != nil {
+		return err
+	}
+	if _, err := tool("depmod", "kmod"); err != nil {
+		return err
+	}
+	b.Modules, err = modulesEntry(ctx, hash("tree", b.SHA256, state), func(ctx context.Context, dir string) error {
+		progress("installing the tree's modules into the cache")
+		args := []string{"-C", tree, "modules_install", "INSTALL_MOD_PATH=" + dir, "INSTALL_MOD_STRIP=1"}
+		if arch == "um" {
+			args = append(args, "ARCH=um")
+		}
+		if err := run(ctx, "", makePath, args...); err != nil {
+			return fmt.Errorf("modules_install in %s: %w", tree, err)
+		}
+		return nil
+	}, release)
+	return err
+}
+
+// builtModules is a text that changes when a module of the tree is built
+// anew.
+func builtModules(tree string) (string, error) {
+	f, err := os.Open(filepath.Join(tree, "modules.order"))
+	if err != nil {
+		return "", exit.BadInput(err)
+	}
+	defer func() { _ = f.Close() }()
+	var b strings.Builder
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		// From 6.3 on it lists .o files, before that .ko files.
+		name := strings.TrimSuffix(strings.TrimSuffix(lines.Text(), ".o"), ".ko") + ".ko"
+		fi, err := os.Stat(filepath.Join(tree, name))
+		if err != nil {
+			return "", exit.BadInputf("the tree's modules are not built: %w", err)
+		}
+		fmt.Fprintf(&b, "%s %d %d\n", name, fi.Size(), fi.ModTime().UnixNano())
+	}
+	return b.String(), lines.Err()
+}

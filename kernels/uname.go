@@ -1,0 +1,12 @@
+package kernels
+
+import "golang.org/x/sys/unix"
+
+// uname is uname -r and uname -v of this machine.
+func uname() (release, version string, err error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "", "", err
+	}
+	return unix.ByteSliceToString(u.Release[:]), unix.ByteSliceToString(u.Version[:]), nil
+}
