@@ -51,6 +51,7 @@ type Config struct {
 type Plan struct {
 	Config  Config              `json:"config"`
 	Builds  []*kernels.Build    `json:"builds"`
+	Given   []given             `json:"given"`          // beside Builds
 	Root    *images.Root        `json:"root,omitempty"` // nil: no kernel needs one
 	Image   string              `json:"image,omitempty"`
 	Modules map[string]string   `json:"modules"` // Build.ID -> disk with its modules
@@ -59,6 +60,12 @@ type Plan struct {
 	Source  string              `json:"source"`  // version and note of the upstream suite
 	Init    string              `json:"init"`
 	Tools   map[string]string   `json:"tools"`
+}
+
+// given is what the user said of a build; it is not part of the build.
+type given struct {
+	Spec   string   `json:"spec"`
+	Append []string `json:"append,omitempty"`
 }
 
 // guestTools are our programs that every guest has on its PATH.
@@ -115,6 +122,7 @@ func (p *Plan) builds(ctx context.Context, progress func(string)) error {
 		}
 		seen[b.ID()] = spec
 		p.Builds = append(p.Builds, b)
+		p.Given = append(p.Given, given{b.Spec, b.Append})
 		if b.Modules == "" || b.Kind == kernels.Local {
 			continue
 		}
@@ -216,8 +224,11 @@ func Load(file string) (*Plan, error) {
 	if err := json.Unmarshal(b, p); err != nil {
 		return nil, exit.BadInputf("read the plan %s: %w", file, err)
 	}
-	if len(p.Builds) == 0 {
+	if len(p.Builds) == 0 || len(p.Builds) != len(p.Given) {
 		return nil, exit.BadInputf("the plan %s has no kernel", file)
+	}
+	for i, g := range p.Given {
+		p.Builds[i].Spec, p.Builds[i].Append = g.Spec, g.Append
 	}
 	return p, nil
 }

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"proofhouse/internal/exit"
+	"proofhouse/internal/lab"
+	"proofhouse/internal/progress"
+	"proofhouse/internal/runner"
+	"proofhouse/reports"
+)
+
+// machineFlags are those of every command that boots a kernel.
+func machineFlags(f *pflag.FlagSet, cfg *lab.Config) {
+	f.StringVar(&cfg.Guest, "guest", lab.DefaultGuest, "Debian `suite` of the guest")
+	f.StringVar(&cfg.Source, "apparmor-src", lab.DefaultSource, "source of the upstream suite, `SPEC`: debian:SUITE, a folder, a tarball")
+	f.StringVar(&cfg.Accelerator, "accel", "auto", "QEMU's accelerator: auto, kvm or tcg")
+	f.IntVar(&cfg.Memory, "memory", 0, "memory of a machine in `MiB` (default 1024)")
+	f.BoolVar(&cfg.Plain, "plain", false, "boot with no words on the command line that make it faster")
+}
+
+func kernelFlag(f *pflag.FlagSet, specs *[]string) {
+	// Not a comma-separated list: a spec has commas of its own.
+	f.StringArrayVarP(specs, "kernel", "k", nil, "kernel, `SPEC`: uml:debian:SUITE, debian:SUITE, a bzImage, a .deb, a build tree, local (default "+lab.DefaultKernel+")")
+}
+
+func runCommand() *cobra.Command {
+	var o runner.Options
+	var scripts string
+	var smoke, verbose bool
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "Run the suite on one kernel or more, and say what holds",
+		Example: `  proofhouse run --smoke
+  proofhouse run -k debian:trixie -k path/to/bzImage,modules=path/to/modules.tgz
+  proofhouse run -k uml:debian:forky --script open,stackprofile`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if o.Config.Scripts = lab.SplitNames(scripts); smoke {
+				o.LabelFilter = and(o.LabelFilter, "smoke")
+			}
+			if o.Procs < 1 || o.Repeat < 0 {
+				return exit.BadInputf("--procs wants at least 1 and --repeat at least 0")
+			}
+			return run(c.Context(), o, verbose)
+		},
+	}
+	f := c.Flags()
+	kernelFlag(f, &o.Config.Kernels)
+	machineFlags(f, &o.Config)
+	f.IntVar(&o.Procs, "procs", runtime.NumCPU(), "`machines` side by side")
+	f.StringVar(&scripts, "script", "", "only these upstream scripts, `NAME[,NAME]…`")
+	f.StringVar(&o.LabelFilter, "label-filter", "", "only specs whose labels fit, Ginkgo's `EXPR`")
+	f.StringVar(&o.Focus, "focus", "", "only specs whose text matches `RE`")
+	f.BoolVar(&smoke, "smoke", false, "a verdict in a minute: only the specs labelled smoke")
+	f.StringVar(&o.Dir, "out", "", "`folder` of this run (default: a new one under out/)")
+	f.IntVar(&o.Repeat, "repeat", 0, "run it all `N` times more: what differs is flaky")
+	f.BoolVarP(&verbose, "verbose", "v", false, "a line for every script, also for those that passed")
+	o.Config.Out = lab.DefaultOut()
+	return c
+}
+
+// and joins label filters.
+func and(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return "(" + a + ") && " + b
+}
+
+func run(ctx context.Context, o runner.Options, verbose bool) error {
+	display := progress.New(os.Stderr)
+	result, files, err := runner.Run(ctx, o, display)
+	display.Close()
+	if result == nil {
+		return err
+	}
+	return verdict(result, files, verbose, err)
+}
+
+// verdict shows what a run found; runErr is why it has no end, if so.
+func verdict(run *reports.Run, files []string, verbose bool, runErr error) error {
+	style := reports.StyleOf(os.Stdout)
+	style.Verbose = verbose
+	if err := reports.Terminal(os.Stdout, run, style, files...); err != nil {
+		return err
+	}
+	if runErr != nil {
+		return runErr
+	}
+	status, _ := reports.Verdict(run)
+	if status == exit.OK {
+		return nil
+	}
+	return exit.With(status, errSaid)
+}
+
+// errSaid is for what stands on the terminal already.
+var errSaid = fmt.Errorf("")
+
+func reportCommand() *cobra.Command {
+	var verbose bool
+	c := &cobra.Command{
+		Use:     "report DIR",
+		Short:   "Make a run's reports again from its journals, also of a run that was killed",
+		Example: "  proofhouse report out/latest",
+		Args:    someArgs(1, 1, "name the folder of one run"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			result, files, err := reports.Write(args[0])
+			if err != nil {
+				return err
+			}
+			return verdict(result, files, verbose, nil)
+		},
+	}
+	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "a line for every script, also for those that passed")
+	return c
+}

@@ -1,0 +1,147 @@
+// Package runner runs the compiled suite through the ginkgo runner, as a user
+// of `proofhouse run` wants it: prepared before, watched meanwhile, and judged
+// by what the journals say.
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"proofhouse/internal/child"
+	"proofhouse/internal/exit"
+	"proofhouse/internal/lab"
+	"proofhouse/internal/tools"
+	"proofhouse/reports"
+)
+
+// Options are what one run is to do.
+type Options struct {
+	Config      lab.Config
+	Dir         string // of this run; "" = a new one under Config.Out
+	Procs       int    // processes side by side
+	LabelFilter string // Ginkgo's
+	Focus       string // Ginkgo's: a regular expression
+	Repeat      int    // how often to run it all again
+}
+
+// Watcher shows a run while it goes on.
+type Watcher interface {
+	Step(line string)
+	Follow(ctx context.Context, dir string)
+}
+
+// Run prepares, runs and judges. The error is for a run without a verdict: one
+// that was refused, could not start or was interrupted; what it had found by
+// then is in the run's folder all the same.
+func Run(ctx context.Context, o Options, w Watcher) (run *reports.Run, files []string, err error) {
+	plan, err := lab.Prepare(ctx, o.Config, w.Step)
+	if err != nil {
+		return nil, nil, err
+	}
+	suite, err := tools.Suite(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	ginkgo, err := tools.Ginkgo(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	dir := o.Dir
+	if dir == "" {
+		dir, err = lab.NewRunDir(plan.Config.Out, time.Now())
+	} else {
+		dir, err = given(dir)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	planFile, err := plan.Save(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	args := arguments(o, suite, planFile, dir)
+	w.Step("starting the machines")
+	watch, stop := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		w.Follow(watch, dir)
+	}()
+	for range o.Repeat + 1 {
+		if err = ginkgoRun(ctx, ginkgo, args, dir); err != nil || lab.Refused(dir) != nil {
+			break
+		}
+	}
+	stop()
+	<-watched
+	if refused := lab.Refused(dir); refused != nil {
+		return nil, nil, refused
+	}
+	run, files, werr := reports.Write(dir)
+	return run, files, errors.Join(err, werr)
+}
+
+// given makes the folder that the user named for this run. One that holds a
+// run already is left as it is.
+func given(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", exit.BadInputf("make the folder of this run: %w", err)
+	}
+	if old, _ := filepath.Glob(filepath.Join(dir, "journal-*.jsonl")); len(old) > 0 {
+		return "", exit.BadInputf("%s holds a run already", dir)
+	}
+	return dir, nil
+}
+
+// arguments are those of the ginkgo runner.
+func arguments(o Options, suite, planFile, dir string) []string {
+	args := []string{"run", "--procs=" + strconv.Itoa(max(1, o.Procs)), "--no-color", "-v", "--timeout=240h", "--grace-period=20s"}
+	if o.LabelFilter != "" {
+		args = append(args, "--label-filter="+o.LabelFilter)
+	}
+	if o.Focus != "" {
+		args = append(args, "--focus="+o.Focus)
+	}
+	return append(args, suite, "--", "-plan", planFile, "-run", dir)
+}
+
+// interruptGrace is how long Ginkgo gets to end in order when it is told to.
+const interruptGrace = 30 * time.Second
+
+// ginkgoRun runs the suite once. That specs failed is no error here: what they
+// found is in the journals.
+func ginkgoRun(ctx context.Context, ginkgo string, args []string, dir string) error {
+	log, err := os.OpenFile(filepath.Join(dir, "ginkgo.log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return fmt.Errorf("keep ginkgo's output: %w", err)
+	}
+	defer func() { _ = log.Close() }()
+	cmd := child.Command(ctx, ginkgo, args...)
+	cmd.Dir = dir
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
+	cmd.WaitDelay = interruptGrace
+	err = cmd.Run()
+	var status *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		return context.Cause(ctx)
+	case errors.As(err, &status) && status.Exited():
+		return nil
+	case err != nil:
+		return fmt.Errorf("ginkgo: %w (its output is in %s)", err, log.Name())
+	}
+	return nil
+}
