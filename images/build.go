@@ -69,7 +69,6 @@ func mmdebstrapOptions(packages []string) []string {
 		"--include=" + strings.Join(packages, ","),
 		// apt's own unprivileged user cannot enter a home folder.
 		`--aptopt=APT::Sandbox::User "root"`,
-		`--aptopt=Acquire::Languages "none"`,
 	}
 	for _, path := range leftOut {
 		options = append(options, "--dpkgopt=path-exclude="+path)
@@ -128,7 +127,7 @@ func (r *rootRecipe) run(ctx context.Context, dir string, progress func(string))
 		}
 		return buildError(steps.tail(), err)
 	}
-	return r.tidy(dir)
+	return nil
 }
 
 // mirror is where the suite comes from, as mmdebstrap's arguments.
@@ -161,8 +160,11 @@ func (r *rootRecipe) prepare(dir string) error {
 	return os.Mkdir(filepath.Join(dir, workFolder), 0o755)
 }
 
-func (r *rootRecipe) tidy(dir string) error {
-	for _, name := range []string{"settings.tar", "tests.tar", "build.sh", "customize.sh", "mke2fs.conf", "make.args", workFolder} {
+func tidy(dir string) error {
+	for _, name := range []string{
+		"settings.tar", "tests.tar", "build.sh", "customize.sh", "mke2fs.conf", "make.args",
+		packagesFile, releaseFile, workFolder,
+	} {
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
 			return err
 		}

@@ -31,7 +31,7 @@ mmdebstrap "$@"
 
 # After mmdebstrap has cleaned up, because that empties some of these files.
 rm -f "$root/etc/resolv.conf" "$root/etc/machine-id"
-tar --extract --file=settings.tar --directory="$root" --keep-directory-symlink
+tar --extract --file=settings.tar --directory="$root" --no-overwrite-dir --keep-directory-symlink
 
 echo "proofhouse: writing the image"
 used=$(du --summarize --block-size=1K "$root" | cut -f1)

@@ -4,7 +4,7 @@
 # they will run with, and writes down what the root is made of.
 set -eu
 cd "$PROOFHOUSE_BUILD"
-tar --extract --file=tests.tar --directory="$1" --keep-directory-symlink
+tar --extract --file=tests.tar --directory="$1" --no-overwrite-dir --keep-directory-symlink
 echo "proofhouse: building the tests' helpers"
 xargs --null --arg-file=make.args chroot "$1"
 chroot "$1" passwd --delete root

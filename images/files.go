@@ -3,7 +3,6 @@ package images
 import (
 	"archive/tar"
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -136,9 +135,6 @@ func (t *tarWriter) folder(inside, dir string) error {
 		if err != nil {
 			return err
 		}
-		if d.Name() == ".git" {
-			return skip(d)
-		}
 		info, err := d.Info()
 		if err != nil {
 			return err
@@ -172,23 +168,11 @@ func (t *tarWriter) regular(h *tar.Header, name string) error {
 		return err
 	}
 	defer func() { _ = f.Close() }()
-	r := bufio.NewReader(f)
-	if built(r) {
-		return nil
-	}
 	if err := t.add(h); err != nil {
 		return err
 	}
-	_, err = io.Copy(t, r)
+	_, err = io.Copy(t, f)
 	return err
-}
-
-// built says whether a file was made by a compiler: a helper from a tree that
-// was built before fits that machine's libapparmor, not the guest's, and make
-// would take it for up to date.
-func built(r *bufio.Reader) bool {
-	magic, err := r.Peek(4)
-	return err == nil && bytes.Equal(magic, []byte("\x7fELF"))
 }
 
 // readable is mode with r for all, and x for all where the owner has it.
@@ -197,13 +181,6 @@ func readable(mode fs.FileMode) fs.FileMode {
 		return 0o755
 	}
 	return 0o644
-}
-
-func skip(d fs.DirEntry) error {
-	if d.IsDir() {
-		return fs.SkipDir
-	}
-	return nil
 }
 
 func sorted[V any](m map[string]V) []string {

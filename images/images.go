@@ -166,6 +166,9 @@ func (r *rootRecipe) build(ctx context.Context, dir, hash string, progress func(
 	if root.Archive, err = readArchiveDate(filepath.Join(dir, releaseFile)); err != nil {
 		return err
 	}
+	if err := tidy(dir); err != nil {
+		return err
+	}
 	b, err := json.MarshalIndent(root, "", "  ")
 	if err != nil {
 		return err
