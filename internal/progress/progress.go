@@ -1,0 +1,224 @@
+// Package progress shows what a run does while it goes on: the steps of its
+// preparation, and then what the journals in its folder say. On a terminal a
+// few lines are redrawn in place; in a pipe, on a dumb terminal and in CI
+// there are plain lines instead, few of them.
+//
+//	d := progress.New(os.Stderr)
+//	defer d.Close()
+//	d.Step("guest root trixie: installing packages")
+//	…
+//	d.Follow(ctx, "out/run") // until ctx is done
+package progress
+
+import (
+	"context"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+	"proofhouse/reports"
+)
+
+const (
+	redrawEvery = 200 * time.Millisecond // on a terminal
+	quietFor    = 20 * time.Second       // at least, between two plain lines that nothing but time asks for
+	longStep    = 3 * time.Second        // a step that took so long leaves a line on a terminal
+)
+
+// Display shows progress on one writer. Its methods may be called from several
+// goroutines. What it cannot write is lost: a run does not end because nobody
+// looks on.
+type Display struct {
+	w    io.Writer
+	file *os.File // w, where it is a terminal that lines can be redrawn on
+	now  func() time.Time
+
+	mu    sync.Mutex
+	style reports.Style
+	drawn int       // lines that are redrawn in place
+	last  time.Time // of the last plain line
+	step  step
+	state *state // while a run is followed
+
+	stop   chan struct{}
+	ticker sync.WaitGroup
+	once   sync.Once
+}
+
+type step struct {
+	text  string
+	since time.Time
+}
+
+// New shows progress on w, usually standard error.
+func New(w io.Writer) *Display {
+	d := &Display{w: w, now: time.Now, stop: make(chan struct{})}
+	if f, ok := w.(*os.File); ok {
+		d.style = reports.StyleOf(f)
+		if d.style.Width > 0 && os.Getenv("TERM") != "dumb" && os.Getenv("CI") == "" {
+			d.file = f
+		}
+	}
+	d.ticker.Go(d.tick)
+	return d
+}
+
+// tick keeps the elapsed time going.
+func (d *Display) tick() {
+	t := time.NewTicker(redrawEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-d.stop:
+			return
+		case <-t.C:
+			d.mu.Lock()
+			d.show()
+			d.mu.Unlock()
+		}
+	}
+}
+
+// Step says what the preparation does now. An empty text ends the last step.
+func (d *Display) Step(text string) {
+	text = reports.Plain(text)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if text == d.step.text {
+		return
+	}
+	old, now := d.step, d.now()
+	if text != "" && sameStep(old.text, text) {
+		d.step.text = text // only its figures changed: it goes on
+		d.show()
+		return
+	}
+	d.step = step{text, now}
+	took := now.Sub(old.since)
+	switch {
+	case d.file != nil && old.text != "" && took >= longStep:
+		d.show("  " + old.text + " (" + clock(took) + ")")
+	case d.file == nil && text != "":
+		d.show(text)
+	default:
+		d.show()
+	}
+}
+
+// sameStep is true for texts that differ in their figures alone.
+func sameStep(a, b string) bool {
+	letters := func(s string) string {
+		return strings.Map(func(r rune) rune {
+			if r >= '0' && r <= '9' || r == '.' {
+				return -1
+			}
+			return r
+		}, s)
+	}
+	return a != "" && letters(a) == letters(b)
+}
+
+// Follow shows the run in dir, which need not be there yet, until ctx is done.
+func (d *Display) Follow(ctx context.Context, dir string) {
+	d.Step("")
+	tail := reports.NewTail(dir)
+	d.mu.Lock()
+	d.state = newState()
+	d.last = d.now()
+	d.mu.Unlock()
+	t := time.NewTicker(redrawEvery)
+	defer t.Stop()
+	for done := false; !done; {
+		select {
+		case <-ctx.Done():
+			done = true // after one more look
+		case <-t.C:
+		}
+		// A folder that cannot be read now may be later; the reports speak of
+		// one that never can.
+		events, _ := tail.Next()
+		d.take(events)
+	}
+	d.mu.Lock()
+	d.state = nil
+	d.show()
+	d.mu.Unlock()
+}
+
+// take applies events and shows what they say.
+func (d *Display) take(events []reports.Event) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var stay []string
+	for _, e := range events {
+		for _, n := range d.state.apply(e) {
+			// On a terminal the count goes up instead.
+			if n.status != "" || d.file == nil {
+				stay = append(stay, n.line(d.style))
+			}
+		}
+	}
+	if len(stay) > 0 {
+		d.show(stay...)
+	}
+}
+
+// show brings the display up to date, with lines that stay. The mutex is held.
+func (d *Display) show(stay ...string) {
+	if d.file == nil {
+		d.plain(stay)
+		return
+	}
+	if w, _, err := term.GetSize(int(d.file.Fd())); err == nil && w > 0 {
+		d.style.Width = w
+	}
+	lines := d.lines()
+	if len(lines)+len(stay)+d.drawn == 0 {
+		return
+	}
+	_, _ = io.WriteString(d.w, frame(d.drawn, stay, lines))
+	d.drawn = len(lines)
+}
+
+// lines are those to be redrawn in place.
+func (d *Display) lines() []string {
+	switch {
+	case d.state != nil && d.state.total() == 0:
+		return []string{"  starting"}
+	case d.state != nil:
+		return statusLines(d.state, d.now(), d.style)
+	case d.step.text != "":
+		took := " " + clock(d.now().Sub(d.step.since))
+		return []string{fit("  "+d.step.text, d.style.Width-1-len(took)) + took}
+	}
+	return nil
+}
+
+// plain writes lines, and after a while without any, where things stand.
+func (d *Display) plain(lines []string) {
+	now := d.now()
+	if len(lines) == 0 && now.Sub(d.last) >= quietFor {
+		switch {
+		case d.state != nil && d.state.total() > 0:
+			lines = []string{reports.Plain(statusLine(d.state, now))}
+		case d.state == nil && d.step.text != "":
+			lines = []string{d.step.text + " (" + clock(now.Sub(d.step.since)) + ")"}
+		}
+	}
+	if len(lines) > 0 {
+		d.last = now
+		_, _ = io.WriteString(d.w, strings.Join(lines, "\n")+"\n")
+	}
+}
+
+// Close clears what was drawn in place. Further calls do nothing.
+func (d *Display) Close() {
+	d.once.Do(func() {
+		close(d.stop)
+		d.ticker.Wait()
+		d.Step("")
+	})
+}
