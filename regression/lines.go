@@ -23,6 +23,12 @@ var rules = append(append(append([]rule{}, verdicts...), environment...), skipRu
 // newline, within a description.
 func re(s string) *regexp.Regexp { return regexp.MustCompile(`(?s)^` + s + `$`) }
 
+// Reasons for a failure that say more about what happened than pass or fail.
+var (
+	killed     = regexp.MustCompile(`^killed by signal (\d+)$`)
+	wrongErrno = regexp.MustCompile(`^expect errno (\d+) != (\d+)$`) // 0: it worked
+)
+
 var verdicts = []rule{
 	// "ok: D" up to 4.1.0, "ok (fail): D" with what was expected since.
 	// e2e and namespaces print "ok: D" still.
@@ -36,11 +42,16 @@ var verdicts = []rule{
 		p.alerted = "=" + m[1]
 	}},
 	{re(`Error: .*? (pass|fail)ed\. Test '(.*)' was expected to '([^']*)'( \(known problem\))?(?:\. Reason for failure (.*))?`), func(p *parser, m []string) {
-		reason := strings.TrimSuffix(strings.TrimPrefix(m[5], "'"), "'")
-		if reason == "" {
-			reason = "it " + m[1] + "ed, but was expected to " + m[3]
+		r := reports.Result{Expected: m[3] + m[4], Got: m[1]}
+		r.Reason = strings.TrimSuffix(strings.TrimPrefix(m[5], "'"), "'")
+		if r.Reason == "" {
+			r.Reason = "it " + m[1] + "ed, but was expected to " + m[3]
+		} else if how := killed.FindStringSubmatch(r.Reason); how != nil {
+			r.Got = "signal" + how[1]
+		} else if how := wrongErrno.FindStringSubmatch(r.Reason); how != nil {
+			r.Expected, r.Got = "errno "+how[1], "errno "+how[2]
 		}
-		p.fail(m[2], true, reports.Result{Expected: m[3] + m[4], Got: m[1], Reason: reason})
+		p.fail(m[2], true, r)
 	}},
 	{re(`Error: .*? failed\. Test '(.*)' was expected to terminate with signal (\d+)( \(known problem\))?\. Instead it terminated with signal (\d+)`), func(p *parser, m []string) {
 		p.fail(m[1], true, reports.Result{
@@ -77,9 +88,14 @@ var verdicts = []rule{
 		p.coreFile(m[2], m[1] != "", reports.Result{Expected: "no core file", Got: "core file", Reason: "a core file where there should be none"})
 	}},
 	// setattr's checkfile: three lines about one thing, none of them counted
-	// in the exit status.
+	// in the exit status. They are named after the subtest before them, for
+	// what stands in the parentheses comes several times.
 	{re(`Error: \((.*)\)`), func(p *parser, m []string) {
-		i := p.fail("attributes ("+m[1]+")", false, reports.Result{Reason: "the file's attributes are not as they should be"})
+		desc := "attributes (" + m[1] + ")"
+		if n := len(p.results); n > 0 {
+			desc = p.descOf(n-1) + ": " + desc
+		}
+		i := p.fail(desc, false, reports.Result{Reason: "the file's attributes are not as they should be"})
 		p.attrs = i + 1
 	}},
 	{re(`Error: ls -l .* output does not look correct`), func(p *parser, _ []string) { p.attributes("", "") }},
@@ -148,7 +164,13 @@ func opposite(mode string) string {
 	return "not " + mode
 }
 
+// coreFile adds what coredump says about the core file of the subtest before,
+// under that one's name: it says nothing where all is well, so that a number
+// of its own would not be the same in every run.
 func (p *parser) coreFile(desc string, known bool, r reports.Result) {
+	if i, ok := p.byDesc[desc]; ok {
+		desc = p.descOf(i)
+	}
 	desc += " (core file)"
 	if !known {
 		p.fail(desc, true, r)
@@ -184,52 +206,55 @@ const lackUnixRules = "kernel or parser: unix rules"
 // skips are the lines by which a script skips itself, or a part of it, and
 // what it lacks then. Those that hold for a whole script are followed by an
 // exit with status 0.
-var skips = []struct{ line, lacks string }{
+var skips = []struct {
+	line, lacks string
+	any         bool // $1 are several, any of which would do
+}{
 	// prologue.inc
-	{`Required feature '(.*?)' not available\.+ Skipping tests \.\.\.`, "kernel: $1"},
-	{`Required feature\(s\): +(.*?) not available\. Skipping tests \.\.\.`, "kernel: $1"},
-	{`Kernel feature masks not supported\.+ Skipping tests \.\.\.`, "kernel: features"},
-	{`Required supports_unix_rules not available\. Skipping tests \.\.\.`, lackUnixRules},
-	{`Required (supports_\S+) not available\. Skipping tests \.\.\.`, "kernel or parser: $1"},
-	{`Namespaces in apparmorfs policy interface not supported\. Skipping tests \.\.\.`, "kernel: policy/namespaces"},
-	{`Kernel query interface not supported\. Skipping tests \.\.\.`, "kernel: .access"},
-	{`Compiler does not support rule '(.*)'\.+ Skipping tests \.\.\.`, "parser: $1"},
+	{`Required feature '(.*?)' not available\.+ Skipping tests \.\.\.`, "kernel: $1", false},
+	{`Required feature\(s\): +(.*?) not available\. Skipping tests \.\.\.`, "kernel: $1", true},
+	{`Kernel feature masks not supported\.+ Skipping tests \.\.\.`, "kernel: features", false},
+	{`Required supports_unix_rules not available\. Skipping tests \.\.\.`, lackUnixRules, false},
+	{`Required (supports_\S+) not available\. Skipping tests \.\.\.`, "kernel or parser: $1", false},
+	{`Namespaces in apparmorfs policy interface not supported\. Skipping tests \.\.\.`, "kernel: policy/namespaces", false},
+	{`Kernel query interface not supported\. Skipping tests \.\.\.`, "kernel: .access", false},
+	{`Compiler does not support rule '(.*)'\.+ Skipping tests \.\.\.`, "parser: $1", false},
 	// at_secure, changeprofile, exec_stack, nnp
-	{`Warning: kernel doesn't support stacking\. Skipping tests\.\.\.`, "kernel: domain/stack"},
-	{`WARNING: kernel does not support stacking, skipping tests \.\.\.`, "kernel: domain/stack"},
-	{`kernel does not support profile stacking - skipping stacking nnp tests \.\.\.`, "kernel: domain/stack"},
-	{`Warning: parser doesn't support change_profile \(un\)safe rules\. Skipping tests\.\.\.`, "parser: change_profile safe"},
+	{`Warning: kernel doesn't support stacking\. Skipping tests\.\.\.`, "kernel: domain/stack", false},
+	{`WARNING: kernel does not support stacking, skipping tests \.\.\.`, "kernel: domain/stack", false},
+	{`kernel does not support profile stacking - skipping stacking nnp tests \.\.\.`, "kernel: domain/stack", false},
+	{`Warning: parser doesn't support change_profile \(un\)safe rules\. Skipping tests\.\.\.`, "parser: change_profile safe", false},
 	// mount
-	{`not supported by parser - skipping mount options?=\((.*)\),`, "parser: mount options=($1)"},
-	{`not supported by kernel - skipping mount options?=\((.*)\),`, "kernel: mount options=($1)"},
-	{`not supported by parser - skipping allow all,`, "parser: all"},
-	{`mount rules not supported, using capability check \.\.\.`, "kernel or parser: mount rules"},
-	{`WARNING: move_mount binary was not built, skipping (.*?) \.\.\.`, "guest: move_mount helper ($1)"},
+	{`not supported by parser - skipping mount options?=\((.*)\),`, "parser: mount options=($1)", false},
+	{`not supported by kernel - skipping mount options?=\((.*)\),`, "kernel: mount options=($1)", false},
+	{`not supported by parser - skipping allow all,`, "parser: all", false},
+	{`mount rules not supported, using capability check \.\.\.`, "kernel or parser: mount rules", false},
+	{`WARNING: move_mount binary was not built, skipping (.*?) \.\.\.`, "guest: move_mount helper ($1)", false},
 	// pivot_root
-	{`kernel does not support pivot_root domain transitions - skipping tests \.\.\.`, "kernel: namespaces/pivot_root"},
-	{`parser does not support pivot root domain transitions - skipping tests \.\.\.`, "parser: pivot_root ->"},
+	{`kernel does not support pivot_root domain transitions - skipping tests \.\.\.`, "kernel: namespaces/pivot_root", false},
+	{`parser does not support pivot root domain transitions - skipping tests \.\.\.`, "parser: pivot_root ->", false},
 	// query_label
-	{`required feature dbus missing, skipping dbus queries \.\.\.`, "kernel: dbus"},
-	{`WARNING: kernel does not support file queries, skipping tests \.\.\.`, "kernel: file queries"},
+	{`required feature dbus missing, skipping dbus queries \.\.\.`, "kernel: dbus", false},
+	{`WARNING: kernel does not support file queries, skipping tests \.\.\.`, "kernel: file queries", false},
 	// syscall_sysctl: the header went with glibc 2.32, the system call with Linux 5.5
-	{`WARNING: syscall sysctl not (?:implemented|supported by kernel headers), skipping tests \.\.\.`, "kernel: sysctl(2), gone with 5.5"},
-	{`WARNING: proc sysctl path not found, /proc not mounted\? Skipping tests \.\.\.`, "guest: /proc/sys"},
+	{`WARNING: syscall sysctl not (?:implemented|supported by kernel headers), skipping tests \.\.\.`, "kernel: sysctl(2), gone with 5.5", false},
+	{`WARNING: proc sysctl path not found, /proc not mounted\? Skipping tests \.\.\.`, "guest: /proc/sys", false},
 	// deleted, unix_socket_pathname
-	{`Required feature 'unix rules' support not available\. Skipping subset of tests that require af_unix \.\.\.`, lackUnixRules},
-	{`no unix mediation support\. skipping tests`, lackUnixRules},
+	{`Required feature 'unix rules' support not available\. Skipping subset of tests that require af_unix \.\.\.`, lackUnixRules, false},
+	{`no unix mediation support\. skipping tests`, lackUnixRules, false},
 	// userns
-	{`(/proc/sys/\S+) not available\. Skipping tests \.\.\.`, "kernel: $1"},
+	{`(/proc/sys/\S+) not available\. Skipping tests \.\.\.`, "kernel: $1", false},
 	// longpath
-	{`XFAIL: This version of AppArmor does not support changing buffer size\.`, "kernel: a writable path_max"},
+	{`XFAIL: This version of AppArmor does not support changing buffer size\.`, "kernel: a writable path_max", false},
 	// nfs
-	{`NFS server not available\. Skipping tests \.\.\.`, "guest: nfs server"},
+	{`NFS server not available\. Skipping tests \.\.\.`, "guest: nfs server", false},
 	// dbus_*
-	{`Starting DBus Daemon failed\. Skipping tests\.\.\.`, "guest: dbus-daemon"},
-	{`Starting DBus Broker failed\. Skipping tests\.\.\.`, "guest: dbus-broker"},
-	{`DBus Broker does not support (.*)\. Skipping tests\.\.\.`, "upstream: $1 in dbus-broker"},
+	{`Starting DBus Daemon failed\. Skipping tests\.\.\.`, "guest: dbus-daemon", false},
+	{`Starting DBus Broker failed\. Skipping tests\.\.\.`, "guest: dbus-broker", false},
+	{`DBus Broker does not support (.*)\. Skipping tests\.\.\.`, "upstream: $1 in dbus-broker", false},
 	// what a newer script may say
-	{`(.*skipping .*)`, "unknown: $1"},
-	{`(.*Skipping (?:tests|subset).*)`, "unknown: $1"},
+	{`(.*skipping .*)`, "unknown: $1", false},
+	{`(.*Skipping (?:tests|subset).*)`, "unknown: $1", false},
 }
 
 func skipRules() []rule {
@@ -238,7 +263,11 @@ func skipRules() []rule {
 		rr = append(rr, rule{re(`\s*` + s.line + `\s*`), func(p *parser, m []string) {
 			lacks := s.lacks
 			if len(m) > 1 {
-				lacks = strings.ReplaceAll(lacks, "$1", m[1])
+				what := m[1]
+				if s.any {
+					what = strings.Join(strings.Fields(what), " or ")
+				}
+				lacks = strings.ReplaceAll(lacks, "$1", what)
 			}
 			p.skip(stable(oneLine(lacks)), m[0])
 		}})

@@ -48,6 +48,7 @@ func Parse(script string, output []byte, exit Exit) []reports.Result {
 	p := &parser{
 		script: script,
 		seen:   map[string]bool{idOf(script, scriptLevel): true},
+		again:  map[string]int{},
 		byDesc: map[string]int{},
 	}
 	lines, cut := split(output)
@@ -105,6 +106,7 @@ type parser struct {
 	script  string
 	results []reports.Result
 	seen    map[string]bool // IDs given away
+	again   map[string]int  // ID without number -> how often it came again
 	byDesc  map[string]int  // description -> its latest result
 	context []string        // lines since the last verdict
 
@@ -247,19 +249,26 @@ func (p *parser) explains(status int) bool {
 
 // id makes the subtest's ID, a new one each time.
 func (p *parser) id(desc string) string {
-	base := idOf(p.script, stable(desc))
+	desc = stable(desc)
+	if desc == "" {
+		desc = "(no description)"
+	}
+	base := idOf(p.script, desc)
 	id := base
-	for n := 2; p.seen[id]; n++ {
-		id = fmt.Sprintf("%s #%d", base, n)
+	for p.seen[id] {
+		p.again[base]++
+		id = fmt.Sprintf("%s #%d", base, p.again[base]+1)
 	}
 	p.seen[id] = true
 	return id
 }
 
+// descOf is the result's own part of its ID.
+func (p *parser) descOf(result int) string {
+	return strings.TrimPrefix(p.results[result].ID, idOf(p.script, ""))
+}
+
 func idOf(script, desc string) string {
-	if desc == "" {
-		desc = "(no description)"
-	}
 	return idRoot + "/" + script + "/" + desc
 }
 

@@ -1,0 +1,155 @@
+package regression
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+
+	"proofhouse/reports"
+)
+
+// IOPorts is what [MachineLacks] calls the I/O ports of x86 hardware.
+const IOPorts = "x86 I/O ports"
+
+// machineTests are the subtests that are about something of the machine.
+var machineTests = []struct {
+	lacks string
+	id    *regexp.Regexp
+}{
+	{IOPorts, regexp.MustCompile(`^regression/(?:capabilities/syscall_io(?:perm|pl) |syscall/IO(?:PERM|PL) )`)},
+}
+
+// MachineLacks turns the subtests about something that the machine is known to
+// lack into skips, those that passed too: where there is no I/O port, nothing
+// is said about the kernel by its being refused. lacks is by name, such as
+// [IOPorts]. results is not changed.
+//
+// It takes a measurement, not the failures: a kernel that wrongly refuses I/O
+// ports prints the same.
+func MachineLacks(results []reports.Result, lacks map[string]bool) []reports.Result {
+	results = slices.Clone(results)
+	for i := range results {
+		r := &results[i]
+		for _, t := range machineTests {
+			if !lacks[t.lacks] || !t.id.MatchString(r.ID) || r.Status == reports.Skip {
+				continue
+			}
+			*r = reports.Result{
+				ID: r.ID, Status: reports.Skip, Expected: r.Expected, Output: r.Output,
+				Lacks:  "machine: " + t.lacks,
+				Reason: "the machine has no " + t.lacks,
+			}
+		}
+	}
+	return results
+}
+
+// WhoLacks says for skips that the script itself leaves open whether it is the
+// kernel or the parser that lacks something. features is the tree of the
+// kernel's AppArmor features folder, path to content. results is not changed.
+func WhoLacks(results []reports.Result, features map[string]string) []reports.Result {
+	results = slices.Clone(results)
+	for i := range results {
+		what, open := strings.CutPrefix(results[i].Lacks, "kernel or parser: ")
+		if !open {
+			continue
+		}
+		who := "kernel"
+		for _, path := range openQuestions[what] {
+			if has(features, path) {
+				who = "parser"
+			}
+		}
+		results[i].Lacks = who + ": " + what
+	}
+	return results
+}
+
+// openQuestions are the features any of which a kernel has that does not lack
+// the thing.
+var openQuestions = map[string][]string{
+	"unix rules":  {"network/af_unix", "network_v9/af_unix"},
+	"mount rules": {"mount"},
+}
+
+// has is whether the kernel has a feature: a file that doesn't say no, a folder
+// with something in it, or a word in the file above it.
+func has(features map[string]string, path string) bool {
+	if v, ok := features[path]; ok {
+		return strings.TrimSpace(v) != "no"
+	}
+	for p := range features {
+		if strings.HasPrefix(p, path+"/") && len(p) > len(path)+1 {
+			return true
+		}
+	}
+	i := strings.LastIndexByte(path, '/')
+	return i >= 0 && slices.Contains(strings.Fields(features[path[:i]]), path[i+1:])
+}
+
+// gaps are the classes that a kernel mediates and a parser before some version
+// cannot say rules for. The versions are those of Debian's parsers, tried with
+// the rule itself: 3.0.8 (bookworm), 4.1.0 (trixie), 4.1.8 (forky), 5.0.2 (sid).
+var gaps = []struct {
+	feature      string
+	major, minor int
+	what         string
+}{
+	{"network_v9/af_unix", 5, 0, "AF_UNIX sockets (attach_disconnected, dbus_*, query_label and unix_socket_* skip, deleted leaves a part out)"},
+	{"network_v8/af_inet", 4, 1, "addresses and ports of INET sockets (net_inet skips)"},
+	{"network_v9/af_inet", 4, 1, "addresses and ports of INET sockets (net_inet skips)"},
+	{"namespaces/mask/userns_create", 4, 0, "making user namespaces (userns skips)"},
+	{"io_uring", 4, 0, "io_uring (io_uring skips)"},
+	{"ipc/posix_mqueue", 4, 0, "POSIX message queues (posix_ipc and posix_mq skip)"},
+	{"ipc/sysv_mqueue", 4, 0, "System V message queues (sysv_ipc and sysv_mq skip)"},
+}
+
+// Gaps names the holes in what the suite can cover on a kernel with a parser,
+// sorted: what the kernel mediates and the parser has no rules for, and what
+// the kernel seems to mediate and doesn't. features is the tree of the
+// kernel's AppArmor features folder, path to content; an empty folder counts
+// where it has an entry, with or without a slash at its end. parserVersion is
+// "4.1.0"; of one that cannot be read, nothing is known.
+func Gaps(features map[string]string, parserVersion string) []string {
+	found := []string{}
+	if major, minor, ok := version(parserVersion); ok {
+		for _, g := range gaps {
+			if has(features, g.feature) && (major < g.major || major == g.major && minor < g.minor) {
+				found = append(found, fmt.Sprintf("the kernel mediates %s: parser %s has no rules for it, %d.%d has [%s]", g.what, parserVersion, g.major, g.minor, g.feature))
+			}
+		}
+	}
+	if emptyFolder(features, "dbus") {
+		found = append(found, "the kernel's features/dbus is an empty folder: the suite takes it for D-Bus mediation (dbus_* and query_label) [dbus]")
+	}
+	sort.Strings(found)
+	return found
+}
+
+func emptyFolder(features map[string]string, name string) bool {
+	there := false
+	for p, v := range features {
+		switch {
+		case strings.TrimSuffix(p, "/") == name:
+			there = strings.TrimSpace(v) == ""
+		case strings.HasPrefix(p, name+"/"):
+			return false
+		}
+	}
+	return there
+}
+
+var versionRE = regexp.MustCompile(`^\D*(\d+)\.(\d+)`)
+
+func version(s string) (major, minor int, ok bool) {
+	m := versionRE.FindStringSubmatch(s)
+	if m == nil {
+		return 0, 0, false
+	}
+	major, err1 := strconv.Atoi(m[1])
+	minor, err2 := strconv.Atoi(m[2])
+	return major, minor, err1 == nil && err2 == nil
+}

@@ -1,0 +1,418 @@
+package regression
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"proofhouse/internal/apt"
+	"proofhouse/internal/cache"
+	"proofhouse/internal/child"
+	"proofhouse/internal/exit"
+)
+
+// Source is the upstream suite's source, as far as a guest needs it.
+type Source struct {
+	Dir     string // holds tests/regression/apparmor and common; not to be changed
+	Spec    string // what was asked for
+	Version string // "4.1.0-1" with Debian's patches, "4.1.0", "4.1.0 (v4.1.0-7-g1a2b3c4)" from a git checkout
+	Hash    string // SHA-256 of the names, modes and contents below Dir
+	Note    string // what a reader of the results should know: "upstream 4.1.8 without Debian's patches"
+}
+
+// room is the cache's room of sources. Its entries hold the tree in treeDir and
+// a [Source], without Dir and Spec, in infoFile.
+const (
+	room     = "regression"
+	treeDir  = "src"
+	infoFile = "source.json"
+)
+
+// Fetch gets the source that spec names, into the cache:
+//
+//   - debian:SUITE, Debian's source package apparmor. It is fetched once; what
+//     that Debian release has later is fetched after its cache entry is removed
+//   - a folder that holds tests/regression/apparmor, such as a git checkout or
+//     an unpacked release. What was built in it is left behind
+//   - a tarball of such a folder
+//
+// progress, which may be nil, gets a line for what takes a while. A spec that
+// cannot be read is the user's to mend.
+func Fetch(ctx context.Context, spec string, progress func(string)) (*Source, error) {
+	if progress == nil {
+		progress = func(string) {}
+	}
+	s, err := fetch(ctx, spec, progress)
+	if err != nil {
+		return nil, fmt.Errorf("AppArmor source %q: %w", spec, err)
+	}
+	s.Spec = spec
+	return s, nil
+}
+
+func fetch(ctx context.Context, spec string, progress func(string)) (*Source, error) {
+	if suite, ok := strings.CutPrefix(spec, "debian:"); ok {
+		return fromDebian(ctx, suite, progress)
+	}
+	st, err := os.Stat(spec)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, exit.BadInputf("no such file or folder, and not debian:SUITE")
+	case err != nil:
+		return nil, exit.BadInput(err)
+	case st.IsDir():
+		return fromFolder(ctx, spec)
+	case st.Mode().IsRegular():
+		return fromTarball(ctx, spec)
+	}
+	return nil, exit.BadInputf("neither a folder nor a tarball")
+}
+
+func fromDebian(ctx context.Context, suite string, progress func(string)) (*Source, error) {
+	if suite == "" || strings.ContainsAny(suite, "/: \t\n") {
+		return nil, exit.BadInputf("%q is no name of a Debian release", suite)
+	}
+	return entry(ctx, "debian-"+suite, func(ctx context.Context, tmp string) (string, Source, error) {
+		a, err := apt.Open(ctx, progress)
+		if err != nil {
+			return "", Source{}, err
+		}
+		files, err := a.Source(ctx, suite, "apparmor", tmp)
+		if err != nil {
+			return "", Source{}, err
+		}
+		dir, info, err := unpackDebian(ctx, files, filepath.Join(tmp, "unpacked"))
+		if err == nil && info.Note != "" {
+			progress("the source of AppArmor: " + info.Note)
+		}
+		return dir, info, err
+	})
+}
+
+// unpackDebian unpacks with Debian's patches where that can be done, else
+// upstream's tarball alone. The files are known to be Debian's: apt checked
+// them.
+func unpackDebian(ctx context.Context, files apt.SourceFiles, to string) (string, Source, error) {
+	var why string
+	switch _, err := exec.LookPath("dpkg-source"); {
+	case !files.Complete:
+		why = "the mirror lacks " + strings.Join(baseNames(files.Missing), ", ")
+	case err != nil:
+		why = "there is no dpkg-source to apply them"
+	default:
+		if err = run(ctx, "dpkg-source", "--no-check", "-x", files.DSC, to); err == nil {
+			return to, Source{Version: files.Version}, nil
+		}
+		if ctx.Err() != nil || files.Orig == "" {
+			return "", Source{}, err
+		}
+		why = oneLine(err.Error())
+	}
+	if files.Orig == "" {
+		return "", Source{}, fmt.Errorf("unpack Debian's apparmor %s: no upstream tarball: %s", files.Version, why)
+	}
+	if err := untar(ctx, files.Orig, to); err != nil {
+		return "", Source{}, err
+	}
+	upstream, _, _ := strings.Cut(files.Version, "-")
+	return to, Source{Note: fmt.Sprintf("upstream %s without Debian's patches (%s)", upstream, why)}, nil
+}
+
+func baseNames(paths []string) []string {
+	var names []string
+	for _, p := range paths {
+		names = append(names, filepath.Base(p))
+	}
+	return names
+}
+
+func fromTarball(ctx context.Context, path string) (*Source, error) {
+	sum, err := hashFile(path)
+	if err != nil {
+		return nil, exit.BadInputf("read the tarball: %w", err)
+	}
+	return entry(ctx, "tar-"+sum[:32], func(ctx context.Context, tmp string) (string, Source, error) {
+		if err := untar(ctx, path, tmp); err != nil {
+			return "", Source{}, exit.BadInput(err)
+		}
+		return tmp, Source{}, nil
+	})
+}
+
+func fromFolder(ctx context.Context, path string) (*Source, error) {
+	root, err := findRoot(path)
+	if err != nil {
+		return nil, err
+	}
+	files, err := needed(root)
+	if err != nil {
+		return nil, exit.BadInputf("read the source: %w", err)
+	}
+	sum, err := hashTree(root, files)
+	if err != nil {
+		return nil, exit.BadInputf("read the source: %w", err)
+	}
+	s, err := entry(ctx, "dir-"+sum[:32], func(context.Context, string) (string, Source, error) {
+		return root, Source{}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	// The same content can be at several commits: not a property of the entry.
+	if at := describe(ctx, root); at != "" {
+		s.Version = strings.TrimSpace(s.Version + " (" + at + ")")
+	}
+	return s, nil
+}
+
+// describe is what git calls the checkout at dir, or nothing.
+func describe(ctx context.Context, dir string) string {
+	if _, err := os.Stat(filepath.Join(dir, ".git")); err != nil {
+		return ""
+	}
+	out, err := child.Command(ctx, "git", "-C", dir, "-c", "core.fsmonitor=false", "describe", "--tags", "--always", "--dirty").Output()
+	if err != nil {
+		return "" // no git, or not this user's: the hash identifies it too
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// entry returns the cache's entry key. find, where it has to be made, says
+// where a source tree is; it may use the folder tmp for it, which goes when
+// the entry is complete.
+func entry(ctx context.Context, key string, find func(ctx context.Context, tmp string) (string, Source, error)) (*Source, error) {
+	dir, err := cache.Entry(ctx, room, key, func(ctx context.Context, dir string) error {
+		tmp := filepath.Join(dir, "tmp")
+		if err := os.Mkdir(tmp, 0o755); err != nil {
+			return err
+		}
+		from, info, err := find(ctx, tmp)
+		if err != nil {
+			return err
+		}
+		if err := keep(from, dir, info); err != nil {
+			return err
+		}
+		return os.RemoveAll(tmp)
+	})
+	if err != nil {
+		return nil, err
+	}
+	b, err := os.ReadFile(filepath.Join(dir, infoFile))
+	if err != nil {
+		return nil, fmt.Errorf("read the cached source: %w", err)
+	}
+	var s Source
+	if err := json.Unmarshal(b, &s); err != nil {
+		return nil, fmt.Errorf("read the cached source %s: %w", dir, err)
+	}
+	s.Dir = filepath.Join(dir, treeDir)
+	return &s, nil
+}
+
+// keep copies what is needed of the source at from into the entry at dir, and
+// completes info.
+func keep(from, dir string, info Source) error {
+	root, err := findRoot(from)
+	if err != nil {
+		return err
+	}
+	files, err := needed(root)
+	if err != nil {
+		return exit.BadInputf("read the source: %w", err)
+	}
+	tree := filepath.Join(dir, treeDir)
+	for _, f := range files {
+		if err := copyFile(filepath.Join(root, f), filepath.Join(tree, f)); err != nil {
+			return err
+		}
+	}
+	if info.Hash, err = hashTree(tree, files); err != nil {
+		return err
+	}
+	if info.Version == "" {
+		b, _ := os.ReadFile(filepath.Join(tree, commonPath, "Version"))
+		info.Version = strings.TrimSpace(string(b))
+	}
+	b, err := json.Marshal(info)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, infoFile), b, 0o644)
+}
+
+// findRoot finds the tree's root: dir, or the only folder in it, or, where dir
+// is the suite's own folder, three above it.
+func findRoot(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	candidates := []string{dir, filepath.Join(dir, "../../..")}
+	if only, err := filepath.Glob(filepath.Join(dir, "*")); err == nil && len(only) == 1 {
+		candidates = append(candidates, only[0])
+	}
+	for _, c := range candidates {
+		if isFile(filepath.Join(c, testPath, "prologue.inc")) {
+			if !isFile(filepath.Join(c, commonPath, "Make.rules")) {
+				return "", exit.BadInputf("%s is there, but not common/Make.rules, without which it cannot be built", testPath)
+			}
+			return c, nil
+		}
+	}
+	return "", exit.BadInputf("no %s in it", testPath)
+}
+
+func isFile(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.Mode().IsRegular()
+}
+
+// needed lists the files that a guest needs, relative to root and sorted. What
+// make writes is left out: it is built anew in the guest, against the guest's
+// libraries.
+func needed(root string) ([]string, error) {
+	var files []string
+	for _, top := range []string{commonPath, testPath} {
+		err := filepath.WalkDir(filepath.Join(root, top), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			if !d.Type().IsRegular() && d.Type() != fs.ModeSymlink {
+				return nil
+			}
+			if built, err := isBuilt(path, d); built || err != nil {
+				return err
+			}
+			rel, err := filepath.Rel(root, path)
+			files = append(files, rel)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	sort.Strings(files)
+	return files, nil
+}
+
+func isBuilt(path string, d fs.DirEntry) (bool, error) {
+	if d.Name() == "uservars.inc" {
+		return true, nil
+	}
+	if !d.Type().IsRegular() {
+		return false, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = f.Close() }()
+	magic := make([]byte, 4)
+	n, err := io.ReadFull(f, magic)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return false, err
+	}
+	return bytes.Equal(magic[:n], []byte("\x7fELF")), nil
+}
+
+// executable is the part of a mode that is kept.
+const executable = 0o111
+
+func copyFile(from, to string) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	st, err := os.Lstat(from)
+	if err != nil {
+		return err
+	}
+	if st.Mode()&fs.ModeSymlink != 0 {
+		target, err := os.Readlink(from)
+		if err != nil {
+			return err
+		}
+		return os.Symlink(target, to)
+	}
+	mode := fs.FileMode(0o644)
+	if st.Mode()&executable != 0 {
+		mode |= executable
+	}
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, b, mode)
+}
+
+// hashTree is the SHA-256 of the files' names, kinds and contents.
+func hashTree(root string, files []string) (string, error) {
+	h := sha256.New()
+	for _, f := range files {
+		path := filepath.Join(root, f)
+		st, err := os.Lstat(path)
+		if err != nil {
+			return "", err
+		}
+		var content []byte
+		if st.Mode()&fs.ModeSymlink != 0 {
+			target, err := os.Readlink(path)
+			if err != nil {
+				return "", err
+			}
+			content = []byte(target)
+		} else if content, err = os.ReadFile(path); err != nil {
+			return "", err
+		}
+		fmt.Fprintf(h, "%q %v %v %d\n", filepath.ToSlash(f), st.Mode().Type(), st.Mode()&executable != 0, len(content))
+		h.Write(content)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+func hashFile(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = f.Close() }()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+func untar(ctx context.Context, tarball, to string) error {
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	// --force-local: a colon in the name means no other host.
+	return run(ctx, "tar", "--extract", "--force-local", "--no-same-owner", "--no-same-permissions", "--file", tarball, "--directory", to)
+}
+
+// run runs a command whose output matters only when it fails.
+func run(ctx context.Context, name string, args ...string) error {
+	out, err := child.Command(ctx, name, args...).CombinedOutput()
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", name, context.Cause(ctx))
+	}
+	if said := oneLine(tail(string(out), 400)); said != "" {
+		return fmt.Errorf("%s: %w: %s", name, err, said)
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}
