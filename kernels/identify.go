@@ -28,10 +28,11 @@ var foreign = []struct {
 	magic  string
 	what   string
 }{
+	// Documentation/arch/arm64/booting.rst
 	{0x38, "ARM\x64", "a kernel for arm64"},               // Documentation/arch/arm64/booting.rst
 	{0x38, "RSC\x05", "a kernel for RISC-V"},              // Documentation/arch/riscv/boot-image-header.rst
 	{0x24, "\x18\x28\x6f\x01", "a kernel for 32-bit ARM"}, // arch/arm/boot/compressed/head.S
-	{0x04, "\x00\x00zimg", "an EFI zboot kernel (arm64, RISC-V or LoongArch)"},
+	{0x04, "zimg", "an EFI zboot kernel (arm64, RISC-V or LoongArch)"},
 	{0, "\x27\x05\x19\x56", "a U-Boot image"}, // uImage
 	{0, "\xd0\x0d\xfe\xed", "a device tree or FIT image"},
 }

@@ -85,7 +85,7 @@ func modulesFromTarball(ctx context.Context, path, release string, progress func
 // modulesEntry is the cache entry with modules that fill puts into a folder,
 // indexed by depmod.
 func modulesEntry(ctx context.Context, sum string, fill func(ctx context.Context, dir string) error, release string) (string, error) {
-	dir, err := cache.Entry(ctx, room, key("modules", sum[:16]), func(ctx context.Context, dir string) error {
+	dir, err := cache.Entry(ctx, room, key("modules", hash(sum, release)[:16]), func(ctx context.Context, dir string) error {
 		if err := fill(ctx, dir); err != nil {
 			return err
 		}

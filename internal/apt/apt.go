@@ -178,18 +178,27 @@ func (a *Apt) configure(st state) error {
 			return err
 		}
 	}
-	// Proxy settings may hold a password.
-	if err := os.WriteFile(filepath.Join(st.dir, "apt.conf"), []byte(a.conf(st)), 0o600); err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(st.dir, "status"), nil, 0o644); err != nil {
-		return err
-	}
 	kind := "deb"
 	if st.sources {
 		kind = "deb-src"
 	}
-	return os.WriteFile(filepath.Join(st.dir, "sources.list"), []byte(a.line(kind, st.suite)+"\n"), 0o644)
+	for _, f := range []struct{ name, text string }{
+		{"apt.conf", a.conf(st)},
+		{"status", ""},
+		{"sources.list", a.line(kind, st.suite) + "\n"},
+	} {
+		path := filepath.Join(st.dir, f.name)
+		// apt builds its cache anew, for a second or more, when one of these
+		// has a newer date.
+		if old, err := os.ReadFile(path); err == nil && string(old) == f.text {
+			continue
+		}
+		// Proxy settings may hold a password.
+		if err := os.WriteFile(path, []byte(f.text), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *Apt) line(kind, suite string) string {

@@ -91,7 +91,8 @@ func (a *Apt) conf(st state) string {
 		{"APT::Update::Error-Mode", "any"},
 		{"Acquire::Languages", "none"},
 		{"Acquire::Retries", "3"},
-		{"Acquire::GzipIndexes", "true"},
+		// A compressed list is read from its start for each package asked for.
+		{"Acquire::GzipIndexes", "false"},
 	}
 	var b strings.Builder
 	for _, s := range append(own, a.settings...) {

@@ -114,19 +114,42 @@ func (a *Apt) Depends(ctx context.Context, suite, pkg, version string) ([]string
 		if err != nil {
 			return err
 		}
-		out, stderr, err := a.run(ctx, st, "", "apt-cache", "show", "--no-all-versions", pkg+"="+version)
-		if err != nil {
-			return fmt.Errorf("ask apt what %s %s depends on: %w", pkg, version, said(stderr, err))
-		}
-		for _, f := range stanzas(out) {
-			if f["package"] == pkg {
-				names = parseDepends(f["pre-depends"] + "," + f["depends"])
-				return nil
-			}
-		}
-		return a.missing(suite, pkg, version)
+		names, err = a.depends(ctx, st, pkg, version)
+		return err
 	})
 	return names, err
+}
+
+// depends asks apt what a version of pkg depends on. The answer never changes
+// and costs apt a quarter of a second, so it is written down.
+func (a *Apt) depends(ctx context.Context, st state, pkg, version string) ([]string, error) {
+	note := filepath.Join(st.dir, "depends", pkg+"="+version)
+	if b, err := os.ReadFile(note); err == nil {
+		return strings.Fields(string(b)), nil
+	}
+	out, stderr, err := a.run(ctx, st, "", "apt-cache", "show", "--no-all-versions", pkg+"="+version)
+	if err != nil {
+		return nil, fmt.Errorf("ask apt what %s %s depends on: %w", pkg, version, said(stderr, err))
+	}
+	for _, f := range stanzas(out) {
+		if f["package"] != pkg || f["version"] != version {
+			continue
+		}
+		names := parseDepends(f["pre-depends"] + "," + f["depends"])
+		return names, writeWhole(note, strings.Join(names, "\n")+"\n")
+	}
+	return nil, a.missing(st.suite, pkg, version)
+}
+
+// writeWhole writes a file that is complete or absent, also if we are killed.
+func writeWhole(path, text string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(path+".new", []byte(text), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
 }
 
 // settle is version if the suite has it, or its newest for an empty one.
