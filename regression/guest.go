@@ -20,6 +20,11 @@ var guestFiles embed.FS
 
 // GuestFiles are what a guest needs beside Debian's packages, by absolute
 // path. They must be there before the suite is built.
+//
+// They expect of the guest's init that it loads the modules loop and fuse (a
+// script that finds no /dev/fuse dies), brings up lo, and makes the folder
+// /run/systemd/system, by which dbus.inc asks for systemd. The services that
+// systemctl starts go on running when the script has ended.
 func GuestFiles() map[string]GuestFile {
 	files := map[string]GuestFile{}
 	for _, f := range []struct {
