@@ -86,13 +86,18 @@ func fromDeb(ctx context.Context, path string, progress func(string)) (*Build, e
 		}
 		sums = append(sums, sum)
 	}
-	b, err := makeEntry(ctx, key("deb", hash(sums...)[:16]), func(ctx context.Context, dir, final string) (record, error) {
-		return unpackDebs(ctx, dir, final, debs, umlSuite, progress)
+	source := fmt.Sprintf("%s (%s %s)", path, f["Package"], f["Version"])
+	b, err := umlEntry(ctx, key("deb", hash(sums...)[:16]), func(ctx context.Context, dir, final string) (record, error) {
+		r, err := unpackDebs(ctx, dir, final, debs, umlSuite, progress)
+		if err == nil {
+			r.Source = source
+		}
+		return r, err
 	})
 	if err != nil {
 		return nil, err
 	}
-	b.Source = fmt.Sprintf("%s (%s %s)", path, f["Package"], f["Version"])
+	b.Source = source
 	return b, nil
 }
 

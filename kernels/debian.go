@@ -44,7 +44,10 @@ func suitesFor(release string) []string {
 	return append(first, then...)
 }
 
-const cloudImage = "linux-image-cloud-amd64"
+const (
+	cloudImage = "linux-image-cloud-amd64"
+	umlPackage = "user-mode-linux"
+)
 
 // debianSuite is the suite's newest cloud kernel.
 func debianSuite(ctx context.Context, suite string, progress func(string)) (*Build, error) {
@@ -143,18 +146,17 @@ func debianImage(ctx context.Context, a *apt.Apt, suite, pkg, version string, pr
 
 // debianUML is the suite's User Mode Linux.
 func debianUML(ctx context.Context, suite string, progress func(string)) (*Build, error) {
-	const pkg = "user-mode-linux"
 	a, err := apt.Open(ctx, progress)
 	if err != nil {
 		return nil, err
 	}
-	versions, err := a.Versions(ctx, suite, pkg)
+	versions, err := a.Versions(ctx, suite, umlPackage)
 	if err != nil {
 		return nil, err
 	}
 	version := versions[0]
-	return umlEntry(ctx, key(pkg, version, "amd64"), func(ctx context.Context, dir, final string) (record, error) {
-		return fetchDebs(ctx, a, suite, []string{pkg}, version, dir, final, progress)
+	return umlEntry(ctx, key(umlPackage, version, "amd64"), func(ctx context.Context, dir, final string) (record, error) {
+		return fetchDebs(ctx, a, suite, []string{umlPackage}, version, dir, final, progress)
 	})
 }
 

@@ -56,7 +56,11 @@ func fromBzImage(ctx context.Context, path string) (*Build, error) {
 		if err := copyFile(path, image, 0o644); err != nil {
 			return record{}, err
 		}
-		return readBzImage(ctx, dir, image)
+		r, err := readBzImage(ctx, dir, image)
+		if err == nil {
+			r.Source = path
+		}
+		return r, err
 	})
 	if err != nil {
 		return nil, err

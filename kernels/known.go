@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"proofhouse/internal/apt"
@@ -14,10 +15,10 @@ import (
 
 // Offer is a kernel that can be had.
 type Offer struct {
-	Spec    string `json:"spec,omitempty"`    // what to ask for; "" for a cached file of the user's
+	Spec    string `json:"spec,omitempty"`    // what to ask for; "" for a cached build that only Source names
 	Release string `json:"release,omitempty"` // "" where only the package's version is known
 	Version string `json:"version"`           // uname -v of a cached build, otherwise the package's
-	Source  string `json:"source,omitempty"`
+	Source  string `json:"source,omitempty"` // of a cached build: the package or file it came from
 	Cached  bool   `json:"cached"`
 }
 
@@ -61,7 +62,7 @@ func cached() ([]Offer, error) {
 			return nil, err
 		}
 		o := Offer{Release: b.Release, Version: b.Version, Source: b.Source, Cached: true}
-		if b.Kind == BzImage && b.Source != "" {
+		if strings.HasPrefix(filepath.Base(dir), "linux-image-") {
 			o.Spec = "debian:" + b.Release
 		}
 		offers = append(offers, o)
@@ -78,17 +79,21 @@ func offered(ctx context.Context, a *apt.Apt, suite string) ([]Offer, error) {
 		if err != nil {
 			return nil, err
 		}
-		offers = append(offers, Offer{Spec: "debian:" + suite, Release: kernelRelease(pkg), Version: versions[0]})
+		offers = append(offers, Offer{Spec: "debian:" + suite, Release: kernelRelease(pkg), Version: versions[0], Cached: isCached(pkg, versions[0])})
 	case !apt.IsMissing(err):
 		return nil, err
 	}
-	switch versions, err := a.Versions(ctx, suite, "user-mode-linux"); {
+	switch versions, err := a.Versions(ctx, suite, umlPackage); {
 	case err == nil:
-		offers = append(offers, Offer{Spec: "uml:debian:" + suite, Version: versions[0]})
+		offers = append(offers, Offer{Spec: "uml:debian:" + suite, Version: versions[0], Cached: isCached(umlPackage, versions[0])})
 	case !apt.IsMissing(err):
 		return offers, err
 	}
 	return offers, nil
+}
+
+func isCached(pkg, version string) bool {
+	return isFile(filepath.Join(cache.Root(), room, key(pkg, version, "amd64"), recordName))
 }
 
 func modTime(path string) time.Time {

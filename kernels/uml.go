@@ -34,7 +34,11 @@ func fromUML(ctx context.Context, path string, progress func(string)) (*Build, e
 		if err := copyFile(path, image, 0o755); err != nil {
 			return record{}, err
 		}
-		return readUML(ctx, dir, final, image, umlSuite, progress)
+		r, err := readUML(ctx, dir, final, image, umlSuite, progress)
+		if err == nil {
+			r.Source = path
+		}
+		return r, err
 	})
 	if err != nil {
 		return nil, err
