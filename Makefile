@@ -1,0 +1,57 @@
+# proofhouse: prove AppArmor on a kernel build before anyone ships it.
+
+GO      ?= go
+KERNEL  ?=
+QEMU    ?=
+SMOKE   ?=
+ARGS    ?=
+GOLANGCI = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+# What `proofhouse run` gets of the variables above.
+RUN_FLAGS = $(foreach k,$(KERNEL),--kernel $(k)) $(if $(SMOKE),--smoke) $(ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build run test test-unit test-e2e lint bench clean
+
+help: ## print the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  make run SMOKE=1                  a verdict in a minute'
+	@echo '  make run KERNEL=debian:trixie     another kernel: a spec, or the path of a bzImage, a .deb, a build tree'
+	@echo '  make run ARGS="--script open"     any flag of "proofhouse run"'
+	@echo '  make setup QEMU=backports         QEMU 10, where Debian 12 has a slower one'
+
+build: ## build everything into bin/
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ginkgo github.com/onsi/ginkgo/v2/ginkgo
+	CGO_ENABLED=0 $(GO) test -c -trimpath -o bin/suite.test ./suite
+
+setup: build ## install what is missing here (QEMU=1 or QEMU=backports: QEMU too)
+	@bin/proofhouse setup $(if $(QEMU),--qemu $(QEMU))
+
+# QEMU is asked for where the kernel is not one for User Mode Linux.
+run: build ## run the suite on a kernel (KERNEL=SPEC, SMOKE=1)
+	@bin/proofhouse setup $(if $(filter-out uml:% local,$(KERNEL)),--qemu $(or $(QEMU),1))
+	@bin/proofhouse run $(RUN_FLAGS)
+
+test: build ## run the project's own tests, on real kernels too
+	@bin/proofhouse setup --qemu $(or $(QEMU),1)
+	$(MAKE) --no-print-directory test-unit test-e2e
+
+test-unit: ## only the tests that boot nothing
+	$(GO) vet ./...
+	$(GO) test ./...
+
+test-e2e: build ## only the tests that boot kernels
+	PROOFHOUSE_E2E=$(CURDIR)/bin $(GO) test -count=1 -timeout 60m -v -run '^TestE2E' ./internal/lab ./cmd/proofhouse
+
+lint: ## gofmt, vet and golangci-lint
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
+	$(GOLANGCI) run ./...
+
+bench: build ## measure the boot and the harness's own time (KERNEL=SPEC)
+	PROOFHOUSE_E2E=$(CURDIR)/bin PROOFHOUSE_BENCH="$(or $(KERNEL),uml:debian:forky debian:trixie)" $(GO) test -count=1 -timeout 60m -run '^$$' -bench . -benchtime 5x ./cmd/proofhouse
+
+clean: ## remove bin/ and out/ (proofhouse cache clean removes what was fetched)
+	rm -rf bin out
