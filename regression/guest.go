@@ -46,6 +46,18 @@ func GuestFiles() map[string]GuestFile {
 	return files
 }
 
+// GuestPrepare are the commands to run once in a guest that has booted, before
+// the first script.
+func GuestPrepare() [][]string {
+	return [][]string{
+		// Where they are modules, mount, swap and others look for loop devices
+		// that are there, and overlayfs_fuse for /dev/fuse.
+		{"modprobe", "-qa", "loop", "fuse"},
+		// By this folder the scripts know that systemctl, which is ours, works.
+		{"mkdir", "-p", "/run/systemd/system"},
+	}
+}
+
 // packages are what the scripts of 4.1.8, their helpers and their Makefile
 // look for, and who does. Debian's names, the same from bookworm to sid, read
 // in the package lists of all four. What is Essential or required in Debian

@@ -96,7 +96,7 @@ type Kernel struct {
 // MachineKind is what durations depend on: "uml", "qemu/tcg", "qemu/kvm".
 func (k *Kernel) MachineKind() string {
 	kind := k.Properties["machine"]
-	if a := k.Properties["accelerator"]; a != "" {
+	if a := k.Properties["accelerator"]; a != "" && kind == "qemu" {
 		kind += "/" + a
 	}
 	return kind

@@ -151,3 +151,32 @@ func cacheCommand() *cobra.Command {
 }
 
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
+
+func listKernels(c *cobra.Command, asJSON bool) error {
+	display := progress.New(os.Stderr)
+	offers, err := kernels.Known(c.Context(), display.Step)
+	display.Close()
+	if len(offers) == 0 && err != nil {
+		return err
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "proofhouse: not all Debian suites could be asked:", err)
+	}
+	if asJSON {
+		return printJSON(offers)
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "SPEC\tRELEASE\tVERSION\tHERE")
+	for _, o := range offers {
+		here := ""
+		if o.Cached {
+			here = "yes"
+		}
+		spec := o.Spec
+		if spec == "" {
+			spec = "-"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", spec, o.Release, o.Version, here)
+	}
+	return w.Flush()
+}

@@ -36,6 +36,7 @@ type Lab struct {
 // kernelState is what this process has learned of one kernel.
 type kernelState struct {
 	described bool
+	features  map[string]string
 	noPorts   bool // the machine has no x86 I/O ports
 	failures  int  // boots in a row that failed
 	refused   error
@@ -199,9 +200,11 @@ func (l *Lab) examine(ctx context.Context, b *kernels.Build, m machines.Machine)
 	}
 	k.Features = parseFeatures(features)
 	info := m.Info()
+	if info.Kind == "qemu" {
+		k.Properties["qemu"] = info.Version
+	}
 	for name, value := range map[string]string{
-		"accelerator": info.Accelerator, "emulator": info.Version, "cmdline": info.Cmdline,
-		"slowness": fmt.Sprintf("%.1f", info.Slowness),
+		"accelerator": info.Accelerator, "cmdline": info.Cmdline, "slowness": fmt.Sprintf("%.1f", info.Slowness),
 	} {
 		if value != "" {
 			k.Properties[name] = value
@@ -215,7 +218,7 @@ func (l *Lab) examine(ctx context.Context, b *kernels.Build, m machines.Machine)
 		}
 	}
 	k.Gaps = regression.Gaps(k.Features, k.Properties["parser"])
-	s.noPorts = lacksPorts(look)
+	s.features, s.noPorts = k.Features, lacksPorts(look)
 	l.journal.Kernel(k)
 	s.described = true
 	return nil

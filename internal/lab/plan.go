@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -30,7 +31,7 @@ import (
 const (
 	DefaultKernel = "uml:debian:forky"
 	DefaultGuest  = "sid"
-	DefaultSource = "debian:trixie"
+	DefaultSource = "debian:forky"
 )
 
 // Config is what a user can choose.
@@ -143,7 +144,7 @@ func (p *Plan) scripts(src *regression.Source) error {
 		return err
 	}
 	p.Seconds = map[string]float64{}
-	last := reports.LastDurations(p.Config.Out, kindName(p.Builds[0]))
+	last := reports.LastDurations(p.Config.Out, machineKind(p.Builds[0], p.Config.Accelerator))
 	for _, s := range all {
 		p.Seconds[s.Name] = cmp.Or(last[SpecID(s.Name)], regression.DefaultSeconds(s.Name))
 	}
@@ -176,6 +177,18 @@ func kindName(b *kernels.Build) string {
 	return string(b.Kind)
 }
 
+// machineKind is reports.Kernel.MachineKind for a machine that is not open yet.
+func machineKind(b *kernels.Build, accelerator string) string {
+	kind := kindName(b)
+	if kind != "qemu" {
+		return kind
+	}
+	if accelerator == "kvm" || accelerator != "tcg" && machines.KVM() == "works" {
+		return kind + "/kvm"
+	}
+	return kind + "/tcg"
+}
+
 func (p *Plan) needsGuest() bool {
 	return slices.ContainsFunc(p.Builds, func(b *kernels.Build) bool { return b.Kind != kernels.Local })
 }
@@ -196,7 +209,7 @@ func (p *Plan) programs(ctx context.Context) (err error) {
 func (p *Plan) Options(b *kernels.Build) machines.Options {
 	return machines.Options{
 		Kernel: b, Root: p.Image, Modules: p.Modules[b.ID()],
-		Init: p.Init, Tools: p.Tools,
+		Init: p.Init, Tools: maps.Clone(p.Tools), Prepare: regression.GuestPrepare(),
 		Accelerator: p.Config.Accelerator, Memory: p.Config.Memory, Plain: p.Config.Plain,
 	}
 }

@@ -71,6 +71,7 @@ func (l *Lab) runScript(ctx context.Context, b *kernels.Build, name string, spec
 	case err != nil && spec.Crash == "":
 		spec.Results = append(withoutWhole(spec.Results, name), broken(name, err.Error()))
 	}
+	spec.Results = regression.WhoLacks(spec.Results, l.state(b).features)
 	if l.state(b).noPorts {
 		spec.Results = regression.MachineLacks(spec.Results, map[string]bool{regression.IOPorts: true})
 	}
