@@ -70,6 +70,8 @@ func mmdebstrapOptions(packages []string) []string {
 		// apt's own unprivileged user cannot enter a home folder.
 		`--aptopt=APT::Sandbox::User "root"`,
 	}
+	// A root that is not finished is thrown away: dpkg need not sync it.
+	options = append(options, "--dpkgopt=force-unsafe-io")
 	for _, path := range leftOut {
 		options = append(options, "--dpkgopt=path-exclude="+path)
 	}
@@ -204,7 +206,7 @@ func sandboxFor(ctx context.Context) (sandbox, error) {
 	case ctx.Err() != nil:
 		return sandbox{}, context.Cause(ctx)
 	}
-	why := lastLine(out, err)
+	why := strings.TrimSuffix(lastLine(out, err), ": Success") // where unshare reports no errno
 	if os.Geteuid() == 0 {
 		return sandbox{}, exit.BadInputf("root lacks the right to make namespaces here: %s (in a container: give it CAP_SYS_ADMIN)", why)
 	}
@@ -344,10 +346,12 @@ func (w *stepWriter) tail() []string {
 	return w.lines
 }
 
+var noSpace = regexp.MustCompile(`No space left on device|don't have enough free space|Disk quota exceeded`)
+
 // causes recognise the line that says why a build failed, the telling ones
 // first. mmdebstrap's own last words only name the step.
 var causes = []*regexp.Regexp{
-	regexp.MustCompile(`No space left on device`),
+	noSpace,
 	regexp.MustCompile(`^E: (?:Unable to locate package|Package .* has no installation candidate|The repository|Failed to fetch)`),
 	regexp.MustCompile(`NO_PUBKEY|is not signed`),
 	regexp.MustCompile(`(?:fatal )?error: |\*\*\* .*(?:Error|Stop)|^dpkg: error`),
@@ -358,16 +362,20 @@ var causes = []*regexp.Regexp{
 // buildError is what went wrong, from the log's last lines and the command's
 // end.
 func buildError(log []string, err error) error {
+	var ended *exec.ExitError
+	if errors.As(err, &ended) && ended.Sys().(syscall.WaitStatus).Signaled() {
+		return fmt.Errorf("build it: %w", err) // the log does not know
+	}
 	for _, cause := range causes {
 		for _, line := range log {
 			if !cause.MatchString(line) {
 				continue
 			}
 			line = strings.TrimPrefix(strings.TrimSpace(line), "E: ")
-			if cause == causes[0] {
+			if cause == noSpace {
 				return fmt.Errorf("build it: %s: %w", line, syscall.ENOSPC)
 			}
-			return fmt.Errorf("build it: %s (%w)", line, err)
+			return fmt.Errorf("build it: %s", line)
 		}
 	}
 	return fmt.Errorf("build it: %s", lastLine([]byte(strings.Join(log, "\n")), err))

@@ -31,6 +31,8 @@ mmdebstrap "$@"
 
 # After mmdebstrap has cleaned up, because that empties some of these files.
 rm -f "$root/etc/resolv.conf" "$root/etc/machine-id"
+# Only root could have made device nodes; a guest has devtmpfs in any case.
+find "$root/dev" -mindepth 1 -delete
 tar --extract --file=settings.tar --directory="$root" --no-overwrite-dir --keep-directory-symlink
 
 echo "proofhouse: writing the image"

@@ -1,0 +1,73 @@
+package images
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"proofhouse/internal/exit"
+	"proofhouse/regression"
+)
+
+func recipeFor(t *testing.T, suite string) *rootRecipe {
+	t.Helper()
+	r, err := newRecipe(Request{Suite: suite, Source: &regression.Source{Dir: "/nowhere", Hash: "f00d"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func hashOf(t *testing.T, r *rootRecipe) string {
+	t.Helper()
+	hash, err := r.hash()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hash
+}
+
+// A root is made anew when, and only when, something that goes into it differs.
+func TestHash(t *testing.T) {
+	want := hashOf(t, recipeFor(t, "trixie"))
+	if len(want) != 64 {
+		t.Fatalf("hash %q: not SHA-256 in hex", want)
+	}
+	elsewhere := recipeFor(t, "trixie")
+	elsewhere.source = &regression.Source{Dir: "/elsewhere", Hash: "f00d", Spec: "/elsewhere"}
+	if got := hashOf(t, elsewhere); got != want {
+		t.Errorf("the same source in another folder: %s, want %s", got, want)
+	}
+
+	seen := map[string]string{want: "the first"}
+	for name, change := range map[string]func(*rootRecipe){
+		"suite":    func(r *rootRecipe) { r.Suite = "sid" },
+		"source":   func(r *rootRecipe) { r.Tests = "beef" },
+		"package":  func(r *rootRecipe) { r.Options = mmdebstrapOptions([]string{"apparmor"}) },
+		"make":     func(r *rootRecipe) { r.Make = append(slices.Clone(r.Make), "V=1") },
+		"script":   func(r *rootRecipe) { r.Scripts["build"] += "\n" },
+		"recipe":   func(r *rootRecipe) { r.Version++ },
+		"settings": func(r *rootRecipe) { r.Settings = maps.Clone(r.Settings); delete(r.Settings, "/etc/hosts") },
+		"mode":     func(r *rootRecipe) { r.Guest["/usr/local/bin/uname"] = file{Mode: 0o644} },
+		"content":  func(r *rootRecipe) { r.Guest["/usr/local/bin/uname"] = file{Mode: 0o755, Data: []byte("x")} },
+	} {
+		r := recipeFor(t, "trixie")
+		change(r)
+		got := hashOf(t, r)
+		if other, ok := seen[got]; ok {
+			t.Errorf("another %s: the same hash as %s", name, other)
+		}
+		seen[got] = name
+	}
+}
+
+func TestBadRequest(t *testing.T) {
+	_, err := Get(t.Context(), Request{Suite: "buster", Source: &regression.Source{Hash: "f00d"}}, nil)
+	if exit.Status(err) != exit.Usage || !strings.Contains(err.Error(), "bookworm, trixie, forky, sid") {
+		t.Errorf("an unknown suite: %v, status %d", err, exit.Status(err))
+	}
+	if _, err := Get(t.Context(), Request{Suite: "trixie"}, nil); err == nil {
+		t.Error("no source: no error")
+	}
+}
