@@ -157,15 +157,11 @@ func firstMatch(root string, patterns []string) string {
 // unpackDebs fills dir with the kernel that the packages hold together. suite
 // is where a C library comes from if an ARCH=um kernel needs a newer one.
 func unpackDebs(ctx context.Context, dir, final string, debs []string, suite string, progress func(string)) (record, error) {
-	dpkg, err := tool("dpkg-deb", "dpkg")
-	if err != nil {
-		return record{}, err
-	}
 	root := filepath.Join(dir, "root")
 	for _, d := range debs {
 		progress("unpacking " + filepath.Base(d))
-		if err := run(ctx, "", dpkg, "--extract", d, root); err != nil {
-			return record{}, fmt.Errorf("unpack %s: %w", filepath.Base(d), err)
+		if err := unpack(ctx, d, root); err != nil {
+			return record{}, err
 		}
 	}
 	config := firstMatch(root, configPlaces)

@@ -28,7 +28,6 @@ var foreign = []struct {
 	magic  string
 	what   string
 }{
-	// Documentation/arch/arm64/booting.rst
 	{0x38, "ARM\x64", "a kernel for arm64"},               // Documentation/arch/arm64/booting.rst
 	{0x38, "RSC\x05", "a kernel for RISC-V"},              // Documentation/arch/riscv/boot-image-header.rst
 	{0x24, "\x18\x28\x6f\x01", "a kernel for 32-bit ARM"}, // arch/arm/boot/compressed/head.S

@@ -18,7 +18,7 @@ type Offer struct {
 	Spec    string `json:"spec,omitempty"`    // what to ask for; "" for a cached build that only Source names
 	Release string `json:"release,omitempty"` // "" where only the package's version is known
 	Version string `json:"version"`           // uname -v of a cached build, otherwise the package's
-	Source  string `json:"source,omitempty"` // of a cached build: the package or file it came from
+	Source  string `json:"source,omitempty"`  // of a cached build: the package or file it came from
 	Cached  bool   `json:"cached"`
 }
 

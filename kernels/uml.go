@@ -229,12 +229,8 @@ func fetchLibc(ctx context.Context, dir, image, suite string, progress func(stri
 	if err != nil {
 		return err
 	}
-	dpkg, err := tool("dpkg-deb", "dpkg")
-	if err != nil {
+	if err := unpack(ctx, deb, tmp); err != nil {
 		return err
-	}
-	if err := run(ctx, "", dpkg, "--extract", deb, tmp); err != nil {
-		return fmt.Errorf("unpack libc6: %w", err)
 	}
 	e, err := elf.Open(image)
 	if err != nil {

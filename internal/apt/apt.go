@@ -267,6 +267,9 @@ func (a *Apt) run(ctx context.Context, st state, dir, tool string, args ...strin
 // said is err with the first error line of what apt wrote, which says more
 // than an exit status.
 func said(output string, err error) error {
+	if strings.Contains(output, "No space left on device") {
+		return exit.BadInputf("no space left under %s (free some, or set PROOFHOUSE_CACHE to another disk)", cache.Root())
+	}
 	for line := range strings.Lines(output) {
 		if line = strings.TrimSpace(line); strings.HasPrefix(line, "E: ") {
 			return fmt.Errorf("%s (%w)", strings.TrimPrefix(line, "E: "), err)

@@ -211,6 +211,10 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%s: %v (status %d), want status %d: %s", c.file, err, exit.Status(err), c.exit, c.want)
 		}
 	}
+	full := a.explainUpdate("trixie", "E: Failed to fetch http://mirror.example/x  Write error - write (28: No space left on device)\n", status)
+	if exit.Status(full) != exit.Usage || !strings.Contains(full.Error(), "no space left under") {
+		t.Errorf("full disk: %v", full)
+	}
 	const gone = "E: Failed to fetch http://mirror.example/debian/pool/main/h/hello/hello_2.10-5_amd64.deb  404  Not Found [IP: 203.0.113.80 80]\n"
 	err := a.explainFetch("hello 2.10-5", gone, status)
 	if !IsMissing(err) || !strings.Contains(err.Error(), "hello_2.10-5_amd64.deb") {

@@ -88,14 +88,14 @@ func (a *Apt) Find(ctx context.Context, pkg string, suites ...string) (suite, ve
 		if err == nil {
 			return suite, versions[0], nil
 		}
-		if ctx.Err() != nil {
-			return "", "", err
+		if exit.Status(err) != exit.Usage {
+			return "", "", err // the mirror cannot be reached: for no suite
 		}
-		if last == nil || IsMissing(last) {
+		if !IsMissing(err) {
 			last = err
 		}
 	}
-	if !IsMissing(last) {
+	if last != nil {
 		return "", "", last
 	}
 	return "", "", exit.BadInput(&missingError{fmt.Sprintf("no package %s in %s on %s", pkg, strings.Join(suites, ", "), a.mirror)})
