@@ -13,12 +13,12 @@ var _ = Describe("upstream AppArmor regression suite", Label("regression"), func
 	smoke := regression.Smoke()
 	for _, build := range plan.Builds {
 		Context("on "+build.ID(), Label(kernelLabel+build.ID()), func() {
-			for _, script := range plan.Scripts {
+			for i, script := range plan.Scripts {
 				labels := Label(scriptLabel + script.Name)
 				if slices.Contains(smoke, script.Name) {
 					labels = append(labels, "smoke")
 				}
-				It(script.Name, labels, func(ctx SpecContext) {
+				It(script.Name, labels, SpecPriority(len(plan.Scripts)-i), func(ctx SpecContext) {
 					outcome(bench.Script(ctx, build, script))
 				})
 			}

@@ -20,10 +20,19 @@ import (
 	"github.com/onsi/ginkgo/v2/types"
 	. "github.com/onsi/gomega"
 
+	"proofhouse/internal/child"
 	"proofhouse/internal/exit"
 	"proofhouse/internal/lab"
 	"proofhouse/reports"
 )
+
+func init() {
+	// A ginkgo that is killed takes its processes along, and these their
+	// machines.
+	if err := child.DieWithParent(); err != nil {
+		panic(err)
+	}
+}
 
 var (
 	options  = lab.Flags(flag.CommandLine)
@@ -56,6 +65,9 @@ func TestSuite(t *testing.T) {
 	if suiteConfig.Timeout == time.Hour {
 		suiteConfig.Timeout = 24 * time.Hour
 	}
+	// Ginkgo would start specs in the order of their names. Every spec here
+	// stands alone, and has a priority: the longest is first.
+	suiteConfig.RandomizeAllSpecs = true
 	RegisterFailHandler(Fail)
 	if first && !suiteConfig.DryRun {
 		preview := PreviewSpecs("AppArmor on a kernel build", suiteConfig, reporterConfig)

@@ -26,6 +26,10 @@ type Lab struct {
 	process int
 	say     func(string)
 
+	// deadline is scriptDeadline; a test that makes a script hang has less
+	// time.
+	deadline func(m machines.Machine, expected float64) time.Duration
+
 	machine machines.Machine
 	build   *kernels.Build // that the machine runs
 	opened  int
@@ -52,7 +56,7 @@ func Open(plan *Plan, dir string, process int, say func(string)) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Lab{Plan: plan, Dir: dir, journal: j, process: process, say: say, known: map[string]*kernelState{}}, nil
+	return &Lab{Plan: plan, Dir: dir, journal: j, process: process, say: say, deadline: scriptDeadline, known: map[string]*kernelState{}}, nil
 }
 
 // RunStarted writes down what the run is about to do; one process calls it.
@@ -167,7 +171,7 @@ func (l *Lab) drop(why string) {
 // hardware.
 const patience = 5 * time.Second
 
-func deadline(m machines.Machine, d time.Duration) time.Duration {
+func scaled(m machines.Machine, d time.Duration) time.Duration {
 	return time.Duration(float64(d) * m.Info().Slowness)
 }
 
@@ -179,7 +183,7 @@ func (l *Lab) examine(ctx context.Context, b *kernels.Build, m machines.Machine)
 		return nil
 	}
 	look := func(args ...string) (string, error) {
-		out, err := machines.Output(ctx, m, deadline(m, patience), args...)
+		out, err := machines.Output(ctx, m, scaled(m, patience), args...)
 		return strings.TrimSpace(out), err
 	}
 	if enabled, err := look("cat", "/sys/module/apparmor/parameters/enabled"); errors.Is(err, machines.ErrLost) {
@@ -279,5 +283,5 @@ func scriptDeadline(m machines.Machine, expected float64) time.Duration {
 		uml   = 9.0              // slowness of that measurement
 	)
 	reference := cmp.Or(expected, 20) / uml
-	return deadline(m, least+time.Duration(ratio*reference*float64(time.Second)))
+	return scaled(m, least+time.Duration(ratio*reference*float64(time.Second)))
 }

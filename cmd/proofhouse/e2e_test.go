@@ -1,0 +1,282 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/joshdk/go-junit"
+
+	"proofhouse/internal/cache"
+	"proofhouse/reports"
+)
+
+// binary is bin/proofhouse, as a user has it.
+func binary(t testing.TB) string {
+	t.Helper()
+	dir := os.Getenv("PROOFHOUSE_E2E")
+	if dir == "" {
+		t.Skip("boots kernels: make test")
+	}
+	return filepath.Join(dir, "proofhouse")
+}
+
+type end struct {
+	status         int
+	stdout, stderr string
+}
+
+// proofhouse runs the command to its end.
+func proofhouse(t testing.TB, stdin string, args ...string) end {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary(t), args...)
+	var out, errOut bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errOut
+	err := cmd.Run()
+	var exited *exec.ExitError
+	if err != nil && !errors.As(err, &exited) {
+		t.Fatalf("%q: %v", args, err)
+	}
+	return end{cmd.ProcessState.ExitCode(), out.String(), errOut.String()}
+}
+
+func readResults(t *testing.T, dir string) reports.Run {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, reports.ResultsFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var run reports.Run
+	if err := json.Unmarshal(b, &run); err != nil {
+		t.Fatal(err)
+	}
+	return run
+}
+
+// The road that everything else stands on, on both kinds of virtual machine.
+func TestE2ERun(t *testing.T) {
+	for _, kernel := range []string{"uml:debian:forky", "debian:trixie"} {
+		t.Run(kernel, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "run")
+			e := proofhouse(t, "", "run", "-k", kernel, "--script", "open,namespaces,stackprofile", "--out", dir)
+			if e.status != 0 || !strings.HasPrefix(e.stdout, "PASS") {
+				t.Fatalf("exit status %d\n%s%s", e.status, e.stdout, e.stderr)
+			}
+			run := readResults(t, dir)
+			if len(run.Kernels) != 1 || len(run.Kernels[0].Specs) != 3 || len(run.Kernels[0].NotRun) != 0 {
+				t.Fatalf("%+v", run)
+			}
+			suites, err := junit.IngestFile(filepath.Join(dir, "junit.xml"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			cases := 0
+			for _, s := range suites {
+				cases += s.Totals.Tests
+				if s.Totals.Failed+s.Totals.Error > 0 {
+					t.Errorf("%s: %+v", s.Name, s.Totals)
+				}
+			}
+			// 9 of open, 2 of namespaces, and stackprofile's.
+			if cases < 20 {
+				t.Errorf("JUnit has only %d test cases", cases)
+			}
+		})
+	}
+}
+
+// With -p and a focus that leaves one spec, through Ginkgo itself.
+func TestE2EGinkgo(t *testing.T) {
+	bin := os.Getenv("PROOFHOUSE_E2E")
+	binary(t)
+	dir := t.TempDir()
+	cmd := exec.Command(filepath.Join(bin, "ginkgo"), "run", "--procs=2", "--label-filter=script:open || script:chdir",
+		"--junit-report=ginkgo.xml", "--output-dir="+dir, filepath.Join(bin, "suite.test"), "--", "-out", dir)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if !strings.Contains(string(out), "Ran 2 of") {
+		t.Errorf("not two specs:\n%s", out)
+	}
+	if suites, err := junit.IngestFile(filepath.Join(dir, "ginkgo.xml")); err != nil || len(suites) == 0 {
+		t.Errorf("Ginkgo's own report: %v", err)
+	}
+	if run := readResults(t, filepath.Join(dir, "latest")); len(run.Kernels[0].Specs) != 2 {
+		t.Errorf("%+v", run)
+	}
+}
+
+func TestE2EExec(t *testing.T) {
+	for _, c := range []struct {
+		args  []string
+		stdin string
+		want  end
+	}{
+		{args: []string{"sh", "-c", "cat; echo err >&2; exit 7"}, stdin: "in", want: end{7, "in", "err\n"}},
+		{args: []string{"sh", "-c", "kill -TERM $$"}, want: end{128 + 15, "", ""}},
+		{args: []string{"no-such-command"}, want: end{127, "", "no-such-command: exec: \"no-such-command\": executable file not found in $PATH\n"}},
+		{args: []string{"cat", "/sys/module/apparmor/parameters/enabled"}, want: end{0, "Y\n", ""}},
+	} {
+		got := proofhouse(t, c.stdin, append([]string{"exec", "--"}, c.args...)...)
+		if got != c.want {
+			t.Errorf("%q: %+v, want %+v", c.args, got, c.want)
+		}
+	}
+}
+
+// An executable of this machine is carried along.
+func TestE2EExecCarries(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "mine"), []byte("#!/bin/sh\necho \"carried $1 to $(uname -r)\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(binary(t), "exec", "./mine", "me")
+	cmd.Dir = dir
+	out, err := cmd.Output()
+	if err != nil || !strings.HasPrefix(string(out), "carried me to 7.") {
+		t.Errorf("%q, %v", out, err)
+	}
+}
+
+// Each mistake is one line on stderr and exit status 2.
+func TestE2EBadInput(t *testing.T) {
+	binary(t)
+	dir := t.TempDir()
+	notKernel := filepath.Join(dir, "not-a-kernel")
+	arm := filepath.Join(dir, "Image")
+	armHeader := make([]byte, 4096)
+	copy(armHeader[0x38:], "ARM\x64")
+	for file, text := range map[string]string{notKernel: "hello\n", arm: string(armHeader)} {
+		if err := os.WriteFile(file, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"run", "-k", "nonsense:spec"}, "nonsense:spec"},
+		{[]string{"run", "-k", "/no/such/kernel"}, "/no/such/kernel"},
+		{[]string{"run", "-k", notKernel}, "no kernel"},
+		{[]string{"run", "-k", arm}, "arm64"},
+		{[]string{"run", "-k", "debian:nosuchsuite"}, "nosuchsuite"},
+		{[]string{"run", "-k", "debian:0.0.1-cloud-amd64"}, "0.0.1-cloud-amd64"},
+		{[]string{"run", "-k", "ssh://root@board"}, "ssh"},
+		{[]string{"run", "-k", "debian:trixie,modules=/no/such/folder"}, "/no/such/folder"},
+		{[]string{"run", "--guest", "buster"}, "buster"},
+		{[]string{"run", "--apparmor-src", "/no/such/source"}, "/no/such/source"},
+		{[]string{"run", "--script", "nosuchscript"}, "nosuchscript"},
+		{[]string{"run", "--label-filter", "nosuchlabel"}, "no spec matches"},
+		{[]string{"run", "--label-filter", "((("}, "label"},
+		{[]string{"run", "--procs", "0"}, "--procs"},
+		{[]string{"run", "--nosuchflag"}, "nosuchflag"},
+		{[]string{"run", "-k", "debian:trixie", "--accel", "warp"}, "warp"},
+		{[]string{"run", "-k", "uml:debian:forky,append=apparmor=0"}, "runs without AppArmor"},
+		{[]string{"nosuchcommand"}, "nosuchcommand"},
+		{[]string{"exec"}, "command"},
+		{[]string{"report", "/no/such/run"}, "/no/such/run"},
+		{[]string{"report", dir}, "no run"},
+	} {
+		args := c.args
+		if args[0] == "run" {
+			args = append(args, "--out", filepath.Join(t.TempDir(), "run"))
+		}
+		got := proofhouse(t, "", args...)
+		lines := strings.Split(strings.TrimSpace(got.stderr), "\n")
+		last := lines[len(lines)-1]
+		if got.status != 2 || !strings.HasPrefix(last, "proofhouse: ") || !strings.Contains(last, c.says) || strings.Contains(got.stderr, "goroutine") {
+			t.Errorf("%q: exit status %d, want 2 and a line with %q:\n%s", c.args, got.status, c.says, got.stderr)
+		}
+	}
+}
+
+// Nothing outlives a kill -9: no machine after two seconds, no folder after the
+// next start; and what was found is in the journal.
+func TestE2EKill(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	cmd := exec.Command(binary(t), "run", "--script", "open,capabilities", "--procs", "2", "--out", dir)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// open is over, and capabilities runs on.
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		if run, err := reports.Read(dir); err == nil && len(run.Kernels) > 0 {
+			ended := 0
+			for _, s := range run.Kernels[0].Specs {
+				if !s.End.IsZero() {
+					ended++
+				}
+			}
+			if ended > 0 && len(run.Kernels[0].Specs) > ended {
+				break
+			}
+		}
+		if time.Now().After(end) {
+			_ = cmd.Process.Kill()
+			t.Fatal("nothing ended within two minutes")
+		}
+	}
+	if n := len(ourMachines(t)); n == 0 {
+		t.Fatal("no machine is seen while the run goes on: this test would not see one afterwards")
+	}
+	_ = cmd.Process.Signal(syscall.SIGKILL)
+	_ = cmd.Wait()
+	time.Sleep(2 * time.Second)
+	if left := ourMachines(t); len(left) > 0 {
+		t.Errorf("left after two seconds: %q", left)
+	}
+	got := proofhouse(t, "", "report", dir)
+	if got.status != 3 || !strings.Contains(got.stdout, "killed") {
+		t.Errorf("report: exit status %d\n%s%s", got.status, got.stdout, got.stderr)
+	}
+	passed := 0
+	for _, s := range readResults(t, dir).Kernels[0].Specs {
+		for _, r := range s.Results {
+			if s.ID == "regression/open" && r.Status == reports.Pass {
+				passed++
+			}
+		}
+	}
+	if passed < 9 {
+		t.Errorf("of open, %d subtests are left, not 9", passed)
+	}
+	if got := proofhouse(t, "", "exec", "true"); got.status != 0 {
+		t.Errorf("the next start: %+v", got)
+	}
+	if left, _ := filepath.Glob(filepath.Join(cache.Root(), "run", "machine-*")); len(left) > 0 {
+		t.Errorf("folders left after the next start: %q", left)
+	}
+}
+
+// ourMachines are the command lines of the machines that run from our cache.
+func ourMachines(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			continue
+		}
+		if line := string(bytes.ReplaceAll(b, []byte{0}, []byte{' '})); strings.Contains(line, cache.Root()+"/run/machine-") {
+			found = append(found, fmt.Sprintf("%s: %s", filepath.Base(filepath.Dir(f)), line))
+		}
+	}
+	return found
+}
