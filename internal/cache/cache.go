@@ -17,7 +17,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"sort"
 	"syscall"
 	"time"
 
@@ -80,7 +79,7 @@ func Entry(ctx context.Context, room, key string, fill func(ctx context.Context,
 	// filling. Both are ours alone while we hold the lock.
 	old, _ := filepath.Glob(filepath.Join(parent, "."+key+".new-*"))
 	for _, d := range append(old, dir) {
-		if err := os.RemoveAll(d); err != nil {
+		if err := removeStubborn(ctx, d); err != nil {
 			return "", fmt.Errorf("remove what a killed run left: %w", err)
 		}
 	}
@@ -106,6 +105,18 @@ func Entry(ctx context.Context, room, key string, fill func(ctx context.Context,
 		return "", fmt.Errorf("finish the cache entry: %w", err)
 	}
 	return dir, nil
+}
+
+// removeStubborn is os.RemoveAll for a folder in which the last processes of a
+// killed run may write for a moment more.
+func removeStubborn(ctx context.Context, dir string) error {
+	for end := time.Now().Add(3 * time.Second); ; {
+		err := os.RemoveAll(dir)
+		if err == nil || time.Now().After(end) || ctx.Err() != nil {
+			return err
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
 }
 
 // noSpace turns a full disk into the user's to mend.
@@ -162,36 +173,35 @@ type Item struct {
 	Used  time.Time `json:"used"`
 }
 
-// List reads all complete entries, sorted by room and key.
+// inUse are the rooms that are no caches: what stands there belongs to
+// processes that run.
+var inUse = map[string]bool{"run": true}
+
+// List reads all that is kept, sorted by room and key. What has no stamp, such
+// as apt's package lists, was made and used when it was last changed.
 func List() ([]Item, error) {
-	stamps, err := filepath.Glob(filepath.Join(Root(), "*", "*", stamp))
+	dirs, err := filepath.Glob(filepath.Join(Root(), "*", "*"))
 	if err != nil {
 		return nil, err
 	}
 	var items []Item
-	for _, s := range stamps {
-		dir := filepath.Dir(s)
+	for _, dir := range dirs {
 		it := Item{Room: filepath.Base(filepath.Dir(dir)), Key: filepath.Base(dir)}
-		if it.Key[0] == '.' {
+		st, err := os.Stat(dir)
+		if err != nil || !st.IsDir() || inUse[it.Room] || !nameRE.MatchString(it.Key) {
 			continue
 		}
-		if st, err := os.Stat(s); err == nil {
+		it.Made, it.Used = st.ModTime(), st.ModTime()
+		if st, err := os.Stat(filepath.Join(dir, stamp)); err == nil {
 			it.Used = st.ModTime()
 		}
 		var m meta
-		if b, err := os.ReadFile(s); err == nil {
-			_ = json.Unmarshal(b, &m)
+		if b, err := os.ReadFile(filepath.Join(dir, stamp)); err == nil && json.Unmarshal(b, &m) == nil {
+			it.Made = m.Made
 		}
-		it.Made = m.Made
 		it.Bytes = size(dir)
 		items = append(items, it)
 	}
-	sort.Slice(items, func(i, j int) bool {
-		if items[i].Room != items[j].Room {
-			return items[i].Room < items[j].Room
-		}
-		return items[i].Key < items[j].Key
-	})
 	return items, nil
 }
 
