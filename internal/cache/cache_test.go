@@ -54,7 +54,7 @@ func TestEntryIsAbsentAfterFailure(t *testing.T) {
 			t.Errorf("%v has exit status %d", got, exit.Status(got))
 		}
 	}
-	if left, _ := filepath.Glob(filepath.Join(Root(), "room", "*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(Root(), "room", "*key*")); len(left) != 1 || filepath.Base(left[0]) != ".key.lock" {
 		t.Errorf("left: %q", left)
 	}
 }
