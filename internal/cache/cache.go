@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"syscall"
 	"time"
 
@@ -83,6 +84,7 @@ func Entry(ctx context.Context, room, key string, fill func(ctx context.Context,
 			return "", fmt.Errorf("remove what a killed run left: %w", err)
 		}
 	}
+	sweep(parent)
 	tmp, err := os.MkdirTemp(parent, "."+key+".new-")
 	if err != nil {
 		return "", fmt.Errorf("make the cache folder: %w", noSpace(err))
@@ -105,6 +107,21 @@ func Entry(ctx context.Context, room, key string, fill func(ctx context.Context,
 		return "", fmt.Errorf("finish the cache entry: %w", err)
 	}
 	return dir, nil
+}
+
+// sweep removes what killed runs left of entries that nobody asks for any more.
+func sweep(parent string) {
+	dirs, _ := filepath.Glob(filepath.Join(parent, ".*.new-*"))
+	for _, d := range dirs {
+		name := filepath.Base(d)
+		key := name[1:strings.LastIndex(name, ".new-")]
+		now, cancel := context.WithTimeout(context.Background(), time.Nanosecond)
+		if unlock, err := Lock(now, filepath.Join(parent, "."+key+".lock")); err == nil {
+			_ = os.RemoveAll(d)
+			unlock()
+		}
+		cancel()
+	}
 }
 
 // removeStubborn is os.RemoveAll for a folder in which the last processes of a

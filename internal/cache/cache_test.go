@@ -64,7 +64,7 @@ func TestEntryIsAbsentAfterFailure(t *testing.T) {
 func TestEntryAfterKill(t *testing.T) {
 	t.Setenv("PROOFHOUSE_CACHE", t.TempDir())
 	room := filepath.Join(Root(), "room")
-	for _, dir := range []string{"key", ".key.new-123"} {
+	for _, dir := range []string{"key", ".key.new-123", ".another.new-5"} {
 		if err := os.MkdirAll(filepath.Join(room, dir, "half"), 0o755); err != nil {
 			t.Fatal(err)
 		}

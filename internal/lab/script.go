@@ -72,6 +72,7 @@ func (l *Lab) runScript(ctx context.Context, b *kernels.Build, name string, spec
 		spec.Results = append(withoutWhole(spec.Results, name), broken(name, err.Error()))
 	}
 	spec.Results = regression.WhoLacks(spec.Results, l.state(b).features)
+	spec.Results = regression.Known(spec.Results, l.Plan.userspace(b))
 	if l.state(b).noPorts {
 		spec.Results = regression.MachineLacks(spec.Results, map[string]bool{regression.IOPorts: true})
 	}
