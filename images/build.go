@@ -12,6 +12,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -108,7 +109,7 @@ func (r *rootRecipe) run(ctx context.Context, dir string, progress func(string))
 		return err
 	}
 
-	args := append(sandbox.command[1:], "sh", filepath.Join(dir, "build.sh"))
+	args := slices.Concat(sandbox.command[1:], []string{"sh", filepath.Join(dir, "build.sh")})
 	args = append(args, r.Options...)
 	args = append(args, r.Suite, "ROOT")
 	args = append(args, archive...)
@@ -196,7 +197,7 @@ func sandboxFor(ctx context.Context) (sandbox, error) {
 		s.command = append(s.command, "--user", "--map-root-user", "--map-auto")
 		s.tmpfs = workspace
 	}
-	probe := append(s.command[1:len(s.command):len(s.command)], "true")
+	probe := slices.Concat(s.command[1:], []string{"true"})
 	cmd := child.Command(ctx, s.command[0], probe...)
 	cmd.Env = hostEnv()
 	out, err := cmd.CombinedOutput()

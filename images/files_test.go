@@ -3,6 +3,7 @@ package images
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -90,7 +91,7 @@ func TestWriteTar(t *testing.T) {
 	above := map[string]bool{".": true}
 	for r := tar.NewReader(bytes.NewReader(first)); ; {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -116,7 +116,7 @@ func readBzImage(ctx context.Context, dir, image string) (record, error) {
 		return record{}, context.Cause(ctx)
 	}
 	if err != nil {
-		return r, nil // it boots all the same; only its config stays unknown
+		return r, nil //nolint:nilerr // it boots all the same; only its config stays unknown
 	}
 	r.NoAppArmor = !hasAppArmor(kernel)
 	if text := embeddedConfig(kernel); text != nil {

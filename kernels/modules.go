@@ -50,7 +50,7 @@ func modulesFromFolder(ctx context.Context, path, release string, progress func(
 	if err != nil {
 		return "", exit.BadInput(err)
 	}
-	return modulesEntry(ctx, hash("folder", state), func(ctx context.Context, dir string) error {
+	return modulesEntry(ctx, hash("folder", state), func(_ context.Context, dir string) error {
 		progress("indexing the modules")
 		to := filepath.Join(dir, "lib/modules", filepath.Base(found))
 		if err := os.MkdirAll(to, 0o755); err != nil {

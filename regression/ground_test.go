@@ -142,7 +142,7 @@ func TestUname(t *testing.T) {
 			t.Fatalf("uname %v: %v", args, err)
 		}
 		like := args
-		if len(args) == 1 && strings.Contains("-i --hardware-platform", args[0]) {
+		if len(args) == 1 && slices.Contains([]string{"-i", "--hardware-platform"}, args[0]) {
 			like = []string{"-m"}
 		}
 		want, err := exec.Command("uname", like...).Output()

@@ -212,7 +212,7 @@ func (p *parser) finish(output []byte, cut string, exit Exit) {
 	case how != "":
 		// First: it is the reason for whatever else is wrong.
 		p.troubles = append([]string{how}, p.troubles...)
-	case !p.explains(exit.Status) && !(exit.Status == fatalStatus && len(p.troubles) > 0):
+	case !p.explains(exit.Status) && (exit.Status != fatalStatus || len(p.troubles) == 0):
 		p.trouble("it counted %s (exit status %d), but printed %s", plural(exit.Status, "failure"), exit.Status, plural(p.counted+p.uncounted, "failure"))
 	}
 	whole := reports.Result{ID: ScriptID(p.script)}

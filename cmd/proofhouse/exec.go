@@ -62,7 +62,7 @@ and is carried along.`,
 		Example: `  proofhouse exec -- uname -a
   proofhouse exec -k debian:trixie -- cat /sys/kernel/security/lsm
   proofhouse exec -- ./mytest --verbose`,
-		Args: someArgs(1, 0, "name the command to run"),
+		Args: someArgs(0, "name the command to run"),
 		RunE: func(c *cobra.Command, args []string) error { return o.exec(c.Context(), args) },
 	}
 	c.Flags().SetInterspersed(false)

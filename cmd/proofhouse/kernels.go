@@ -29,7 +29,7 @@ func kernelsCommand() *cobra.Command {
 	var asJSON bool
 	show := &cobra.Command{
 		Use: "show SPEC", Short: "Say what a kernel build is", Example: "  proofhouse kernels show debian:trixie",
-		Args: someArgs(1, 1, "name one kernel"),
+		Args: someArgs(1, "name one kernel"),
 		RunE: func(c *cobra.Command, args []string) error {
 			b, err := resolve(c, args[0])
 			if err != nil {
@@ -41,7 +41,7 @@ func kernelsCommand() *cobra.Command {
 	show.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	fetch := &cobra.Command{
 		Use: "fetch SPEC...", Short: "Fetch kernel builds into the cache", Example: "  proofhouse kernels fetch debian:bookworm debian:trixie",
-		Args: someArgs(1, 0, "name at least one kernel"),
+		Args: someArgs(0, "name at least one kernel"),
 		RunE: func(c *cobra.Command, args []string) error {
 			for _, spec := range args {
 				b, err := resolve(c, spec)

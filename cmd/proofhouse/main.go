@@ -17,14 +17,17 @@ import (
 )
 
 func main() {
+	os.Exit(exit.Report(os.Stderr, "proofhouse", execute()))
+}
+
+func execute() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	root := command()
-	err := root.ExecuteContext(ctx)
+	err := command().ExecuteContext(ctx)
 	if ctx.Err() != nil && err != nil {
-		err = errors.New("interrupted")
+		return errors.New("interrupted")
 	}
-	os.Exit(exit.Report(os.Stderr, "proofhouse", err))
+	return err
 }
 
 func command() *cobra.Command {
@@ -67,10 +70,11 @@ func noArgs(c *cobra.Command, args []string) error {
 	return nil
 }
 
-// someArgs demands at least n arguments, and at most max where max is not 0.
-func someArgs(n, most int, what string) cobra.PositionalArgs {
+// someArgs demands at least one argument, and at most as many where most is
+// not 0.
+func someArgs(most int, what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
-		if len(args) < n || most > 0 && len(args) > most {
+		if len(args) == 0 || most > 0 && len(args) > most {
 			return exit.BadInputf("%s: %s", c.CommandPath(), what)
 		}
 		return nil

@@ -110,7 +110,7 @@ func reportCommand() *cobra.Command {
 		Use:     "report DIR",
 		Short:   "Make a run's reports again from its journals, also of a run that was killed",
 		Example: "  proofhouse report out/latest",
-		Args:    someArgs(1, 1, "name the folder of one run"),
+		Args:    someArgs(1, "name the folder of one run"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			result, files, err := reports.Write(args[0])
 			if err != nil {

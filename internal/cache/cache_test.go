@@ -50,7 +50,7 @@ func TestEntryIsAbsentAfterFailure(t *testing.T) {
 		if !errors.Is(got, err) {
 			t.Errorf("got %v, want %v", got, err)
 		}
-		if full := err == syscall.ENOSPC; full != (exit.Status(got) == exit.Usage) {
+		if full := errors.Is(err, syscall.ENOSPC); full != (exit.Status(got) == exit.Usage) {
 			t.Errorf("%v has exit status %d", got, exit.Status(got))
 		}
 	}

@@ -1,14 +1,15 @@
 package lab
 
 import (
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
-
-	"encoding/json"
 
 	"proofhouse/internal/exit"
 )
@@ -134,8 +135,10 @@ func Refuse(dir string, err error) {
 // Refused is why the run in dir did not begin, or nil.
 func Refused(dir string) error {
 	b, err := os.ReadFile(filepath.Join(dir, refusalFile))
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
+	} else if err != nil {
+		return fmt.Errorf("read why the run did not begin: %w", err)
 	}
 	var r refusal
 	if err := json.Unmarshal(b, &r); err != nil {
