@@ -28,7 +28,7 @@ type Source struct {
 	Spec    string // what was asked for
 	Version string // "4.1.0-1" with Debian's patches, "4.1.0", "4.1.0 (v4.1.0-7-g1a2b3c4)" from a git checkout
 	Hash    string // SHA-256 of the names, modes and contents below Dir
-	Note    string // what a reader of the results should know: "upstream 4.1.8 without Debian's patches"
+	Note    string // what a reader of the results should know: "without Debian's patches (the mirror lacks …)"
 }
 
 // room is the cache's room of sources. Its entries hold the tree in treeDir and
@@ -94,7 +94,7 @@ func fromDebian(ctx context.Context, suite string, progress func(string)) (*Sour
 		}
 		dir, info, err := unpackDebian(ctx, files, filepath.Join(tmp, "unpacked"))
 		if err == nil && info.Note != "" {
-			progress("the source of AppArmor: " + info.Note)
+			progress("the source of AppArmor comes " + info.Note)
 		}
 		return dir, info, err
 	})
@@ -125,8 +125,7 @@ func unpackDebian(ctx context.Context, files apt.SourceFiles, to string) (string
 	if err := untar(ctx, files.Orig, to); err != nil {
 		return "", Source{}, err
 	}
-	upstream, _, _ := strings.Cut(files.Version, "-")
-	return to, Source{Note: fmt.Sprintf("upstream %s without Debian's patches (%s)", upstream, why)}, nil
+	return to, Source{Note: fmt.Sprintf("without Debian's patches (%s)", why)}, nil
 }
 
 func baseNames(paths []string) []string {

@@ -184,7 +184,7 @@ func TestUnpackWithoutPatches(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "upstream 4.9.1 without Debian's patches (the mirror lacks apparmor_4.9.1-3.dsc)"; info.Note != want {
+	if want := "without Debian's patches (the mirror lacks apparmor_4.9.1-3.dsc)"; info.Note != want {
 		t.Errorf("note %q", info.Note)
 	}
 	if root, err := findRoot(to); err != nil || root != filepath.Join(to, "apparmor") {
