@@ -1,0 +1,124 @@
+package nsmgr
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"proofhouse/internal/exit"
+)
+
+// Target is the label to run a program with.
+type Target struct {
+	Namespace Name
+	Profile   string
+	// Host is the profile of the view's own namespace to stack it on; "" is
+	// the label that this process has.
+	Host string
+	// Flat leaves out the stack: the namespace's profile is all. What is so
+	// confined is not kept apart from tasks that other namespaces confine,
+	// and becomes unconfined when the namespace is removed.
+	Flat bool
+}
+
+// Label is the target as the kernel is told it.
+func (t Target) Label() Label {
+	l := Label{Parts: []Part{{t.Namespace, t.Profile}}}
+	switch {
+	case t.Host != "":
+		l.Parts = []Part{{"", t.Host}, {t.Namespace, t.Profile}}
+	case !t.Flat:
+		l.Onto = true
+	}
+	return l
+}
+
+// transition is what is written to a task's exec attribute.
+func (t Target) transition() string {
+	l := t.Label()
+	if l.Onto {
+		l.Onto = false
+		return "stack " + l.String()
+	}
+	return "exec " + l.String()
+}
+
+// Exec becomes the program at path, confined by the target: it returns only
+// if it fails. The kernel takes the wish from a thread for that thread's own
+// next execve, so both happen on one.
+func (v *View) Exec(t Target, path string, argv, env []string) error {
+	if err := v.checkTarget(t); err != nil {
+		return err
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	attr := filepath.Join(v.proc, "thread-self", "attr", "apparmor", "exec")
+	if _, err := os.Stat(attr); err != nil {
+		attr = filepath.Join(v.proc, "thread-self", "attr", "exec") // kernels before 5.8
+	}
+	if err := writeOnce(attr, []byte(t.transition())); err != nil {
+		why := ""
+		switch {
+		case errors.Is(err, syscall.ENOENT):
+			why = ": a part of it is not there"
+		case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+			why = ": the policy that confines this process does not let it"
+		}
+		return exit.BadInput(fmt.Errorf("ask for the label %s: %w%s", t.Label(), err, why))
+	}
+	err := syscall.Exec(path, argv, env)
+	// The wish must not stay for another program.
+	_ = writeOnce(attr, []byte("exec "))
+	return exit.BadInput(fmt.Errorf("run %s with the label %s: %w", path, t.Label(), err))
+}
+
+// checkTarget says what of the target is not there.
+func (v *View) checkTarget(t Target) error {
+	profiles, err := v.Profiles(t.Namespace)
+	if err != nil {
+		return err
+	}
+	if !hasProfile(profiles, t.Profile) {
+		return exit.BadInput(fmt.Errorf("%w profile %q in namespace %q: it has %s", ErrNotExist, t.Profile, t.Namespace, names(profiles)))
+	}
+	if t.Host == "" {
+		return nil
+	}
+	host, err := v.Profiles("")
+	if err == nil && !hasProfile(host, t.Host) {
+		return exit.BadInput(fmt.Errorf("%w profile %q to stack on: this namespace has %s", ErrNotExist, t.Host, names(host)))
+	}
+	return nil
+}
+
+func hasProfile(profiles []Profile, name string) bool {
+	if name == Unconfined {
+		return true
+	}
+	for _, p := range profiles {
+		if p.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// names are the profiles' names for people.
+func names(profiles []Profile) string {
+	var n []string
+	for _, p := range profiles {
+		n = append(n, p.Name)
+	}
+	const most = 10
+	switch {
+	case len(n) == 0:
+		return "none"
+	case len(n) > most:
+		return fmt.Sprintf("%s and %d more", strings.Join(n[:most], ", "), len(n)-most)
+	}
+	return strings.Join(n, ", ")
+}

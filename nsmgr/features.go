@@ -1,0 +1,121 @@
+package nsmgr
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Features is what the kernel's AppArmor says that it can do: the files of
+// its features folder, by path ("domain/stack"), with what is in them.
+type Features map[string]string
+
+// ErrFeature is the error of a feature that a kernel lacks.
+var ErrFeature = errors.New("the kernel's AppArmor lacks")
+
+// FeatureError names a missing feature.
+type FeatureError struct {
+	Feature string // as in the features folder: "domain/stack"
+	For     string // what cannot be done without
+	Since   string // the first kernel release that has it
+}
+
+func (e *FeatureError) Error() string {
+	return fmt.Sprintf("%v %s (from %s on), needed for %s", ErrFeature, e.Feature, e.Since, e.For)
+}
+
+// Is makes every FeatureError an ErrFeature.
+func (e *FeatureError) Is(target error) bool { return target == ErrFeature }
+
+// Features reads the features folder.
+func (v *View) Features() (Features, error) {
+	root := filepath.Join(v.dir, "features")
+	f := Features{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		f[strings.TrimPrefix(path, root+"/")] = strings.TrimSpace(string(b))
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read AppArmor's features: %w", err)
+	}
+	return f, nil
+}
+
+// Digest is one name for all of them: kernels with the same digest take the
+// same compiled policy.
+func (f Features) Digest() string {
+	h := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(f)) {
+		// Hash.Write never fails.
+		_, _ = fmt.Fprintf(h, "%s\x00%s\x00", name, f[name])
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// Has says whether a file of the features folder is there and holds the word;
+// "" is any content. A folder proves nothing: features/dbus is there and empty
+// on kernels that mediate no dbus (7.3).
+func (f Features) Has(file, word string) bool {
+	content, ok := f[file]
+	if !ok || content == "no" {
+		return false
+	}
+	return word == "" || slices.Contains(strings.Fields(content), word)
+}
+
+// Need is something that this package or its user wants of a kernel.
+type Need struct {
+	File  string // of the features folder
+	Word  string // in it; "" = anything but "no"
+	For   string
+	Since string // first kernel release
+	// Must is true for what stacked containers cannot do without; the others
+	// only narrow what their policy can say.
+	Must bool
+}
+
+// Needs is what stacked containers want of a kernel.
+var Needs = []Need{
+	{"namespaces/profile", "", "policy namespaces", "4.11", true},
+	{"domain/stack", "", "a container confined by host policy and its own", "4.11", true},
+	{"policy/set_load", "", "loading several profiles as one", "3.12", true},
+	{"mount/mask", "mount", "LXC, which refuses a kernel without mount rules", "4.14", true},
+	{"signal/mask", "", "keeping host and container from signalling each other", "4.14", true},
+	{"ptrace/mask", "trace", "keeping host and container from tracing each other", "4.14", true},
+	{"policy/versions/v7", "", "policy of the ABI that stacking needs", "4.11", true},
+	{"domain/post_nnp_subset", "", "a change of profile under no_new_privs", "4.17", false},
+	{"domain/attach_conditions/xattr", "", "attachment by extended attributes", "4.17", false},
+	{"network_v8/af_mask", "", "network rules", "4.17", false},
+	{"namespaces/mask", "userns_create", "rules on user namespaces", "6.7", false},
+	{"io_uring/mask", "", "rules on io_uring", "6.7", false},
+	{"network_v9/af_unix", "", "rules on UNIX sockets", "6.17", false},
+}
+
+// Missing are the needs that the kernel does not meet.
+func (f Features) Missing() []Need {
+	return slices.DeleteFunc(slices.Clone(Needs), func(n Need) bool { return f.Has(n.File, n.Word) })
+}
+
+// CheckStacking is a [FeatureError] for a kernel that cannot stack.
+func (f Features) CheckStacking() error {
+	for _, n := range f.Missing() {
+		if n.Must {
+			return &FeatureError{strings.TrimSpace(n.File + " " + n.Word), n.For, n.Since}
+		}
+	}
+	return nil
+}

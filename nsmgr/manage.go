@@ -1,0 +1,430 @@
+package nsmgr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"proofhouse/internal/exit"
+)
+
+// Making says how a namespace is made.
+type Making struct {
+	Policy    Policy
+	Container string // the LXC container that it is for; "" for none
+	// Declared keeps the namespace from being collected when nothing uses it:
+	// a file declares it.
+	Declared bool
+}
+
+// ErrExist is the error of a namespace that is there already.
+var ErrExist = errors.New("is there already")
+
+// Create makes the namespace and loads its policy. What fails leaves nothing.
+func (v *View) Create(ctx context.Context, ns Name, m Making) error {
+	parts := ns.Parts()
+	if len(parts) == 0 {
+		return CheckName("")
+	}
+	if err := CheckName(parts[len(parts)-1]); err != nil {
+		return err
+	}
+	if self, err := v.Self(); err == nil && self.Level+len(parts) > MaxDepth {
+		return exit.BadInputf("namespace %q would be %d levels deep, and the kernel takes %d", ns, self.Level+len(parts), MaxDepth)
+	}
+	unlock, err := v.lock(ctx, ns)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if v.Exists(ns) {
+		return exit.BadInput(fmt.Errorf("namespace %q %w", ns, ErrExist))
+	}
+	if parent := ns.Parent(); !v.Exists(parent) {
+		return fmt.Errorf("make namespace %q: %w", ns, missing(parent))
+	}
+	n := note{Name: ns, State: stateMaking, Made: time.Now(), Container: m.Container, Declared: m.Declared}
+	if err := v.write(n); err != nil {
+		return err
+	}
+	if err := os.Mkdir(v.path(ns), 0o755); err != nil {
+		v.forget(ns)
+		return v.explainMkdir(ns, err)
+	}
+	n.Inode = v.inode(ns)
+	err = v.write(n)
+	if err == nil && len(m.Policy) > 0 {
+		err = v.load(ns, m.Policy, LoadOptions{})
+	}
+	if err == nil {
+		n.State = stateReady
+		err = v.write(n)
+	}
+	if err != nil {
+		undo := v.rmdir(ns)
+		if undo == nil {
+			v.forget(ns)
+		}
+		return errors.Join(err, undo)
+	}
+	return nil
+}
+
+func (v *View) explainMkdir(ns Name, err error) error {
+	why := ""
+	switch {
+	case errors.Is(err, syscall.EEXIST):
+		return exit.BadInput(fmt.Errorf("namespace %q %w", ns, ErrExist))
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		why = ": not policy admin: " + v.whyNotAdmin()
+	case errors.Is(err, syscall.ENOSPC):
+		why = ": it is too many levels deep for this kernel"
+	case errors.Is(err, syscall.ENOENT):
+		why = ": the namespace above it has gone"
+	}
+	return exit.BadInput(fmt.Errorf("make namespace %q: %w%s", ns, errno(err), why))
+}
+
+// errno is the bare errno of a failed system call, without the path that
+// says the same as our own words.
+func errno(err error) error {
+	var e syscall.Errno
+	if errors.As(err, &e) {
+		return e
+	}
+	return err
+}
+
+func (v *View) rmdir(ns Name) error {
+	err := os.Remove(v.path(ns))
+	switch {
+	case err == nil, errors.Is(err, syscall.ENOENT):
+		return nil
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		return exit.BadInput(fmt.Errorf("remove namespace %q: %w: not policy admin: %s", ns, errno(err), v.whyNotAdmin()))
+	}
+	return fmt.Errorf("remove namespace %q: %w", ns, errno(err))
+}
+
+// InUseError is the error of a namespace that is not removed because tasks
+// are in it.
+type InUseError struct {
+	Namespace Name
+	Tasks     []Task
+	// Late is true for tasks that came while the namespace was being removed.
+	Late bool
+}
+
+func (e *InUseError) Error() string {
+	const most = 8
+	var b strings.Builder
+	if e.Late {
+		fmt.Fprintf(&b, "namespace %q is not removed: tasks came into it meanwhile, and its profiles no longer hold those that are in it alone:", e.Namespace)
+	} else {
+		fmt.Fprintf(&b, "namespace %q is in use:", e.Namespace)
+	}
+	for i, t := range e.Tasks {
+		if i == most {
+			fmt.Fprintf(&b, " and %d more", len(e.Tasks)-most)
+			break
+		}
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(&b, " %s", t)
+	}
+	if !e.Late {
+		flat := len(slices.DeleteFunc(slices.Clone(e.Tasks), func(t Task) bool { return !t.Label.Flat(e.Namespace) }))
+		fmt.Fprintf(&b, "; removing it would make %d of these %d unconfined, and leave the others on policy that nobody can change (--kill ends them first)", flat, len(e.Tasks))
+	}
+	return b.String()
+}
+
+// Deletion says how far Delete may go.
+type Deletion struct {
+	Recursive bool // also with namespaces below it
+	Kill      bool // end the tasks in it first
+	Force     bool // remove it under the tasks that are in it
+	// Confirm is asked before Force removes a namespace with tasks in it; an
+	// error stays its end. flat are those that become unconfined. May be nil.
+	Confirm func(flat, stacked []Task) error
+}
+
+// Delete removes the namespace. The kernel would do so under the tasks that
+// are in it: those confined by it alone become unconfined in the root
+// namespace. So Delete looks for tasks first, then takes the profiles away,
+// which shuts the door, and looks again: what came between is seen by its
+// label, and the namespace stays.
+func (v *View) Delete(ctx context.Context, ns Name, d Deletion) error {
+	if ns == "" {
+		return exit.BadInputf("this process's own namespace cannot be removed")
+	}
+	unlock, err := v.lock(ctx, ns)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return v.delete(ctx, ns, d)
+}
+
+func (v *View) delete(ctx context.Context, ns Name, d Deletion) error {
+	below, err := v.Below(ns)
+	if err != nil {
+		return err
+	}
+	if len(below) > 0 && !d.Recursive {
+		return refuse(fmt.Errorf("namespace %q has %d below it, such as %q (--recursive removes them too)", ns, len(below), below[0]))
+	}
+	if d.Kill {
+		if err := v.kill(ctx, ns); err != nil {
+			return err
+		}
+	}
+	tasks, err := v.Tasks(ns)
+	if err != nil {
+		return err
+	}
+	if len(tasks) > 0 {
+		if !d.Force {
+			return refuse(&InUseError{Namespace: ns, Tasks: tasks})
+		}
+		if err := confirm(ns, tasks, d.Confirm); err != nil {
+			return err
+		}
+	}
+	n, ours := v.read(ns)
+	if !ours {
+		n = note{Name: ns}
+	}
+	n.State, n.Inode = stateRemoving, v.inode(ns)
+	if err := v.write(n); err != nil {
+		return err
+	}
+	if !d.Force {
+		if err := v.shut(ns, below); err != nil {
+			var late *InUseError
+			if errors.As(err, &late) {
+				v.reopen(n, ours)
+			}
+			return err
+		}
+	}
+	if err := v.rmdir(ns); err != nil {
+		return err
+	}
+	for _, gone := range append(below, ns) {
+		v.forget(gone)
+	}
+	return nil
+}
+
+// reopen takes back the note of a removal that did not come to be.
+func (v *View) reopen(n note, ours bool) {
+	if !ours {
+		v.forget(n.Name)
+		return
+	}
+	n.State = stateReady
+	_ = v.write(n) // an old note would have the namespace collected once it is empty
+}
+
+func confirm(ns Name, tasks []Task, ask func(flat, stacked []Task) error) error {
+	if ask == nil {
+		return nil
+	}
+	var flat, stacked []Task
+	for _, t := range tasks {
+		if t.Label.Flat(ns) {
+			flat = append(flat, t)
+		} else {
+			stacked = append(stacked, t)
+		}
+	}
+	return ask(flat, stacked)
+}
+
+// shut removes all profiles of the namespace and of those below, so that no
+// task can come to be confined by them, and then makes sure that none is. If
+// one is, the profiles are brought back.
+func (v *View) shut(ns Name, below []Name) error {
+	all := append([]Name{ns}, below...)
+	had := map[Name]Policy{}
+	for _, n := range all {
+		profiles, err := v.Profiles(n)
+		if err != nil {
+			return err
+		}
+		if len(profiles) == 0 {
+			continue
+		}
+		// Where the kernel does not keep the policy, it cannot be brought back.
+		had[n], _ = v.snapshot(n)
+		for _, p := range profiles {
+			if top(p.Name) != p.Name {
+				continue
+			}
+			if err := v.remove(n, p.Name); err != nil && !errors.Is(err, syscall.ENOENT) {
+				return err
+			}
+		}
+	}
+	tasks, err := v.Tasks(ns)
+	if err != nil {
+		return err
+	}
+	if len(tasks) == 0 {
+		return nil
+	}
+	late := refuse(&InUseError{Namespace: ns, Tasks: tasks, Late: true})
+	for _, n := range all {
+		if err := v.replace(n, had[n], nil); err != nil {
+			return errors.Join(late, err)
+		}
+	}
+	return late
+}
+
+// killPatience is how long the tasks of a namespace may take to be gone after
+// SIGKILL: one in an uninterruptible wait cannot be killed.
+const killPatience = 10 * time.Second
+
+// kill ends all processes with a task in the namespace, and those that they
+// start meanwhile, and returns when there are none.
+func (v *View) kill(ctx context.Context, ns Name) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, killPatience, fmt.Errorf("not all are gone after %v", killPatience))
+	defer cancel()
+	for {
+		tasks, err := v.Tasks(ns)
+		if err != nil || len(tasks) == 0 {
+			return err
+		}
+		for _, t := range tasks {
+			if t.PID == os.Getpid() || t.PID == 1 {
+				return refuse(fmt.Errorf("kill the tasks of namespace %q: %s is among them", ns, t))
+			}
+		}
+		for _, t := range tasks {
+			if err := v.killOne(t, ns); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return refuse(fmt.Errorf("kill the tasks of namespace %q: %w: %w", ns, context.Cause(ctx), &InUseError{Namespace: ns, Tasks: tasks}))
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// killOne kills the task's process, and surely that one: the label is read
+// again through a descriptor that the process id cannot slip away from.
+func (v *View) killOne(t Task, ns Name) error {
+	fd, err := unix.PidfdOpen(t.PID, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("kill %s: %w", t, err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	if l, err := v.taskLabel(t.PID, t.TID); err != nil || !l.In(ns) {
+		return nil // gone, or another task by now
+	}
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("kill %s: %w", t, err)
+	}
+	return nil
+}
+
+// Garbage is a namespace that can go.
+type Garbage struct {
+	Name Name   `json:"name"`
+	Why  string `json:"why"`
+}
+
+// FindGarbage lists the namespaces that nsmgr made and nothing uses: those
+// whose making or removal was cut short at once, the others when they are at
+// least idle old. A namespace with a task in it, one that a file declares, and
+// one that others made, stay.
+func (v *View) FindGarbage(idle time.Duration) ([]Garbage, error) {
+	notes, err := v.notes()
+	if err != nil {
+		return nil, err
+	}
+	tasks, err := v.allTasks()
+	if err != nil {
+		return nil, err
+	}
+	var found []Garbage
+	for _, n := range notes {
+		inUse := slices.ContainsFunc(tasks, func(t Task) bool { return t.Label.In(n.Name) })
+		if why := v.garbage(n, inUse, idle); why != "" {
+			found = append(found, Garbage{n.Name, why})
+		}
+	}
+	// Those below go first.
+	slices.SortFunc(found, func(a, b Garbage) int { return strings.Compare(string(b.Name), string(a.Name)) })
+	return found, nil
+}
+
+const whyStale = "only nsmgr's note of it is left"
+
+func (v *View) garbage(n note, inUse bool, idle time.Duration) string {
+	_, same := v.read(n.Name)
+	switch {
+	case !v.Exists(n.Name) || !same:
+		return whyStale
+	case inUse:
+		return ""
+	case n.State == stateRemoving:
+		return "its removal was cut short"
+	case n.State == stateMaking && n.Inode != 0:
+		return "its making was cut short"
+	case n.State == stateMaking:
+		// It may be that of somebody else, made after ours was not.
+		if p, err := v.Profiles(n.Name); err == nil && len(p) == 0 {
+			return "its making was cut short"
+		}
+		return whyStale
+	case n.Declared, n.Made.IsZero(), time.Since(n.Made) < idle:
+		return ""
+	}
+	if children, err := v.Children(n.Name); err != nil || len(children) > 0 {
+		return ""
+	}
+	return "no task is in it"
+}
+
+// Collect removes garbage, having looked again, under the lock, that it is.
+func (v *View) Collect(ctx context.Context, g Garbage, idle time.Duration) error {
+	unlock, err := v.lock(ctx, g.Name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	// Whatever happened since, the note says it.
+	b, ok := v.read(g.Name)
+	if !v.Exists(g.Name) || !ok {
+		v.forget(g.Name)
+		return nil
+	}
+	tasks, err := v.Tasks(g.Name)
+	if err != nil {
+		return err
+	}
+	switch why := v.garbage(b, len(tasks) > 0, idle); why {
+	case "":
+		return nil
+	case whyStale:
+		v.forget(g.Name)
+		return nil
+	}
+	return v.delete(ctx, g.Name, Deletion{Recursive: b.State != stateReady})
+}

@@ -1,0 +1,308 @@
+package nsmgr
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"proofhouse/internal/exit"
+)
+
+// Where the kernel shows its interface, and where this package keeps what it
+// knows of the namespaces that it made: gone with the next boot, like those.
+const (
+	securityfs = "/sys/kernel/security"
+	parameters = "/sys/module/apparmor/parameters"
+	procfs     = "/proc"
+	stateDir   = "/run/nsmgr"
+)
+
+// View is the AppArmor policy that this process sees: its own namespace and
+// those below.
+type View struct {
+	dir        string // securityfs/apparmor
+	parameters string
+	proc       string
+	state      string
+}
+
+// Open finds the kernel's interface, and says what keeps it away.
+func Open() (*View, error) {
+	v := &View{filepath.Join(securityfs, "apparmor"), parameters, procfs, stateDir}
+	if _, err := os.Stat(filepath.Join(v.dir, "policy", "namespaces")); err == nil {
+		return v, nil
+	} else if _, err := os.Stat(v.dir); err == nil {
+		return nil, exit.BadInputf("%s/policy has no namespaces: this kernel's AppArmor is from before 4.11", v.dir)
+	}
+	switch enabled, err := os.ReadFile(filepath.Join(v.parameters, "enabled")); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, exit.BadInputf("this kernel has no AppArmor")
+	case err == nil && strings.TrimSpace(string(enabled)) != "Y":
+		return nil, exit.BadInputf("AppArmor is in this kernel and switched off: boot it with security=apparmor")
+	}
+	return nil, exit.BadInputf("%s is not mounted: mount -t securityfs securityfs %[1]s", securityfs)
+}
+
+// path is the folder of the namespace in securityfs.
+func (v *View) path(ns Name) string {
+	p := filepath.Join(v.dir, "policy")
+	for _, part := range ns.Parts() {
+		p = filepath.Join(p, "namespaces", part)
+	}
+	return p
+}
+
+// Self is the namespace that this process is in.
+type Self struct {
+	Name    string `json:"name"`    // as it is called from itself
+	Level   int    `json:"level"`   // how many are above it
+	Stacked bool   `json:"stacked"` // whether this process is confined by a stack
+	// NSStacked says whether the stack crosses namespaces: what LXC's guests
+	// look at before they load policy of their own.
+	NSStacked bool `json:"ns_stacked"`
+}
+
+// Self reads what the kernel says of this process.
+func (v *View) Self() (Self, error) {
+	var s Self
+	var err error
+	if s.Name, err = v.word(".ns_name"); err != nil {
+		return s, err
+	}
+	level, err := v.word(".ns_level")
+	if err != nil {
+		return s, err
+	}
+	if s.Level, err = strconv.Atoi(level); err != nil {
+		return s, fmt.Errorf("read %s/.ns_level: %w", v.dir, err)
+	}
+	stacked, err := v.word(".stacked")
+	if err != nil {
+		return s, err
+	}
+	nsStacked, err := v.word(".ns_stacked")
+	s.Stacked, s.NSStacked = stacked == "yes", nsStacked == "yes"
+	return s, err
+}
+
+func (v *View) word(file string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(v.dir, file))
+	return strings.TrimSpace(string(b)), err
+}
+
+// ErrNotExist is the error of a namespace or profile that is not there.
+var ErrNotExist = errors.New("no such")
+
+// missing says that the namespace is not there.
+func missing(ns Name) error {
+	return exit.BadInput(fmt.Errorf("%w namespace %q", ErrNotExist, ns))
+}
+
+// Exists says whether the namespace is there.
+func (v *View) Exists(ns Name) bool {
+	_, err := os.Stat(v.path(ns))
+	return err == nil
+}
+
+// Children are the names of the namespaces right below ns, sorted.
+func (v *View) Children(ns Name) ([]Name, error) {
+	entries, err := os.ReadDir(filepath.Join(v.path(ns), "namespaces"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, missing(ns)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the namespaces below %q: %w", ns, err)
+	}
+	names := make([]Name, len(entries))
+	for i, e := range entries {
+		names[i] = ns.Child(e.Name())
+	}
+	return names, nil
+}
+
+// Below are all namespaces below ns, each before its own children.
+func (v *View) Below(ns Name) ([]Name, error) {
+	children, err := v.Children(ns)
+	if err != nil {
+		return nil, err
+	}
+	var all []Name
+	for _, c := range children {
+		deeper, err := v.Below(c)
+		if errors.Is(err, ErrNotExist) {
+			continue // removed since it was listed
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(append(all, c), deeper...)
+	}
+	return all, nil
+}
+
+// Profile is one profile as the kernel has it.
+type Profile struct {
+	Name   string `json:"name"`             // a hat's is "p//hat"
+	Mode   string `json:"mode"`             // enforce, complain, kill, unconfined, user
+	Attach string `json:"attach,omitempty"` // the programs it attaches to; "<unknown>" where the kernel does not keep the text
+	Hash   string `json:"hash,omitempty"`   // "sha256:…" of the policy as the kernel took it; sha1 up to 6.2
+	// Raw is the number of the load that the profile came with, of those in
+	// the namespace's raw_data; -1 where the kernel keeps none.
+	Raw int `json:"raw"`
+}
+
+// Profiles reads the profiles of the namespace, hats included, sorted by name.
+func (v *View) Profiles(ns Name) ([]Profile, error) {
+	var all []Profile
+	if err := readProfiles(filepath.Join(v.path(ns), "profiles"), "", &all); errors.Is(err, fs.ErrNotExist) {
+		return nil, missing(ns)
+	} else if err != nil {
+		return nil, fmt.Errorf("read the profiles of namespace %q: %w", ns, err)
+	}
+	slices.SortFunc(all, func(a, b Profile) int { return cmp.Compare(a.Name, b.Name) })
+	return all, nil
+}
+
+func readProfiles(dir, prefix string, all *[]Profile) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		at := filepath.Join(dir, e.Name())
+		p, err := readProfile(at)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed or replaced while we read
+		}
+		if err != nil {
+			return err
+		}
+		p.Name = prefix + p.Name
+		*all = append(*all, p)
+		if err := readProfiles(filepath.Join(at, "profiles"), p.Name+Separator, all); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func readProfile(dir string) (Profile, error) {
+	p := Profile{Raw: -1}
+	for file, into := range map[string]*string{"name": &p.Name, "mode": &p.Mode, "attach": &p.Attach} {
+		b, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil {
+			return p, err
+		}
+		*into = strings.TrimSuffix(string(b), "\n")
+	}
+	for _, hash := range []string{"sha256", "sha1"} {
+		if b, err := os.ReadFile(filepath.Join(dir, hash)); err == nil {
+			p.Hash = hash + ":" + strings.TrimSpace(string(b))
+			break
+		}
+	}
+	// The link goes to raw_data/N/raw_data.
+	if to, err := os.Readlink(filepath.Join(dir, "raw_data")); err == nil {
+		if n, err := strconv.Atoi(filepath.Base(filepath.Dir(to))); err == nil {
+			p.Raw = n
+		}
+	}
+	return p, nil
+}
+
+// RawData is the policy of one load, as it was written to the kernel.
+func (v *View) RawData(ns Name, raw int) ([]byte, error) {
+	b, err := os.ReadFile(filepath.Join(v.path(ns), "raw_data", strconv.Itoa(raw), "raw_data"))
+	if err != nil {
+		return nil, fmt.Errorf("read the policy of namespace %q: %w", ns, err)
+	}
+	return b, nil
+}
+
+// Revision counts the changes to the namespace's policy.
+func (v *View) Revision(ns Name) (int, error) {
+	fd, err := v.openRevision(ns)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = syscall.Close(fd) }()
+	return readRevision(fd)
+}
+
+func (v *View) openRevision(ns Name) (int, error) {
+	fd, err := syscall.Open(filepath.Join(v.path(ns), "revision"), syscall.O_RDONLY|syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, syscall.ENOENT) {
+		return -1, missing(ns)
+	}
+	if err != nil {
+		return -1, fmt.Errorf("open the revision of namespace %q: %w", ns, err)
+	}
+	return fd, nil
+}
+
+// readRevision reads once: the kernel makes a second read of the same open
+// file wait for the next change, so reading to the end would hang.
+func readRevision(fd int) (int, error) {
+	var b [32]byte
+	n, err := syscall.Read(fd, b[:])
+	if err != nil {
+		return 0, fmt.Errorf("read a namespace's revision: %w", err)
+	}
+	rev, err := strconv.Atoi(strings.TrimSpace(string(b[:max(n, 0)])))
+	if err != nil {
+		return 0, fmt.Errorf("read a namespace's revision: %w", err)
+	}
+	return rev, nil
+}
+
+// Listed is what [View.List] says of a namespace.
+type Listed struct {
+	Name     Name `json:"name"`
+	Level    int  `json:"level"` // below the view's own
+	Profiles int  `json:"profiles"`
+	Tasks    int  `json:"tasks"` // with a part in this very namespace
+	Mine     bool `json:"made_by_nsmgr"`
+}
+
+// List reads all namespaces below the view's own, each before its children.
+func (v *View) List() ([]Listed, error) {
+	names, err := v.Below("")
+	if err != nil {
+		return nil, err
+	}
+	tasks, err := v.allTasks()
+	if err != nil {
+		return nil, err
+	}
+	count := map[Name]int{}
+	for _, t := range tasks {
+		seen := map[Name]bool{}
+		for _, p := range t.Label.Parts {
+			if !seen[p.Namespace] {
+				seen[p.Namespace] = true
+				count[p.Namespace]++
+			}
+		}
+	}
+	list := make([]Listed, 0, len(names))
+	for _, ns := range names {
+		// The folder of a profile is all that is looked at: 1,000 namespaces
+		// cost 1,000 folders.
+		profiles, err := os.ReadDir(filepath.Join(v.path(ns), "profiles"))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list the profiles of namespace %q: %w", ns, err)
+		}
+		list = append(list, Listed{ns, len(ns.Parts()), len(profiles), count[ns], v.made(ns)})
+	}
+	return list, nil
+}
