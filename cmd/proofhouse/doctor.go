@@ -43,7 +43,7 @@ func printFindings(findings []doctor.Finding) error {
 		}
 	}
 	if missing > 0 {
-		return exit.With(exit.Failed, errors.New("something is missing; make setup installs it"))
+		return exit.Fail(errors.New("something is missing; make setup installs it"))
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -170,7 +171,7 @@ func TestE2EBadInput(t *testing.T) {
 	}{
 		{[]string{"run", "-k", "nonsense:spec"}, "nonsense:spec"},
 		{[]string{"run", "-k", "/no/such/kernel"}, "/no/such/kernel"},
-		{[]string{"run", "-k", notKernel}, "no kernel"},
+		{[]string{"run", "-k", notKernel}, "not a kernel"},
 		{[]string{"run", "-k", arm}, "arm64"},
 		{[]string{"run", "-k", "debian:nosuchsuite"}, "nosuchsuite"},
 		{[]string{"run", "-k", "debian:0.0.1-cloud-amd64"}, "0.0.1-cloud-amd64"},
@@ -206,6 +207,7 @@ func TestE2EBadInput(t *testing.T) {
 // Nothing outlives a kill -9: no machine after two seconds, no folder after the
 // next start; and what was found is in the journal.
 func TestE2EKill(t *testing.T) {
+	others := machineDirs(t) // of runs that are none of our business
 	dir := filepath.Join(t.TempDir(), "run")
 	cmd := exec.Command(binary(t), "run", "--script", "open,capabilities", "--procs", "2", "--out", dir)
 	if err := cmd.Start(); err != nil {
@@ -229,13 +231,14 @@ func TestE2EKill(t *testing.T) {
 			t.Fatal("nothing ended within two minutes")
 		}
 	}
-	if n := len(ourMachines(t)); n == 0 {
+	ours := without(machineDirs(t), others)
+	if len(running(t, ours)) == 0 {
 		t.Fatal("no machine is seen while the run goes on: this test would not see one afterwards")
 	}
 	_ = cmd.Process.Signal(syscall.SIGKILL)
 	_ = cmd.Wait()
 	time.Sleep(2 * time.Second)
-	if left := ourMachines(t); len(left) > 0 {
+	if left := running(t, ours); len(left) > 0 {
 		t.Errorf("left after two seconds: %q", left)
 	}
 	got := proofhouse(t, "", "report", dir)
@@ -256,13 +259,30 @@ func TestE2EKill(t *testing.T) {
 	if got := proofhouse(t, "", "exec", "true"); got.status != 0 {
 		t.Errorf("the next start: %+v", got)
 	}
-	if left, _ := filepath.Glob(filepath.Join(cache.Root(), "run", "machine-*")); len(left) > 0 {
-		t.Errorf("folders left after the next start: %q", left)
+	for _, d := range machineDirs(t) {
+		if slices.Contains(ours, d) {
+			t.Errorf("left after the next start: %s", d)
+		}
 	}
 }
 
-// ourMachines are the command lines of the machines that run from our cache.
-func ourMachines(t *testing.T) []string {
+// machineDirs are the folders of the machines that run from this cache.
+func machineDirs(t *testing.T) []string {
+	t.Helper()
+	dirs, err := filepath.Glob(filepath.Join(cache.Root(), "run", "machine-*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dirs
+}
+
+func without(all, some []string) []string {
+	return slices.DeleteFunc(all, func(s string) bool { return slices.Contains(some, s) })
+}
+
+// running are the command lines of the processes that have one of the folders
+// in them.
+func running(t *testing.T, dirs []string) []string {
 	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
@@ -274,7 +294,8 @@ func ourMachines(t *testing.T) []string {
 		if err != nil {
 			continue
 		}
-		if line := string(bytes.ReplaceAll(b, []byte{0}, []byte{' '})); strings.Contains(line, cache.Root()+"/run/machine-") {
+		line := string(bytes.ReplaceAll(b, []byte{0}, []byte{' '}))
+		if slices.ContainsFunc(dirs, func(d string) bool { return strings.Contains(line, d) }) {
 			found = append(found, fmt.Sprintf("%s: %s", filepath.Base(filepath.Dir(f)), line))
 		}
 	}

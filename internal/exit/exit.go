@@ -38,6 +38,9 @@ func BadInputf(format string, args ...any) error {
 	return BadInput(fmt.Errorf(format, args...))
 }
 
+// Fail marks err as a verdict: exit status 1. A nil err stays nil.
+func Fail(err error) error { return with(Failed, err) }
+
 // With gives err the exit status, such as that of a command run on a machine.
 // A nil err stays nil.
 func With(status int, err error) error { return with(status, err) }

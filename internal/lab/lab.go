@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -282,6 +281,6 @@ func scriptDeadline(m machines.Machine, expected float64) time.Duration {
 		ratio = 5                // to what was measured
 		uml   = 9.0              // slowness of that measurement
 	)
-	reference := cmp.Or(expected, 20) / uml
+	reference := expected / uml
 	return scaled(m, least+time.Duration(ratio*reference*float64(time.Second)))
 }

@@ -53,7 +53,7 @@ func (l *Lab) runScript(ctx context.Context, b *kernels.Build, name string, spec
 		// TMPDIR is for what the scripts' helpers make beside the scripts' own.
 		Env:    []string{"VERBOSE=1", "TMPDIR=/tmp"},
 		Stdout: both, Stderr: both,
-		Deadline: l.deadline(m, l.Plan.Seconds[name]),
+		Deadline: l.deadline(m, regression.DefaultSeconds(name)),
 	})
 	if cerr := output.Close(); cerr == nil {
 		spec.Output = l.relative(output.Name())

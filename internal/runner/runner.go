@@ -10,9 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
+
+	"github.com/onsi/ginkgo/v2/types"
 
 	"proofhouse/internal/child"
 	"proofhouse/internal/exit"
@@ -41,6 +45,9 @@ type Watcher interface {
 // that was refused, could not start or was interrupted; what it had found by
 // then is in the run's folder all the same.
 func Run(ctx context.Context, o Options, w Watcher) (run *reports.Run, files []string, err error) {
+	if err := o.check(); err != nil {
+		return nil, nil, err
+	}
 	plan, err := lab.Prepare(ctx, o.Config, w.Step)
 	if err != nil {
 		return nil, nil, err
@@ -84,8 +91,24 @@ func Run(ctx context.Context, o Options, w Watcher) (run *reports.Run, files []s
 	if refused := lab.Refused(dir); refused != nil {
 		return nil, nil, refused
 	}
+	if journals, _ := filepath.Glob(filepath.Join(dir, "journal-*.jsonl")); len(journals) == 0 && err == nil {
+		return nil, nil, fmt.Errorf("the suite did not start: see %s", filepath.Join(dir, ginkgoLog))
+	}
 	run, files, werr := reports.Write(dir)
 	return run, files, errors.Join(err, werr)
+}
+
+// check refuses filters that Ginkgo would not understand, before anything is
+// prepared.
+func (o Options) check() error {
+	if _, err := types.ParseLabelFilter(o.LabelFilter); err != nil {
+		line, _, _ := strings.Cut(err.Error(), "\n")
+		return exit.BadInputf("label filter %q: %s", o.LabelFilter, line)
+	}
+	if _, err := regexp.Compile(o.Focus); err != nil {
+		return exit.BadInputf("focus: %w", err)
+	}
+	return nil
 }
 
 // given makes the folder that the user named for this run. One that holds a
@@ -116,13 +139,16 @@ func arguments(o Options, suite, planFile, dir string) []string {
 	return append(args, suite, "--", "-plan", planFile, "-run", dir)
 }
 
+// ginkgoLog has Ginkgo's output, in the run's folder.
+const ginkgoLog = "ginkgo.log"
+
 // interruptGrace is how long Ginkgo gets to end in order when it is told to.
 const interruptGrace = 30 * time.Second
 
 // ginkgoRun runs the suite once. That specs failed is no error here: what they
 // found is in the journals.
 func ginkgoRun(ctx context.Context, ginkgo string, args []string, dir string) error {
-	log, err := os.OpenFile(filepath.Join(dir, "ginkgo.log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	log, err := os.OpenFile(filepath.Join(dir, ginkgoLog), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
 	if err != nil {
 		return fmt.Errorf("keep ginkgo's output: %w", err)
 	}
