@@ -266,6 +266,17 @@ func retry(f func() (int, error)) (int, error) {
 	}
 }
 
+// MayAdminister says why this process may not change policy, as far as can be
+// told without trying; nil is no promise.
+func (v *View) MayAdminister() error {
+	if unix.Access(filepath.Join(v.dir, "policy", ".replace"), unix.W_OK) == nil && hasCapability(filepath.Join(v.proc, "self", "status"), capMacAdmin) {
+		if b, err := os.ReadFile(filepath.Join(v.parameters, "lock_policy")); err != nil || strings.TrimSpace(string(b)) != "Y" {
+			return nil
+		}
+	}
+	return exit.BadInputf("not policy admin: %s", v.whyNotAdmin())
+}
+
 // capMacAdmin is CAP_MAC_ADMIN, the capability of policy administration.
 const capMacAdmin = 33
 

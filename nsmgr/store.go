@@ -80,7 +80,8 @@ func (v *View) read(ns Name) (note, bool) {
 	return n, true
 }
 
-func (v *View) made(ns Name) bool {
+// Mine says whether nsmgr made the namespace.
+func (v *View) Mine(ns Name) bool {
 	n, ok := v.read(ns)
 	return ok && !n.Made.IsZero()
 }

@@ -302,7 +302,7 @@ func (v *View) List() ([]Listed, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list the profiles of namespace %q: %w", ns, err)
 		}
-		list = append(list, Listed{ns, len(ns.Parts()), len(profiles), count[ns], v.made(ns)})
+		list = append(list, Listed{ns, len(ns.Parts()), len(profiles), count[ns], v.Mine(ns)})
 	}
 	return list, nil
 }

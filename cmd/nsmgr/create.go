@@ -1,0 +1,238 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"proofhouse/internal/exit"
+	"proofhouse/nsmgr"
+	"proofhouse/profiles"
+)
+
+// creation are the flags of create.
+type creation struct {
+	paths       []string
+	parent      string
+	container   string
+	lxcPath     string
+	kind        string
+	ifNotExists bool
+	bare        bool
+}
+
+func createCommand() *cobra.Command {
+	var o creation
+	c := &cobra.Command{
+		Use:   "create NAME",
+		Short: "Make a namespace and load its policy",
+		Long: `Makes the namespace, loads policy into it, and says what was made, the label
+for lxc.apparmor.profile, and how to undo it. Without --profiles the policy is
+the shipped profile of --kind, called "container" there; the host's side of it,
+host-ct, is loaded into this namespace if it is not there.
+
+With --for-container the name is the one that LXC itself would give, and NAME is
+left out. What fails leaves nothing behind.`,
+		Example: `  nsmgr create container-ns
+  nsmgr create web --profiles /etc/apparmor.d/containers/web
+  nsmgr create --for-container c1
+  nsmgr create inner --parent outer --kind nested`,
+		Args: args(0, 1, "give one name (--parent makes it below another)"),
+		RunE: func(c *cobra.Command, got []string) error { return o.run(c, got) },
+	}
+	f := c.Flags()
+	f.StringArrayVarP(&o.paths, "profiles", "p", nil, "policy, text or compiled: a file or folder, `PATH`; may be given several times")
+	f.StringVar(&o.kind, "kind", profiles.Privileged, "shipped profile to load: privileged, unprivileged or nested")
+	f.StringVar(&o.parent, "parent", "", "make it below the namespace `NS`")
+	f.StringVar(&o.container, "for-container", "", "name it as LXC does for the container `CT`")
+	f.StringVar(&o.lxcPath, "lxcpath", "/var/lib/lxc", "`folder` of LXC's containers")
+	f.BoolVar(&o.ifNotExists, "if-not-exists", false, "do nothing if it is there already")
+	f.BoolVar(&o.bare, "empty", false, "load no policy")
+	return c
+}
+
+// name is the namespace to make.
+func (o *creation) name(got []string) (nsmgr.Name, error) {
+	name := ""
+	switch {
+	case o.container != "" && len(got) == 0:
+		name = nsmgr.LXCName(o.container, o.lxcPath)
+	case o.container == "" && len(got) == 1:
+		name = got[0]
+	default:
+		return "", exit.BadInputf("give a name, or --for-container")
+	}
+	// Before it is joined to the parent's: a slash in it would be lost there.
+	if err := nsmgr.CheckName(name); err != nil {
+		return "", err
+	}
+	if o.parent == "" {
+		return nsmgr.Name(name), nil
+	}
+	parent, err := nsmgr.ParseName(o.parent)
+	return parent.Child(name), err
+}
+
+func (o *creation) run(c *cobra.Command, got []string) error {
+	ns, err := o.name(got)
+	if err != nil {
+		return err
+	}
+	v, err := nsmgr.Open()
+	if err != nil {
+		return err
+	}
+	if o.ifNotExists && v.Exists(ns) {
+		say(c, "namespace %s is there already", ns)
+		return nil
+	}
+	policy, err := o.policy(c.Context(), v)
+	if err != nil {
+		return err
+	}
+	err = v.Create(c.Context(), ns, nsmgr.Making{Policy: policy, Container: o.container})
+	if o.ifNotExists && errors.Is(err, nsmgr.ErrExist) {
+		err = nil // another was faster
+	}
+	if err != nil {
+		return err
+	}
+	label, err := o.label(c.Context(), v, ns, policy)
+	if err != nil {
+		return err
+	}
+	names, err := policy.Names()
+	if err != nil {
+		return err
+	}
+	say(c, "made namespace %s with %s", ns, count(len(names), "profile"))
+	say(c, "label  lxc.apparmor.profile = %s", label)
+	say(c, "undo   nsmgr delete %s", ns)
+	return nil
+}
+
+func (o *creation) policy(ctx context.Context, v *nsmgr.View) (nsmgr.Policy, error) {
+	if o.bare {
+		return nil, nil
+	}
+	comp, err := compiler(v)
+	if len(o.paths) > 0 {
+		if err != nil {
+			return nil, err
+		}
+		return comp.Files(ctx, o.paths...)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if o.kind == profiles.Host {
+		return nil, exit.BadInputf("profile %s is for the host's side", o.kind)
+	}
+	return comp.Shipped(ctx, o.kind, profiles.Parameters{Name: profiles.DefaultName})
+}
+
+// label is what a container in the namespace should have; it loads the host's
+// side of it where that is missing.
+func (o *creation) label(ctx context.Context, v *nsmgr.View, ns nsmgr.Name, policy nsmgr.Policy) (nsmgr.Label, error) {
+	profile := nsmgr.Unconfined
+	if names, err := policy.Names(); err == nil && len(names) > 0 {
+		profile = names[0]
+	}
+	host := hostProfile(o.kind)
+	t := nsmgr.Target{Namespace: ns, Profile: profile, Host: host}
+	return t.Label(), loadHost(ctx, v, host)
+}
+
+// hostProfile is the host's side for a shipped container profile.
+func hostProfile(kind string) string {
+	if kind == profiles.Nested {
+		return profiles.Host + "-nested"
+	}
+	return profiles.Host
+}
+
+// loadHost loads a host side, if the host has none of that name: what an
+// administrator put there stays.
+func loadHost(ctx context.Context, v *nsmgr.View, name string) error {
+	there, err := v.Profiles("")
+	if err != nil {
+		return err
+	}
+	for _, p := range there {
+		if p.Name == name {
+			return nil
+		}
+	}
+	comp, err := compiler(v)
+	if err != nil {
+		return err
+	}
+	policy, err := comp.Shipped(ctx, profiles.Host, profiles.Parameters{Name: name, Nested: name != profiles.Host})
+	if err != nil {
+		return err
+	}
+	return v.Load(ctx, "", policy, nsmgr.LoadOptions{})
+}
+
+func loadCommand() *cobra.Command {
+	var o nsmgr.LoadOptions
+	c := &cobra.Command{
+		Use:   "load NAME PATH...",
+		Short: "Load or replace profiles in a namespace, all or nothing",
+		Long: `Loads policy from files and folders, text or compiled, in one write: the kernel
+takes all of it or none. Profiles of the same name are replaced, for tasks that
+run as well. With --replace-all the others are removed.`,
+		Example: `  nsmgr load container-ns /etc/apparmor.d/containers/web
+  nsmgr load container-ns --replace-all ./policy`,
+		Args: args(2, 0, "give the namespace and the files or folders to load"), ValidArgsFunction: completeNames,
+		RunE: func(c *cobra.Command, got []string) error {
+			v, ns, err := onNamespace(got[0])
+			if err != nil {
+				return err
+			}
+			comp, err := compiler(v)
+			if err != nil {
+				return err
+			}
+			policy, err := comp.Files(c.Context(), got[1:]...)
+			if err != nil {
+				return err
+			}
+			if err := v.Load(c.Context(), ns, policy, o); err != nil {
+				return err
+			}
+			names, err := policy.Names()
+			if err != nil {
+				return err
+			}
+			say(c, "loaded %s into %s", count(len(names), "profile"), ns)
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&o.ReplaceAll, "replace-all", false, "remove the profiles that are not in it")
+	return c
+}
+
+func unloadCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "unload NAME PROFILE...",
+		Short: "Remove profiles from a namespace",
+		Long: `Removes the profiles, with their hats. A task that such a profile alone
+confines becomes unconfined within the namespace; one that is stacked keeps
+enforcing the policy that was.`,
+		Example: "  nsmgr unload container-ns web",
+		Args:    args(2, 0, "give the namespace and the profiles to remove"), ValidArgsFunction: completeNames,
+		RunE: func(c *cobra.Command, got []string) error {
+			v, ns, err := onNamespace(got[0])
+			if err != nil {
+				return err
+			}
+			if err := v.Unload(c.Context(), ns, got[1:]...); err != nil {
+				return err
+			}
+			say(c, "removed %s from %s", count(len(got)-1, "profile"), ns)
+			return nil
+		},
+	}
+}

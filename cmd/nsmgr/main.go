@@ -1,0 +1,177 @@
+// nsmgr manages AppArmor policy namespaces.
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"proofhouse/internal/exit"
+	"proofhouse/nsmgr"
+	"proofhouse/profiles"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := command().ExecuteContext(ctx)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted")
+	}
+	os.Exit(exit.Report(os.Stderr, "nsmgr", err))
+}
+
+func command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "nsmgr",
+		Short: "Manage AppArmor policy namespaces",
+		Long: `nsmgr makes, fills, shows and removes AppArmor policy namespaces, in which LXC
+containers can have policy of their own. It manages what it can see: on a host
+all of it, within a container that has a namespace, what is below that.
+
+A namespace below another is written outer//inner.
+
+Exit status: 0 done, 1 refused or not as it should be, 2 bad usage or bad
+input, 3 something broke.`,
+		SilenceErrors: true, SilenceUsage: true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return exit.BadInputf("unknown command %q (nsmgr --help lists them)", args[0])
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return exit.BadInputf("%w (%s --help tells more)", err, c.CommandPath())
+	})
+	root.AddCommand(
+		createCommand(), listCommand(), showCommand(), loadCommand(), unloadCommand(), execCommand(), tasksCommand(),
+		deleteCommand(), featuresCommand(), gcCommand(), verifyCommand(), probeCommand(), auditCommand(), watchCommand(),
+		saveCommand(), restoreCommand(), applyCommand(), hookCommand(), doctorCommand(), manCommand(),
+		completionCommand(root), versionCommand(),
+	)
+	return root
+}
+
+// args demands at least n arguments, and at most max where max is not 0; what
+// says what they are.
+func args(n, most int, what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, got []string) error {
+		if len(got) < n || most >= n && len(got) > most {
+			return exit.BadInputf("%s: %s", c.CommandPath(), what)
+		}
+		return nil
+	}
+}
+
+func noArgs(c *cobra.Command, got []string) error {
+	if len(got) > 0 {
+		return exit.BadInputf("%s takes no argument, and got %q", c.CommandPath(), strings.Join(got, " "))
+	}
+	return nil
+}
+
+// onNamespace opens the view and reads the namespace's name.
+func onNamespace(name string) (*nsmgr.View, nsmgr.Name, error) {
+	ns, err := nsmgr.ParseName(name)
+	if err != nil {
+		return nil, "", err
+	}
+	v, err := nsmgr.Open()
+	return v, ns, err
+}
+
+// completeNames offers the namespaces there are.
+func completeNames(_ *cobra.Command, got []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(got) > 0 {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	v, err := nsmgr.Open()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	names, err := v.Below("")
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var out []string
+	for _, n := range names {
+		out = append(out, string(n))
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
+}
+
+// compiler compiles for this machine's kernel.
+func compiler(v *nsmgr.View) (*profiles.Compiler, error) {
+	f, err := v.Features()
+	if err != nil {
+		return nil, err
+	}
+	return profiles.NewCompiler(f)
+}
+
+// printJSON writes a value as the command's --json form.
+func printJSON(c *cobra.Command, value any) error {
+	e := json.NewEncoder(c.OutOrStdout())
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(value)
+}
+
+// say writes a line to the command's output.
+func say(c *cobra.Command, format string, a ...any) {
+	_, _ = fmt.Fprintf(c.OutOrStdout(), format+"\n", a...)
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Example: "  nsmgr version", Args: noArgs,
+		Run: func(c *cobra.Command, _ []string) { say(c, "nsmgr %s", version()) },
+	}
+}
+
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 && (v == "" || v == "(devel)") {
+			v = s.Value[:12]
+		}
+	}
+	return cmp.Or(v, "(devel)")
+}
+
+func completionCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use: "completion bash|zsh|fish", Short: "Print a completion script for a shell",
+		Example:   "  nsmgr completion bash > /etc/bash_completion.d/nsmgr",
+		ValidArgs: []string{"bash", "zsh", "fish"},
+		Args:      args(1, 1, "name the shell: bash, zsh or fish"),
+		RunE: func(c *cobra.Command, got []string) error {
+			out := c.OutOrStdout()
+			switch got[0] {
+			case "bash":
+				return root.GenBashCompletionV2(out, true)
+			case "zsh":
+				return root.GenZshCompletion(out)
+			case "fish":
+				return root.GenFishCompletion(out, true)
+			}
+			return exit.BadInputf("shell %q: there are bash, zsh and fish", got[0])
+		},
+	}
+}

@@ -1,0 +1,242 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
+
+	"proofhouse/internal/exit"
+	"proofhouse/nsmgr"
+	"proofhouse/profiles"
+)
+
+func saveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "save NAME FILE", Short: "Save a namespace's policy, as it is loaded, into an archive",
+		Long: `Writes the policy of the namespace, as the kernel was given it, with a hash of
+each profile, into one tar archive. Namespaces below it are not in it.`,
+		Example: "  nsmgr save container-ns container-ns.tar",
+		Args:    args(2, 2, "give the namespace and the file"), ValidArgsFunction: completeNames,
+		RunE: func(c *cobra.Command, got []string) error {
+			v, ns, err := onNamespace(got[0])
+			if err != nil {
+				return err
+			}
+			f, err := v.Features()
+			if err != nil {
+				return err
+			}
+			policy, err := v.Save(c.Context(), ns)
+			if err != nil {
+				return err
+			}
+			m := nsmgr.Manifest{Namespace: ns, Saved: time.Now().UTC().Truncate(time.Second), Features: f.Digest()}
+			if err := replaceFile(got[1], func(w io.Writer) error { return nsmgr.WriteArchive(w, m, policy) }); err != nil {
+				return exit.BadInputf("save namespace %q: %w", ns, err)
+			}
+			say(c, "saved %s of %s in %s", count(len(policy), "profile"), ns, got[1])
+			return nil
+		},
+	}
+}
+
+// replaceFile writes a file whole or not at all.
+func replaceFile(path string, write func(io.Writer) error) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".nsmgr-")
+	if err != nil {
+		return err
+	}
+	err = write(f)
+	if err == nil {
+		err = f.Sync()
+	}
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}
+
+func restoreCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "restore NAME FILE", Short: "Make a namespace's policy what an archive holds",
+		Long: `Checks the archive and loads its policy; the namespace then has that and no
+other. It is made if it is not there.`,
+		Example: "  nsmgr restore container-ns container-ns.tar",
+		Args:    args(2, 2, "give the namespace and the file"), ValidArgsFunction: completeNames,
+		RunE: func(c *cobra.Command, got []string) error {
+			v, ns, err := onNamespace(got[0])
+			if err != nil {
+				return err
+			}
+			f, err := os.Open(got[1])
+			if err != nil {
+				return exit.BadInput(err)
+			}
+			defer func() { _ = f.Close() }()
+			m, policy, err := nsmgr.ReadArchive(f)
+			if err != nil {
+				return exit.BadInputf("%s: %w", got[1], err)
+			}
+			if v.Exists(ns) {
+				err = v.Load(c.Context(), ns, policy, nsmgr.LoadOptions{ReplaceAll: true})
+			} else {
+				err = v.Create(c.Context(), ns, nsmgr.Making{Policy: policy})
+			}
+			if err != nil {
+				if here, e := v.Features(); e == nil && here.Digest() != m.Features {
+					err = fmt.Errorf("%w (the archive is from a kernel with other features: load the text there is of it)", err)
+				}
+				return err
+			}
+			say(c, "restored %s into %s", count(len(policy), "profile"), ns)
+			return nil
+		},
+	}
+}
+
+// declaration is the file of apply.
+type declaration struct {
+	Namespaces []struct {
+		Name      string   `yaml:"name"`
+		Kind      string   `yaml:"kind"`     // a shipped profile
+		Profiles  []string `yaml:"profiles"` // relative to the file
+		Container string   `yaml:"container"`
+	} `yaml:"namespaces"`
+}
+
+func applyCommand() *cobra.Command {
+	var file string
+	var dryRun, prune bool
+	c := &cobra.Command{
+		Use: "apply -f FILE", Short: "Make the namespaces what a file declares", Args: noArgs,
+		Long: `Reads the wanted namespaces from a YAML file, prints what differs, and makes it
+so; the second time there is nothing to do. A namespace in the file has the
+policy that the file gives it and no other. --prune deletes those that an
+earlier apply made and the file no longer has.
+
+  namespaces:
+    - name: web
+      profiles: [./web.aa]      # files or folders, relative to this file
+    - name: outer
+      kind: nested              # a shipped profile
+      container: c1
+    - name: outer//inner
+      kind: unprivileged`,
+		Example: "  nsmgr apply -f namespaces.yaml --dry-run",
+		RunE: func(c *cobra.Command, _ []string) error {
+			if file == "" {
+				return exit.BadInputf("nsmgr apply: give the file with -f")
+			}
+			return apply(c, file, dryRun, prune)
+		},
+	}
+	f := c.Flags()
+	f.StringVarP(&file, "file", "f", "", "the `FILE`; - is the standard input")
+	f.BoolVarP(&dryRun, "dry-run", "n", false, "only print what differs")
+	f.BoolVar(&prune, "prune", false, "delete what an earlier apply made and the file no longer has")
+	return c
+}
+
+func apply(c *cobra.Command, file string, dryRun, prune bool) error {
+	d, err := readDeclaration(c, file)
+	if err != nil {
+		return err
+	}
+	v, err := nsmgr.Open()
+	if err != nil {
+		return err
+	}
+	wanted, err := d.wanted(c.Context(), v, filepath.Dir(file))
+	if err != nil {
+		return err
+	}
+	if !dryRun {
+		if err := v.Mend(c.Context()); err != nil {
+			return err
+		}
+	}
+	changes, err := v.Diff(wanted, prune)
+	if err != nil {
+		return err
+	}
+	for _, ch := range changes {
+		say(c, "%s", ch)
+		if dryRun {
+			continue
+		}
+		if err := v.Apply(c.Context(), ch); err != nil {
+			return err
+		}
+	}
+	if len(changes) == 0 {
+		say(c, "nothing to do")
+	}
+	return nil
+}
+
+func readDeclaration(c *cobra.Command, file string) (d declaration, err error) {
+	in := c.InOrStdin()
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return d, exit.BadInput(err)
+		}
+		defer func() { _ = f.Close() }()
+		in = f
+	}
+	dec := yaml.NewDecoder(in)
+	dec.KnownFields(true)
+	if err := dec.Decode(&d); err != nil {
+		return d, exit.BadInputf("read %s: %w", file, err)
+	}
+	return d, nil
+}
+
+func (d declaration) wanted(ctx context.Context, v *nsmgr.View, dir string) ([]nsmgr.Wanted, error) {
+	comp, err := compiler(v)
+	if err != nil {
+		return nil, err
+	}
+	var all []nsmgr.Wanted
+	for _, n := range d.Namespaces {
+		w := nsmgr.Wanted{Container: n.Container}
+		if w.Name, err = nsmgr.ParseName(n.Name); err != nil {
+			return nil, err
+		}
+		for _, part := range w.Name.Parts() {
+			if err := nsmgr.CheckName(part); err != nil {
+				return nil, err
+			}
+		}
+		if n.Kind != "" {
+			p, err := comp.Shipped(ctx, n.Kind, profiles.Parameters{Name: profiles.DefaultName})
+			if err != nil {
+				return nil, err
+			}
+			w.Policy = append(w.Policy, p...)
+		}
+		for _, path := range n.Profiles {
+			if !filepath.IsAbs(path) {
+				path = filepath.Join(dir, path)
+			}
+			p, err := comp.Files(ctx, path)
+			if err != nil {
+				return nil, err
+			}
+			w.Policy = append(w.Policy, p...)
+		}
+		all = append(all, w)
+	}
+	return all, nil
+}

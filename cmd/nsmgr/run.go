@@ -1,0 +1,253 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"proofhouse/internal/exit"
+	"proofhouse/nsmgr"
+)
+
+func execCommand() *cobra.Command {
+	var t nsmgr.Target
+	c := &cobra.Command{
+		Use:   "exec NAME [-p PROFILE] [--stack-on HOST_PROFILE] [--] CMD ARG...",
+		Short: "Run a command confined by a namespace's profile",
+		Long: `Becomes the command, with a label that has the profile in it: stacked on the
+label that nsmgr has, or on the host's profile that --stack-on names. Without -p
+it is the only profile of the namespace. --flat leaves the stack out: what is so
+confined is not kept apart from the host's tasks, and becomes unconfined if the
+namespace is removed.`,
+		Example: `  nsmgr exec container-ns -- cat /proc/self/attr/apparmor/current
+  nsmgr exec container-ns -p web --stack-on host-ct -- /usr/sbin/nginx`,
+		Args: args(2, 0, "give the namespace and the command"), ValidArgsFunction: completeNames,
+		RunE: func(_ *cobra.Command, got []string) error {
+			v, ns, err := onNamespace(got[0])
+			if err != nil {
+				return err
+			}
+			t.Namespace = ns
+			if t.Profile == "" {
+				if t.Profile, err = onlyProfile(v, ns); err != nil {
+					return err
+				}
+			}
+			path, err := exec.LookPath(got[1])
+			if err != nil {
+				return exit.BadInput(err)
+			}
+			return v.Exec(t, path, got[1:], os.Environ())
+		},
+	}
+	f := c.Flags()
+	f.SetInterspersed(true)
+	f.StringVarP(&t.Profile, "profile", "p", "", "`profile` of the namespace")
+	f.StringVar(&t.Host, "stack-on", "", "`profile` of the host to stack it on")
+	f.BoolVar(&t.Flat, "flat", false, "do not stack")
+	c.MarkFlagsMutuallyExclusive("stack-on", "flat")
+	return c
+}
+
+// onlyProfile is the namespace's one profile, hats not counted.
+func onlyProfile(v *nsmgr.View, ns nsmgr.Name) (string, error) {
+	all, err := v.Profiles(ns)
+	if err != nil {
+		return "", err
+	}
+	var names []string
+	for _, p := range all {
+		if !strings.Contains(p.Name, nsmgr.Separator) {
+			names = append(names, p.Name)
+		}
+	}
+	switch len(names) {
+	case 0:
+		return "", exit.BadInputf("namespace %q has no profile (nsmgr load)", ns)
+	case 1:
+		return names[0], nil
+	}
+	return "", exit.BadInputf("namespace %q has several profiles, choose one with -p: %s", ns, strings.Join(names, ", "))
+}
+
+func deleteCommand() *cobra.Command {
+	var d nsmgr.Deletion
+	var yes bool
+	c := &cobra.Command{
+		Use:   "delete NAME",
+		Short: "Remove a namespace that no task is in",
+		Long: `Removes the namespace. The kernel would do so under the tasks that are in it,
+and leave those that it alone confines unconfined; so while there are any, this
+refuses and names them. --kill ends them first. --force removes it all the same,
+having said what becomes unconfined, and asks if it is on a terminal.`,
+		Example: `  nsmgr delete container-ns
+  nsmgr delete container-ns --recursive --kill`,
+		Args: args(1, 1, "give one namespace"), ValidArgsFunction: completeNames,
+		RunE: func(c *cobra.Command, got []string) error {
+			v, ns, err := onNamespace(got[0])
+			if err != nil {
+				return err
+			}
+			d.Confirm = func(flat, stacked []nsmgr.Task) error { return confirmForce(c, flat, stacked, yes) }
+			if err := v.Delete(c.Context(), ns, d); err != nil {
+				return err
+			}
+			say(c, "removed namespace %s", ns)
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.BoolVarP(&d.Recursive, "recursive", "r", false, "also with namespaces below it")
+	f.BoolVar(&d.Kill, "kill", false, "kill the tasks in it first")
+	f.BoolVar(&d.Force, "force", false, "remove it under the tasks in it")
+	f.BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return c
+}
+
+// confirmForce says what --force is about to do to which tasks, and asks if
+// somebody is there to answer.
+func confirmForce(c *cobra.Command, flat, stacked []nsmgr.Task, yes bool) error {
+	w := c.ErrOrStderr()
+	for _, t := range flat {
+		_, _ = fmt.Fprintf(w, "becomes unconfined: %s\n", t)
+	}
+	for _, t := range stacked {
+		_, _ = fmt.Fprintf(w, "keeps the policy it has, which nobody can change any more: %s\n", t)
+	}
+	if yes || !term.IsTerminal(int(os.Stdin.Fd())) {
+		return nil
+	}
+	_, _ = fmt.Fprint(w, "go on? [y/N] ")
+	var answer string
+	_, _ = fmt.Fscanln(c.InOrStdin(), &answer) // no answer is a no
+	if answer = strings.ToLower(answer); answer != "y" && answer != "yes" {
+		return exit.With(exit.Failed, errors.New("left as it is"))
+	}
+	return nil
+}
+
+func gcCommand() *cobra.Command {
+	var dryRun bool
+	var idle time.Duration
+	c := &cobra.Command{
+		Use: "gc", Short: "Remove namespaces that nsmgr made and nothing uses", Args: noArgs,
+		Long: `Removes what a killed nsmgr left half made or half removed, and the namespaces
+that nsmgr made at least --idle ago in which no task is. Those that a file
+declares (nsmgr apply) and those that others made stay.`,
+		Example: "  nsmgr gc --dry-run\n  nsmgr gc --idle 0",
+		RunE: func(c *cobra.Command, _ []string) error {
+			v, err := nsmgr.Open()
+			if err != nil {
+				return err
+			}
+			found, err := v.FindGarbage(idle)
+			if err != nil {
+				return err
+			}
+			var failed []error
+			for _, g := range found {
+				if dryRun {
+					say(c, "would remove %s: %s", g.Name, g.Why)
+					continue
+				}
+				if err := v.Collect(c.Context(), g, idle); err != nil {
+					failed = append(failed, err)
+					continue
+				}
+				say(c, "removed %s: %s", g.Name, g.Why)
+			}
+			return errors.Join(failed...)
+		},
+	}
+	c.Flags().BoolVarP(&dryRun, "dry-run", "n", false, "only say what would go")
+	c.Flags().DurationVar(&idle, "idle", 10*time.Minute, "how old an unused namespace must be, `duration`")
+	return c
+}
+
+func auditCommand() *cobra.Command {
+	var since time.Duration
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "audit [NAME]", Short: "Print the kernel's AppArmor records, decoded",
+		Long: `Prints the AppArmor records that the kernel log and the audit daemon's log still
+have, each with whose policy spoke: the host's or the namespace's. A denial by
+both parts of a stack is two records. With NAME, only that namespace's and of
+those below it.`,
+		Example: "  nsmgr audit container-ns --since 10m",
+		Args:    args(0, 1, "give at most one namespace"), ValidArgsFunction: completeNames,
+		RunE: func(c *cobra.Command, got []string) error {
+			var ns nsmgr.Name
+			if len(got) == 1 {
+				var err error
+				if ns, err = nsmgr.ParseName(got[0]); err != nil {
+					return err
+				}
+			}
+			if _, err := nsmgr.Open(); err != nil {
+				return err
+			}
+			var from time.Time
+			if since > 0 {
+				from = time.Now().Add(-since)
+			}
+			all, err := nsmgr.Records(from)
+			if err != nil {
+				return err
+			}
+			list := []nsmgr.Record{}
+			for _, r := range all {
+				if ns == "" || r.In(ns) {
+					list = append(list, r)
+				}
+			}
+			if asJSON {
+				return printJSON(c, list)
+			}
+			for _, r := range list {
+				say(c, "%s", r)
+			}
+			return nil
+		},
+	}
+	c.Flags().DurationVar(&since, "since", 0, "only of the last `duration`, such as 10m")
+	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return c
+}
+
+func watchCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "watch NAME", Short: "Print changes and audit records of a namespace as they happen",
+		Long: `Prints each change of the namespace's policy and each audit record of it, until
+it is removed or the command is interrupted. With --json one object a line.`,
+		Example: "  nsmgr watch container-ns",
+		Args:    args(1, 1, "give one namespace"), ValidArgsFunction: completeNames,
+		RunE: func(c *cobra.Command, got []string) error {
+			v, ns, err := onNamespace(got[0])
+			if err != nil {
+				return err
+			}
+			return v.Watch(c.Context(), ns, func(e nsmgr.Event) error {
+				switch {
+				case asJSON:
+					return printLine(c, e)
+				case e.Record != nil:
+					say(c, "%s", *e.Record)
+				case e.Removed:
+					say(c, "%s is gone", ns)
+				default:
+					say(c, "%s %s is at revision %d", time.Now().Format("15:04:05.000"), ns, e.Revision)
+				}
+				return nil
+			})
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "as JSON, one object a line")
+	return c
+}

@@ -1,0 +1,292 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"proofhouse/internal/exit"
+	"proofhouse/nsmgr"
+)
+
+// count writes "1 profile", "3 profiles".
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
+// table writes rows with aligned columns.
+func table(w io.Writer, rows [][]string) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	for _, row := range rows {
+		if _, err := fmt.Fprintln(t, strings.Join(row, "\t")); err != nil {
+			return err
+		}
+	}
+	return t.Flush()
+}
+
+func listCommand() *cobra.Command {
+	var tree, asJSON bool
+	c := &cobra.Command{
+		Use: "list", Short: "List the namespaces", Args: noArgs,
+		Example: "  nsmgr list --tree\n  nsmgr list --json",
+		RunE: func(c *cobra.Command, _ []string) error {
+			v, err := nsmgr.Open()
+			if err != nil {
+				return err
+			}
+			list, err := v.List()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(c, list)
+			}
+			return printList(c.OutOrStdout(), list, tree)
+		},
+	}
+	c.Flags().BoolVar(&tree, "tree", false, "as a tree")
+	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return c
+}
+
+func printList(w io.Writer, list []nsmgr.Listed, tree bool) error {
+	if len(list) == 0 {
+		return nil
+	}
+	rows := [][]string{{"NAMESPACE", "PROFILES", "TASKS", "MADE BY"}}
+	for _, l := range list {
+		name, by := string(l.Name), "others"
+		if tree {
+			parts := l.Name.Parts()
+			name = strings.Repeat("  ", len(parts)-1) + parts[len(parts)-1]
+		}
+		if l.Mine {
+			by = "nsmgr"
+		}
+		rows = append(rows, []string{name, fmt.Sprint(l.Profiles), fmt.Sprint(l.Tasks), by})
+	}
+	return table(w, rows)
+}
+
+// task is a task's JSON form.
+type task struct {
+	PID     int    `json:"pid"`
+	TID     int    `json:"tid"`
+	Command string `json:"comm"`
+	Label   string `json:"label"`
+	Flat    bool   `json:"flat"`                 // removing the namespace unconfines it
+	Inside  []int  `json:"inside_pids,omitzero"` // process ids in the pid namespaces further in
+}
+
+func tasksJSON(ns nsmgr.Name, tasks []nsmgr.Task) []task {
+	list := make([]task, len(tasks))
+	for i, t := range tasks {
+		list[i] = task{t.PID, t.TID, t.Command, t.Label.String(), t.Label.Flat(ns), t.Inside}
+	}
+	return list
+}
+
+func printTasks(w io.Writer, ns nsmgr.Name, tasks []nsmgr.Task) error {
+	rows := [][]string{{"PID", "TID", "INSIDE", "COMMAND", "LABEL"}}
+	for _, t := range tasks {
+		inside := "-"
+		if len(t.Inside) > 0 {
+			inside = strings.Trim(fmt.Sprint(t.Inside), "[]")
+		}
+		label := t.Label.String()
+		if t.Label.Flat(ns) {
+			label += "  (not stacked)"
+		}
+		rows = append(rows, []string{fmt.Sprint(t.PID), fmt.Sprint(t.TID), inside, t.Command, label})
+	}
+	return table(w, rows)
+}
+
+func tasksCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "tasks NAME", Short: "List the tasks that a namespace confines",
+		Long: `Lists every task whose label has a part in the namespace or below it, thread by
+thread, those in other pid namespaces too.`,
+		Example: "  nsmgr tasks container-ns",
+		Args:    args(1, 1, "give one namespace"), ValidArgsFunction: completeNames,
+		RunE: func(c *cobra.Command, got []string) error {
+			v, ns, err := onNamespace(got[0])
+			if err != nil {
+				return err
+			}
+			if _, err := v.Children(ns); err != nil { // is it there?
+				return err
+			}
+			tasks, err := v.Tasks(ns)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(c, tasksJSON(ns, tasks))
+			}
+			if len(tasks) == 0 {
+				say(c, "no task is in %s", ns)
+				return nil
+			}
+			return printTasks(c.OutOrStdout(), ns, tasks)
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return c
+}
+
+// shown is the JSON form of show.
+type shown struct {
+	Name      nsmgr.Name      `json:"name"`
+	Level     int             `json:"level"`
+	Revision  int             `json:"revision"`
+	Mine      bool            `json:"made_by_nsmgr"`
+	Container string          `json:"container,omitempty"`
+	Profiles  []nsmgr.Profile `json:"profiles"`
+	Children  []nsmgr.Name    `json:"children"`
+	Tasks     []task          `json:"tasks"`
+}
+
+func showCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "show NAME", Short: "Show one namespace: its profiles, children and tasks",
+		Example: "  nsmgr show container-ns",
+		Args:    args(1, 1, "give one namespace"), ValidArgsFunction: completeNames,
+		RunE: func(c *cobra.Command, got []string) error {
+			v, ns, err := onNamespace(got[0])
+			if err != nil {
+				return err
+			}
+			s := shown{Name: ns, Level: len(ns.Parts()), Container: v.Container(ns)}
+			if s.Profiles, err = v.Profiles(ns); err != nil {
+				return err
+			}
+			if s.Children, err = v.Children(ns); err != nil {
+				return err
+			}
+			if s.Revision, err = v.Revision(ns); err != nil {
+				return err
+			}
+			tasks, err := v.Tasks(ns)
+			if err != nil {
+				return err
+			}
+			s.Tasks, s.Mine = tasksJSON(ns, tasks), v.Mine(ns)
+			if asJSON {
+				s.Profiles = append([]nsmgr.Profile{}, s.Profiles...)
+				return printJSON(c, s)
+			}
+			return s.print(c, tasks)
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return c
+}
+
+func (s shown) print(c *cobra.Command, tasks []nsmgr.Task) error {
+	say(c, "namespace %s, level %d, revision %d", s.Name, s.Level, s.Revision)
+	if s.Container != "" {
+		say(c, "made for container %s", s.Container)
+	}
+	rows := [][]string{{"PROFILE", "MODE", "ATTACHES TO", "HASH"}}
+	for _, p := range s.Profiles {
+		attach := p.Attach
+		if attach == p.Name || attach == "" {
+			attach = "-"
+		}
+		hash := p.Hash
+		if algorithm, sum, ok := strings.Cut(hash, ":"); ok && len(sum) > 12 {
+			hash = algorithm + ":" + sum[:12]
+		}
+		rows = append(rows, []string{p.Name, p.Mode, attach, hash})
+	}
+	if len(s.Profiles) == 0 {
+		say(c, "no profiles")
+	} else if err := table(c.OutOrStdout(), rows); err != nil {
+		return err
+	}
+	for _, child := range s.Children {
+		say(c, "below it: %s", child)
+	}
+	if len(tasks) == 0 {
+		say(c, "no tasks")
+		return nil
+	}
+	return printTasks(c.OutOrStdout(), s.Name, tasks)
+}
+
+// featuresShown is the JSON form of features.
+type featuresShown struct {
+	Digest   string         `json:"digest"`
+	Features nsmgr.Features `json:"features"`
+	Missing  []missingNeed  `json:"missing"`
+}
+
+type missingNeed struct {
+	Feature string `json:"feature"`
+	For     string `json:"for"`
+	Since   string `json:"since"`
+	Must    bool   `json:"must"`
+}
+
+func featuresCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "features", Short: "What this kernel's AppArmor can do, and what stacked containers miss", Args: noArgs,
+		Long: `Prints the kernel's feature files, and what stacked containers would want that
+is not there. Exit status 1: they cannot work on this kernel.`,
+		Example: "  nsmgr features\n  nsmgr features --json",
+		RunE: func(c *cobra.Command, _ []string) error {
+			v, err := nsmgr.Open()
+			if err != nil {
+				return err
+			}
+			f, err := v.Features()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				s := featuresShown{f.Digest(), f, []missingNeed{}}
+				for _, n := range f.Missing() {
+					s.Missing = append(s.Missing, missingNeed{strings.TrimSpace(n.File + " " + n.Word), n.For, n.Since, n.Must})
+				}
+				if err := printJSON(c, s); err != nil {
+					return err
+				}
+			} else {
+				printFeatures(c, f)
+			}
+			return exit.With(exit.Failed, f.CheckStacking())
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return c
+}
+
+func printFeatures(c *cobra.Command, f nsmgr.Features) {
+	for _, name := range slices.Sorted(maps.Keys(f)) {
+		say(c, "%s: %s", name, strings.Join(strings.Fields(f[name]), " "))
+	}
+	missing := f.Missing()
+	if len(missing) == 0 {
+		say(c, "\nnothing is missing for stacked containers")
+	}
+	for _, n := range missing {
+		weight := "would help"
+		if n.Must {
+			weight = "needed"
+		}
+		say(c, "\nmissing: %s (from %s on), %s for %s", strings.TrimSpace(n.File+" "+n.Word), n.Since, weight, n.For)
+	}
+}

@@ -1,0 +1,127 @@
+package nsmgr
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"proofhouse/internal/exit"
+)
+
+// Wanted is a namespace as a file declares it: with this policy and no other.
+type Wanted struct {
+	Name      Name
+	Policy    Policy
+	Container string
+}
+
+// Change is one step from what is to what is wanted.
+type Change struct {
+	Do     string   `json:"do"` // create, load, delete
+	Name   Name     `json:"name"`
+	Detail []string `json:"detail,omitempty"` // "+ profile", "~ profile", "- profile"
+	wanted Wanted
+}
+
+func (c Change) String() string {
+	s := c.Do + " " + string(c.Name)
+	if len(c.Detail) > 0 {
+		s += " (" + strings.Join(c.Detail, ", ") + ")"
+	}
+	return s
+}
+
+// Mend finishes or undoes what killed processes of ours left half done.
+func (v *View) Mend(ctx context.Context) error {
+	found, err := v.FindGarbage(math.MaxInt64)
+	if err != nil {
+		return err
+	}
+	for _, g := range found {
+		if err := v.Collect(ctx, g, math.MaxInt64); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Diff is what has to be done for the namespaces to be as wanted; nothing, if
+// they are. With prune, those that were declared once and are no longer are
+// to be deleted.
+func (v *View) Diff(wanted []Wanted, prune bool) ([]Change, error) {
+	var changes []Change
+	declared := map[Name]bool{}
+	for _, w := range wanted {
+		if declared[w.Name] {
+			return nil, exit.BadInputf("namespace %q is declared twice", w.Name)
+		}
+		declared[w.Name] = true
+		units, _, err := w.Policy.units()
+		if err != nil {
+			return nil, exit.BadInput(err)
+		}
+		if !v.Exists(w.Name) {
+			changes = append(changes, Change{"create", w.Name, differences(nil, units), w})
+			continue
+		}
+		had, err := v.snapshot(w.Name)
+		if err != nil {
+			return nil, err
+		}
+		if d := differences(had, units); len(d) > 0 {
+			changes = append(changes, Change{"load", w.Name, d, w})
+		}
+	}
+	// Outer ones are made before those in them, and deleted after.
+	slices.SortStableFunc(changes, func(a, b Change) int { return len(a.Name.Parts()) - len(b.Name.Parts()) })
+	if !prune {
+		return changes, nil
+	}
+	notes, err := v.notes()
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(notes, func(a, b note) int { return strings.Compare(string(b.Name), string(a.Name)) })
+	for _, n := range notes {
+		if _, same := v.read(n.Name); same && n.Declared && !n.Made.IsZero() && !declared[n.Name] && v.Exists(n.Name) {
+			changes = append(changes, Change{Do: "delete", Name: n.Name})
+		}
+	}
+	return changes, nil
+}
+
+// differences lists what profiles a load would add, change and remove.
+func differences(had Policy, wanted []Unit) []string {
+	var d []string
+	for _, u := range wanted {
+		i := slices.IndexFunc(had, func(b Blob) bool { return b.Origin == u.Name })
+		switch {
+		case i < 0:
+			d = append(d, "+ "+u.Name)
+		case !bytes.Equal(had[i].Data, u.Data):
+			d = append(d, "~ "+u.Name)
+		}
+	}
+	for _, b := range had {
+		if !slices.ContainsFunc(wanted, func(u Unit) bool { return u.Name == b.Origin }) {
+			d = append(d, "- "+b.Origin)
+		}
+	}
+	return d
+}
+
+// Apply makes one change.
+func (v *View) Apply(ctx context.Context, c Change) error {
+	switch c.Do {
+	case "create":
+		return v.Create(ctx, c.Name, Making{Policy: c.wanted.Policy, Container: c.wanted.Container, Declared: true})
+	case "load":
+		return v.Load(ctx, c.Name, c.wanted.Policy, LoadOptions{ReplaceAll: true})
+	case "delete":
+		return v.Delete(ctx, c.Name, Deletion{})
+	}
+	return fmt.Errorf("change %q: there is no such", c.Do)
+}
