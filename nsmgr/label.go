@@ -142,7 +142,7 @@ func (l Label) String() string {
 		}
 		// A part of the view's own namespace behind one of another cannot be
 		// written; the kernel sorts so that it never has to be.
-		if p.Namespace != ns && p.Profile != Hidden {
+		if p.Profile != Hidden && (p.Namespace != ns || p.Profile == "") {
 			fmt.Fprintf(&b, ":%s:", p.Namespace)
 			ns = p.Namespace
 		}
@@ -161,15 +161,20 @@ func (l Label) In(ns Name) bool {
 	})
 }
 
-// Flat says whether all of the label is within the namespace: nothing else
-// confines its task, and removing the namespace unconfines it.
+// Flat says whether all of the label is within the namespace: removing that
+// unconfines its task, while a stack stays in force, even one on the host's
+// unconfined.
 func (l Label) Flat(ns Name) bool {
 	return len(l.Parts) > 0 && !slices.ContainsFunc(l.Parts, func(p Part) bool {
-		return p.Namespace == "" && p.Profile != Unconfined || p.Namespace != "" && !p.Namespace.Within(ns)
+		return p.Namespace == "" || !p.Namespace.Within(ns)
 	})
 }
 
-// Confined says whether a part of the label is a profile other than unconfined.
-func (l Label) Confined() bool {
-	return slices.ContainsFunc(l.Parts, func(p Part) bool { return p.Profile != Unconfined })
+// Held says whether a profile outside the namespace confines the task too.
+// Without one it is not kept apart from the host's tasks: labels that share no
+// namespace are not mediated against each other.
+func (l Label) Held(ns Name) bool {
+	return slices.ContainsFunc(l.Parts, func(p Part) bool {
+		return p.Profile != Unconfined && (p.Namespace == "" || !p.Namespace.Within(ns))
+	})
 }

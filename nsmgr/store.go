@@ -136,6 +136,9 @@ func (v *View) notes() ([]note, error) {
 // behind; the kernel gives it back when the process dies. Two names at the
 // same place merely wait for each other.
 func (v *View) lock(ctx context.Context, ns Name) (unlock func(), err error) {
+	if err := v.MayAdminister(); err != nil {
+		return nil, fmt.Errorf("change namespace %q: %w", ns, err)
+	}
 	if err := os.MkdirAll(v.state, 0o755); err != nil {
 		return nil, exit.BadInputf("make %s: %w", v.state, err)
 	}

@@ -48,8 +48,8 @@ func (v *View) Examine(ns Name) ([]Finding, error) {
 // doubts are the ways in which a task is held by less than it seems.
 func (v *View) doubts(ns Name, profiles []Profile, t Task) []string {
 	var why []string
-	if t.Label.Flat(ns) {
-		why = append(why, "is not stacked on a host profile: it is not kept apart from the host's tasks")
+	if !t.Label.Held(ns) {
+		why = append(why, "is stacked on no host profile: it is not kept apart from the host's tasks")
 	}
 	for _, p := range t.Label.Parts {
 		if p.Namespace != ns {

@@ -103,8 +103,11 @@ func printTasks(w io.Writer, ns nsmgr.Name, tasks []nsmgr.Task) error {
 			inside = strings.Trim(fmt.Sprint(t.Inside), "[]")
 		}
 		label := t.Label.String()
-		if t.Label.Flat(ns) {
+		switch {
+		case t.Label.Flat(ns):
 			label += "  (not stacked)"
+		case !t.Label.Held(ns):
+			label += "  (stacked on unconfined)"
 		}
 		rows = append(rows, []string{fmt.Sprint(t.PID), fmt.Sprint(t.TID), inside, t.Command, label})
 	}
