@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"proofhouse/internal/cache"
 	"proofhouse/internal/child"
 	"proofhouse/internal/exit"
 )
@@ -80,7 +81,7 @@ func fromDeb(ctx context.Context, path string, progress func(string)) (*Build, e
 	}
 	var sums []string
 	for _, d := range debs {
-		sum, err := fileSHA256(d)
+		sum, err := cache.SHA256(d)
 		if err != nil {
 			return nil, exit.BadInput(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"proofhouse/internal/cache"
 	"proofhouse/internal/exit"
 )
 
@@ -47,7 +48,7 @@ func fromPath(ctx context.Context, path string, progress func(string)) (*Build, 
 // fromBzImage keeps a copy of the image, so that a rebuild during a run does
 // not change the kernel under test.
 func fromBzImage(ctx context.Context, path string) (*Build, error) {
-	sum, err := fileSHA256(path)
+	sum, err := cache.SHA256(path)
 	if err != nil {
 		return nil, exit.BadInput(err)
 	}
@@ -100,7 +101,7 @@ func readBzImage(ctx context.Context, dir, image string) (record, error) {
 	if err != nil {
 		return record{}, err
 	}
-	sum, err := fileSHA256(image)
+	sum, err := cache.SHA256(image)
 	if err != nil {
 		return record{}, err
 	}
@@ -146,7 +147,7 @@ func local() (*Build, error) {
 	}
 	b := &Build{Kind: Local, Arch: "x86_64", Release: release, Version: version, Source: "the kernel that runs here"}
 	if image := "/boot/vmlinuz-" + release; isFile(image) {
-		if sum, err := fileSHA256(image); err == nil {
+		if sum, err := cache.SHA256(image); err == nil {
 			b.Image, b.SHA256 = image, sum
 		}
 	}

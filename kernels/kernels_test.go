@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"proofhouse/internal/cache"
 	"proofhouse/internal/exit"
 )
 
@@ -113,7 +114,7 @@ func TestBzImage(t *testing.T) {
 	}
 	// A rebuild during a run must not change what runs.
 	write(t, dir, "bzImage", "overwritten")
-	if sum, err := fileSHA256(b.Image); err != nil || sum != b.SHA256 {
+	if sum, err := cache.SHA256(b.Image); err != nil || sum != b.SHA256 {
 		t.Errorf("the image changed with the user's file: %s, %v", sum, err)
 	}
 }

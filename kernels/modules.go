@@ -65,7 +65,7 @@ func modulesFromFolder(ctx context.Context, path, release string, progress func(
 
 // modulesFromTarball unpacks what Yocto and make tar*-pkg leave.
 func modulesFromTarball(ctx context.Context, path, release string, progress func(string)) (string, error) {
-	sum, err := fileSHA256(path)
+	sum, err := cache.SHA256(path)
 	if err != nil {
 		return "", exit.BadInput(err)
 	}

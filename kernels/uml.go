@@ -25,7 +25,7 @@ const umlSuite = "forky"
 // fromUML is the build that an ARCH=um executable of the user's is. A copy is
 // kept, so that a rebuild during a run does not change the kernel under test.
 func fromUML(ctx context.Context, path string, progress func(string)) (*Build, error) {
-	sum, err := fileSHA256(path)
+	sum, err := cache.SHA256(path)
 	if err != nil {
 		return nil, exit.BadInput(err)
 	}
@@ -84,7 +84,7 @@ func readUML(ctx context.Context, dir, final, image, suite string, progress func
 	if err := looksLikeUML(text); err != nil {
 		return record{}, err
 	}
-	sum, err := fileSHA256(image)
+	sum, err := cache.SHA256(image)
 	if err != nil {
 		return record{}, err
 	}

@@ -14,8 +14,9 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/crypto/ssh"
 	"proofhouse/machines/wire"
+
+	"golang.org/x/crypto/ssh"
 )
 
 // client runs commands over the SSH protocol: the same for a VM's own channel

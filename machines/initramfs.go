@@ -10,8 +10,9 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/cavaliergopher/cpio"
 	"proofhouse/machines/wire"
+
+	"github.com/cavaliergopher/cpio"
 )
 
 // writeInitramfs writes the archive that the kernel unpacks first: our init,

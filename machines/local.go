@@ -3,7 +3,6 @@ package machines
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -18,14 +17,9 @@ import (
 // virtual machine, through a server that runs in this process.
 func openLocal(ctx context.Context, o Options) (Machine, error) {
 	begun := time.Now()
-	console, err := newLog(o.ConsoleFile)
+	console, audit, err := openLogs(o)
 	if err != nil {
-		return nil, fmt.Errorf("record the console: %w", err)
-	}
-	audit, err := newLog(o.AuditFile)
-	if err != nil {
-		console.close()
-		return nil, fmt.Errorf("record the audit log: %w", err)
+		return nil, err
 	}
 	c, err := serveHere(audit)
 	if err != nil {

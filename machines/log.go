@@ -3,6 +3,7 @@ package machines
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -30,6 +31,18 @@ func newLog(path string) (*Log, error) {
 	}
 	l.file = f
 	return l, nil
+}
+
+// openLogs opens the logs of a machine.
+func openLogs(o Options) (console, audit *Log, err error) {
+	if console, err = newLog(o.ConsoleFile); err != nil {
+		return nil, nil, fmt.Errorf("record the console: %w", err)
+	}
+	if audit, err = newLog(o.AuditFile); err != nil {
+		console.close()
+		return nil, nil, fmt.Errorf("record the audit log: %w", err)
+	}
+	return console, audit, nil
 }
 
 // Write appends p. It does not fail for a full disk: what the run needs is in

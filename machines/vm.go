@@ -12,11 +12,12 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/crypto/ssh"
-	"golang.org/x/sys/unix"
 	"proofhouse/internal/cache"
 	"proofhouse/internal/child"
 	"proofhouse/machines/wire"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
 )
 
 // vm is a virtual machine: a process with a console and a channel.
@@ -58,14 +59,9 @@ func socketPair() (ours net.Conn, theirs *os.File, err error) {
 // boot starts the process and waits for the channel. Whatever fails, nothing
 // of it is left.
 func boot(ctx context.Context, o Options, l launch, ours net.Conn, key ssh.PublicKey, dir *runDir, info Info, begun time.Time) (_ *vm, err error) {
-	console, err := newLog(o.ConsoleFile)
+	console, audit, err := openLogs(o)
 	if err != nil {
-		return nil, fmt.Errorf("record the console: %w", err)
-	}
-	audit, err := newLog(o.AuditFile)
-	if err != nil {
-		console.close()
-		return nil, fmt.Errorf("record the audit log: %w", err)
+		return nil, err
 	}
 	life, kill := context.WithCancel(context.WithoutCancel(ctx))
 	m := &vm{info: info, console: console, kill: kill, exited: make(chan struct{}), dir: dir}

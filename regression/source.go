@@ -137,7 +137,7 @@ func baseNames(paths []string) []string {
 }
 
 func fromTarball(ctx context.Context, path string) (*Source, error) {
-	sum, err := hashFile(path)
+	sum, err := cache.SHA256(path)
 	if err != nil {
 		return nil, exit.BadInputf("read the tarball: %w", err)
 	}
@@ -376,19 +376,6 @@ func hashTree(root string, files []string) (string, error) {
 		}
 		fmt.Fprintf(h, "%q %v %v %d\n", filepath.ToSlash(f), st.Mode().Type(), st.Mode()&executable != 0, len(content))
 		h.Write(content)
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-func hashFile(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = f.Close() }()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }

@@ -43,7 +43,18 @@ var (
 	bench *lab.Lab // of this process
 )
 
+// asked says whether somebody wants the suite itself, and not just all tests
+// of the module: it boots kernels, for many minutes.
+func asked() bool {
+	yes := false
+	flag.Visit(func(f *flag.Flag) { yes = yes || !strings.HasPrefix(f.Name, "test.") })
+	return yes
+}
+
 func TestSuite(t *testing.T) {
+	if !asked() {
+		t.Skip("it boots kernels: ginkgo ./suite")
+	}
 	suiteConfig, reporterConfig := GinkgoConfiguration()
 	first := suiteConfig.ParallelProcess == 1
 	say := func(line string) {

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"proofhouse/internal/exit"
-	"proofhouse/internal/lab"
+	"proofhouse/internal/version"
 )
 
 func main() {
@@ -58,7 +58,7 @@ Exit status: 0 all as expected, 1 something failed, 2 bad usage or bad input,
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Args: noArgs,
-		Run: func(*cobra.Command, []string) { fmt.Println("proofhouse", lab.Version()) },
+		Run: func(*cobra.Command, []string) { fmt.Println("proofhouse", version.String()) },
 	}
 }
 

@@ -3,13 +3,12 @@ package apt
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"proofhouse/internal/cache"
 	"proofhouse/internal/exit"
 )
 
@@ -132,7 +131,7 @@ func (r sourceRecord) collect(dir string) (SourceFiles, error) {
 	got := SourceFiles{Package: r.pkg, Version: r.version, Dir: dir}
 	for _, f := range r.files {
 		path := filepath.Join(dir, f.name)
-		sum, err := fileSHA256(path)
+		sum, err := cache.SHA256(path)
 		if os.IsNotExist(err) {
 			got.Missing = append(got.Missing, f.name)
 			continue
@@ -157,17 +156,4 @@ func (r sourceRecord) collect(dir string) (SourceFiles, error) {
 	}
 	got.Complete = len(got.Missing) == 0
 	return got, nil
-}
-
-func fileSHA256(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = f.Close() }()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }

@@ -58,7 +58,6 @@ type program struct {
 var programs = []program{
 	{"mmdebstrap", "mmdebstrap", Run, "makes guest roots"},
 	{"mkfs.ext4", "e2fsprogs", Run, "makes disk images"},
-	{"fakeroot", "fakeroot", Run, "keeps owners in disk images made by an ordinary user"},
 	{"newuidmap", "uidmap", Run, "lets an ordinary user make a guest root"},
 	{"patchelf", "patchelf", Run, "fits a UML kernel to an older libc"},
 	{"dpkg-deb", "dpkg", Run, "unpacks kernels"},

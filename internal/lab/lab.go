@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"proofhouse/internal/exit"
+	"proofhouse/internal/version"
 	"proofhouse/kernels"
 	"proofhouse/machines"
 	"proofhouse/regression"
@@ -61,7 +62,7 @@ func Open(plan *Plan, dir string, process int, say func(string)) (*Lab, error) {
 // RunStarted writes down what the run is about to do; one process calls it.
 func (l *Lab) RunStarted(planned []reports.Planned, processes int) {
 	l.journal.RunStarted(reports.RunStart{
-		Tool: Version(), Argv: os.Args, Processes: processes, Planned: planned, Host: Host(),
+		Tool: version.String(), Argv: os.Args, Processes: processes, Planned: planned, Host: Host(),
 	})
 	for _, b := range l.Plan.Builds {
 		l.journal.Kernel(l.describe(b))

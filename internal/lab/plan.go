@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -70,7 +69,7 @@ type given struct {
 }
 
 // guestTools are our programs that every guest has on its PATH.
-var guestTools = []string{}
+var guestTools = []string{"nsmgr"}
 
 // Prepare makes everything that cfg asks for. What is there already costs
 // next to nothing. progress gets a line for whatever takes a while.
@@ -271,19 +270,4 @@ func Host() map[string]string {
 		h["kernel"] = strings.TrimSpace(string(b))
 	}
 	return h
-}
-
-// Version is proofhouse's own, from the build.
-func Version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	v := info.Main.Version
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) >= 12 && (v == "" || v == "(devel)") {
-			v = s.Value[:12]
-		}
-	}
-	return cmp.Or(v, "(devel)")
 }
