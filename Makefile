@@ -5,10 +5,11 @@ KERNEL  ?=
 QEMU    ?=
 SMOKE   ?=
 ARGS    ?=
+E2E     ?= ./internal/lab ./cmd/proofhouse
 GOLANGCI = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 # What `proofhouse run` gets of the variables above.
-RUN_FLAGS = $(foreach k,$(KERNEL),--kernel $(k)) $(if $(SMOKE),--smoke) $(ARGS)
+RUN_FLAGS = $(foreach k,$(KERNEL),--kernel '$(k)') $(if $(SMOKE),--smoke) $(ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build run test test-unit test-e2e lint bench clean
@@ -44,7 +45,7 @@ test-unit: ## only the tests that boot nothing
 	$(GO) test ./...
 
 test-e2e: build ## only the tests that boot kernels
-	PROOFHOUSE_E2E=$(CURDIR)/bin $(GO) test -count=1 -timeout 60m -v -run '^TestE2E' ./internal/lab ./cmd/proofhouse
+	PROOFHOUSE_E2E=$(CURDIR)/bin $(GO) test -p 1 -count=1 -timeout 60m -v -run '^TestE2E' $(E2E)
 
 lint: ## gofmt, vet and golangci-lint
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
