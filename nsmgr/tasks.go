@@ -1,6 +1,7 @@
 package nsmgr
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,7 +10,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Task is a thread and its label. A process is confined thread by thread.
@@ -50,9 +54,13 @@ func (v *View) allTasks() ([]Task, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the tasks: %w", err)
 	}
+	kernels := v.kernelThreads()
 	var tasks []Task
 	for _, pid := range processes {
-		threads, err := numbered(filepath.Join(v.proc, strconv.Itoa(pid), "task"))
+		if kernels[pid] && v.bodiless(pid) {
+			continue
+		}
+		threads, err := v.threads(pid)
 		if gone(err) || errors.Is(err, fs.ErrPermission) {
 			continue
 		}
@@ -62,16 +70,80 @@ func (v *View) allTasks() ([]Task, error) {
 		for _, tid := range threads {
 			l, err := v.taskLabel(pid, tid)
 			switch {
+			case err == nil && l.namespaced() && v.dead(pid, tid):
+				// It keeps its label until its parent asks for its end.
 			case err == nil:
 				tasks = append(tasks, Task{PID: pid, TID: tid, Label: l})
 			case gone(err), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EINVAL):
-				// EINVAL: a zombie, or another module's attribute.
+				// EINVAL: another module's attribute.
 			default:
 				return nil, err
 			}
 		}
 	}
 	return tasks, nil
+}
+
+// kernelThreads are the process ids of what kthreadd started: the kernel's own
+// threads, most of what is in /proc on a small machine, and now and then a
+// program that the kernel runs for itself, such as modprobe. It is empty where
+// they are not to be seen, as in a container.
+func (v *View) kernelThreads() map[int]bool {
+	const (
+		kthreadd = 2
+		flags    = 6        // of the fields behind the name in /proc/PID/stat
+		pfThread = 0x200000 // PF_KTHREAD: user space cannot set it
+	)
+	dir := filepath.Join(v.proc, strconv.Itoa(kthreadd), "task", strconv.Itoa(kthreadd))
+	stat, err := readSmall(filepath.Join(dir, "stat"))
+	if err != nil {
+		return nil
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) <= flags {
+		return nil
+	}
+	if n, err := strconv.ParseUint(fields[flags], 10, 64); err != nil || n&pfThread == 0 {
+		return nil
+	}
+	children, err := readSmall(filepath.Join(dir, "children"))
+	if err != nil {
+		return nil
+	}
+	threads := map[int]bool{kthreadd: true}
+	for _, word := range strings.Fields(string(children)) {
+		if pid, err := strconv.Atoi(word); err == nil {
+			threads[pid] = true
+		}
+	}
+	return threads
+}
+
+// bodiless says whether the process has neither a program nor a second thread:
+// among what kthreadd started, that is a thread of the kernel's, which no
+// policy confines.
+func (v *View) bodiless(pid int) bool {
+	dir := filepath.Join(v.proc, strconv.Itoa(pid))
+	var to [1]byte
+	if _, err := unix.Readlink(filepath.Join(dir, "exe"), to[:]); !errors.Is(err, unix.ENOENT) {
+		return false
+	}
+	var st unix.Stat_t
+	return unix.Stat(filepath.Join(dir, "task"), &st) == nil && st.Nlink == 3
+}
+
+// threads lists the threads of a process. Most have one, which the folder's
+// link count tells in one system call: this runs over all of /proc.
+func (v *View) threads(pid int) ([]int, error) {
+	dir := filepath.Join(v.proc, strconv.Itoa(pid), "task")
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return nil, err
+	}
+	if st.Nlink == 3 {
+		return []int{pid}, nil
+	}
+	return numbered(dir)
 }
 
 // numbered lists the entries of a folder of /proc that are numbers.
@@ -97,15 +169,54 @@ func numbered(dir string) ([]int, error) {
 
 func (v *View) taskLabel(pid, tid int) (Label, error) {
 	dir := filepath.Join(v.proc, strconv.Itoa(pid), "task", strconv.Itoa(tid), "attr")
-	b, err := os.ReadFile(filepath.Join(dir, "apparmor", "current"))
+	b, err := readSmall(filepath.Join(dir, "apparmor", "current"))
 	if errors.Is(err, fs.ErrNotExist) {
 		// Kernels before 5.8 have only the file that all modules share.
-		b, err = os.ReadFile(filepath.Join(dir, "current"))
+		b, err = readSmall(filepath.Join(dir, "current"))
 	}
 	if err != nil {
 		return Label{}, err
 	}
 	return ParseLabel(string(b))
+}
+
+// maxSmall is more than any file of the kernel's that is read here has: the
+// longest are labels, and feature masks.
+const maxSmall = 64 << 10
+
+var smallBuffers = sync.Pool{New: func() any { b := make([]byte, maxSmall); return &b }}
+
+// readSmall reads a file that the kernel makes up, which it hands out whole in
+// one read: three system calls where os.ReadFile has six. That counts where
+// thousands are read and a system call is dear, as on User Mode Linux.
+func readSmall(path string) ([]byte, error) {
+	fd, err := retry(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	buffer, _ := smallBuffers.Get().(*[]byte)
+	defer smallBuffers.Put(buffer)
+	n, err := retry(func() (int, error) { return unix.Read(fd, *buffer) })
+	if err != nil {
+		return nil, err
+	}
+	return bytes.Clone((*buffer)[:n]), nil
+}
+
+// namespaced says whether the label has a part below the view's own namespace.
+func (l Label) namespaced() bool { return l.In("") }
+
+// dead says whether the task has ended already: it is a zombie.
+func (v *View) dead(pid, tid int) bool {
+	b, err := readSmall(filepath.Join(v.proc, strconv.Itoa(pid), "task", strconv.Itoa(tid), "stat"))
+	if err != nil {
+		return gone(err)
+	}
+	// "TID (NAME) STATE …", and a name may have any character in it.
+	state := string(b[strings.LastIndexByte(string(b), ')')+1:])
+	state = strings.TrimSpace(state)
+	return strings.HasPrefix(state, "Z") || strings.HasPrefix(state, "X")
 }
 
 // describe adds what only people need to know.

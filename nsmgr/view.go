@@ -196,14 +196,14 @@ func readProfiles(dir, prefix string, all *[]Profile) error {
 func readProfile(dir string) (Profile, error) {
 	p := Profile{Raw: -1}
 	for file, into := range map[string]*string{"name": &p.Name, "mode": &p.Mode, "attach": &p.Attach} {
-		b, err := os.ReadFile(filepath.Join(dir, file))
+		b, err := readSmall(filepath.Join(dir, file))
 		if err != nil {
 			return p, err
 		}
 		*into = strings.TrimSuffix(string(b), "\n")
 	}
 	for _, hash := range []string{"sha256", "sha1"} {
-		if b, err := os.ReadFile(filepath.Join(dir, hash)); err == nil {
+		if b, err := readSmall(filepath.Join(dir, hash)); err == nil {
 			p.Hash = hash + ":" + strings.TrimSpace(string(b))
 			break
 		}
@@ -215,6 +215,30 @@ func readProfile(dir string) (Profile, error) {
 		}
 	}
 	return p, nil
+}
+
+// HasProfile says whether the namespace has a profile of that name, no hat,
+// without reading them all.
+func (v *View) HasProfile(ns Name, profile string) (bool, error) {
+	dir := filepath.Join(v.path(ns), "profiles")
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, missing(ns)
+	}
+	if err != nil {
+		return false, fmt.Errorf("list the profiles of namespace %q: %w", ns, err)
+	}
+	for _, e := range entries {
+		// The folder is the name, changed where it cannot be a file's, and a
+		// number.
+		if !strings.HasPrefix(profile, "/") && !strings.HasPrefix(e.Name(), profile[:min(1, len(profile))]) {
+			continue
+		}
+		if b, err := readSmall(filepath.Join(dir, e.Name(), "name")); err == nil && strings.TrimSuffix(string(b), "\n") == profile {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // RawData is the policy of one load, as it was written to the kernel.

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"proofhouse/internal/child"
@@ -86,7 +87,7 @@ func key(parts ...string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-var versionRE = regexp.MustCompile(`version (\d+\.\d+[\w.~-]*)`)
+var versionRE = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`version (\d+\.\d+[\w.~-]*)`) })
 
 // version is the parser's, remembered beside the policy that it compiled.
 func (c *Compiler) version(ctx context.Context) (string, error) {
@@ -102,7 +103,7 @@ func (c *Compiler) version(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("ask %s for its version: %w", c.parser, err)
 	}
-	m := versionRE.FindSubmatch(out)
+	m := versionRE().FindSubmatch(out)
 	if m == nil {
 		return "", fmt.Errorf("ask %s for its version: it says %q", c.parser, out)
 	}
@@ -243,10 +244,12 @@ func (e *CompileError) Error() string {
 
 // "AppArmor parser error for FILE in profile FILE at line 3: syntax error, …";
 // the first is what was given, the second where it is. Both may be missing.
-var parserErrorRE = regexp.MustCompile(`(?m)^AppArmor parser error(?: for (.*?))?(?: in (?:profile )?(.*?))? at line (\d+): (.*)$`)
+var parserErrorRE = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?m)^AppArmor parser error(?: for (.*?))?(?: in (?:profile )?(.*?))? at line (\d+): (.*)$`)
+})
 
 func explain(origin, said string, err error) error {
-	if m := parserErrorRE.FindStringSubmatch(said); m != nil {
+	if m := parserErrorRE().FindStringSubmatch(said); m != nil {
 		e := &CompileError{Origin: origin, File: origin, Reason: m[4]}
 		e.Line, _ = strconv.Atoi(m[3])
 		// A text on the parser's input has no name there.
@@ -262,7 +265,9 @@ func explain(origin, said string, err error) error {
 	return &CompileError{Origin: origin, File: origin, Reason: said}
 }
 
-var includeRE = regexp.MustCompile(`(?m)^[ \t]*(?:#?include|abi)[ \t]+(?:if[ \t]+exists[ \t]+)?(?:<([^>\n]+)>|"([^"\n]+)"|([^\s,]+))`)
+var includeRE = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?m)^[ \t]*(?:#?include|abi)[ \t]+(?:if[ \t]+exists[ \t]+)?(?:<([^>\n]+)>|"([^"\n]+)"|([^\s,]+))`)
+})
 
 // included is all text that the compiled form depends on, and whether that is
 // surely all: an include whose name is made of variables is beyond it.
@@ -297,7 +302,7 @@ func included(base, dir string, text []byte) (closure string, sure bool) {
 	}
 	add = func(text []byte, depth int) {
 		b.Write(text)
-		for _, m := range includeRE.FindAllSubmatch(text, -1) {
+		for _, m := range includeRE().FindAllSubmatch(text, -1) {
 			magic, name := string(m[1]), string(m[2])+string(m[3])
 			switch {
 			case strings.Contains(magic+name, "@{"):

@@ -14,6 +14,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"text/template"
 
 	"proofhouse/internal/exit"
@@ -23,7 +24,10 @@ import (
 //go:embed policy/*.aa
 var files embed.FS
 
-var templates = template.Must(template.ParseFS(files, "policy/*.aa"))
+// templates are parsed when they are needed: most commands need none.
+var templates = sync.OnceValue(func() *template.Template {
+	return template.Must(template.ParseFS(files, "policy/*.aa"))
+})
 
 // The shipped profiles.
 const (
@@ -81,7 +85,7 @@ func Render(name string, p Parameters, f nsmgr.Features, parser string) ([]byte,
 		Mqueue:     modern && f.Has("ipc/posix_mqueue", ""),
 	}
 	var b bytes.Buffer
-	if err := templates.ExecuteTemplate(&b, name+".aa", r); err != nil {
+	if err := templates().ExecuteTemplate(&b, name+".aa", r); err != nil {
 		return nil, fmt.Errorf("render profile %q: %w", name, err)
 	}
 	return b.Bytes(), nil

@@ -155,14 +155,8 @@ func hostProfile(kind string) string {
 // loadHost loads a host side, if the host has none of that name: what an
 // administrator put there stays.
 func loadHost(ctx context.Context, v *nsmgr.View, name string) error {
-	there, err := v.Profiles("")
-	if err != nil {
+	if there, err := v.HasProfile("", name); err != nil || there {
 		return err
-	}
-	for _, p := range there {
-		if p.Name == name {
-			return nil
-		}
 	}
 	comp, err := compiler(v)
 	if err != nil {

@@ -1,0 +1,65 @@
+package nsmgr_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"proofhouse/internal/lab"
+	"proofhouse/machines"
+)
+
+// TestE2EKernel boots a kernel and runs this package's kernel tests on it.
+// PROOFHOUSE_KERNELS chooses others than the default, with spaces between.
+func TestE2EKernel(t *testing.T) {
+	if os.Getenv("PROOFHOUSE_E2E") == "" {
+		t.Skip("boots kernels: make test-e2e")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	defer cancel()
+	binary := filepath.Join(t.TempDir(), "nsmgr.test")
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-trimpath", "-o", binary, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the kernel tests: %v\n%s", err, out)
+	}
+	var cfg lab.Config
+	if s := os.Getenv("PROOFHOUSE_KERNELS"); s != "" {
+		cfg.Kernels = lab.SplitNames(s)
+	}
+	plan, err := lab.Prepare(ctx, cfg, func(s string) { t.Log(s) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range plan.Builds {
+		t.Run(b.Release, func(t *testing.T) {
+			o := plan.Options(b)
+			o.Tools["nsmgr.test"] = binary
+			m, err := machines.Open(ctx, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = m.Close() }()
+			var out bytes.Buffer
+			res, err := m.Run(ctx, machines.Command{
+				Args:   []string{"nsmgr.test", "-test.v", "-test.run", "^TestKernel", "-test.timeout", "10m"},
+				Env:    []string{"NSMGR_KERNEL_TESTS=1"},
+				Stdout: &out, Stderr: &out,
+			})
+			t.Logf("%s", out.String())
+			if err != nil || res.Status != 0 || res.Signal != "" {
+				t.Errorf("on the kernel: %v, %v", res, err)
+			}
+			if !bytes.Contains(out.Bytes(), []byte("PASS: TestKernelScale")) {
+				t.Error("not all tests ran")
+			}
+			if err := m.Sane(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

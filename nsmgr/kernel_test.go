@@ -1,0 +1,544 @@
+package nsmgr_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"proofhouse/internal/child"
+	"proofhouse/nsmgr"
+	"proofhouse/profiles"
+)
+
+// These tests change the policy of the kernel that they run on. They run on
+// one that was booted for them: TestE2EKernel carries them there.
+const (
+	onKernel = "NSMGR_KERNEL_TESTS" // set: this is such a kernel
+	actAs    = "NSMGR_TEST_CHILD"   // what this process is to do instead of testing
+)
+
+func TestMain(m *testing.M) {
+	switch what, args, _ := strings.Cut(os.Getenv(actAs), " "); what {
+	case "exec": // NAMESPACE PROFILE HOST: sleep there; HOST "-" is flat
+		w := strings.Fields(args)
+		t := nsmgr.Target{Namespace: nsmgr.Name(w[0]), Profile: w[1], Host: w[2]}
+		if w[2] == "-" {
+			t.Host, t.Flat = "", true
+		}
+		v, err := nsmgr.Open()
+		if err == nil {
+			err = v.Exec(t, "/bin/sleep", []string{"sleep", "60"}, nil)
+		}
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	case "churn": // NAMESPACE FILE: make and remove it until killed
+		w := strings.Fields(args)
+		churn(nsmgr.Name(w[0]), w[1])
+	}
+	os.Exit(m.Run())
+}
+
+func churn(ns nsmgr.Name, file string) {
+	v, err := nsmgr.Open()
+	if err != nil {
+		panic(err)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		panic(err)
+	}
+	policy := nsmgr.Policy{{Origin: file, Data: data}}
+	ctx := context.Background()
+	for {
+		if err := v.Create(ctx, ns, nsmgr.Making{Policy: policy}); err != nil && !errors.Is(err, nsmgr.ErrExist) {
+			panic(err)
+		}
+		if err := v.Delete(ctx, ns, nsmgr.Deletion{}); err != nil && !errors.Is(err, nsmgr.ErrNotExist) {
+			panic(err)
+		}
+	}
+}
+
+func kernel(t *testing.T) (context.Context, *nsmgr.View) {
+	t.Helper()
+	if os.Getenv(onKernel) == "" {
+		t.Skip("changes the kernel's policy: make test-e2e")
+	}
+	v, err := nsmgr.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := taint(t)
+	t.Cleanup(func() {
+		if now := taint(t); now != before {
+			t.Errorf("the kernel's taint was %s and is %s: it warned of something", before, now)
+		}
+		if left, err := v.Below(""); err != nil || len(left) > 0 {
+			t.Errorf("left behind: %q, %v", left, err)
+		}
+		if notes, err := os.ReadDir("/run/nsmgr/namespaces"); err == nil && len(notes) > 0 {
+			t.Errorf("notes left behind: %v", notes)
+		}
+	})
+	return t.Context(), v
+}
+
+func taint(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("/proc/sys/kernel/tainted")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// compile makes policy of text for this kernel.
+func compile(t *testing.T, v *nsmgr.View, text string) nsmgr.Policy {
+	t.Helper()
+	f, err := v.Features()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := profiles.NewCompiler(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := c.Text(t.Context(), "test.aa", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return nsmgr.Policy{b}
+}
+
+const wide = "abi <kernel>,\nprofile %s flags=(attach_disconnected) { file, signal, ptrace, capability, network, unix, }\n"
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sleeper starts a process that sleeps in the namespace, and waits until it is
+// there. host "-" is flat.
+func sleeper(t *testing.T, v *nsmgr.View, ns nsmgr.Name, profile, host string) *exec.Cmd {
+	t.Helper()
+	cmd := child.Command(context.Background(), os.Args[0])
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=exec %s %s %s", actAs, ns, profile, host))
+	cmd.Stderr = os.Stderr
+	must(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	for range 500 {
+		tasks, err := v.Tasks(ns)
+		must(t, err)
+		if slices.ContainsFunc(tasks, func(x nsmgr.Task) bool { return x.PID == cmd.Process.Pid && x.Command == "sleep" }) {
+			return cmd
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("process %d does not come into %s", cmd.Process.Pid, ns)
+	return nil
+}
+
+func TestKernelLifecycle(t *testing.T) {
+	ctx, v := kernel(t)
+	policy := compile(t, v, "abi <kernel>,\nprofile a { /** r, ^hat { /** r, } }\nprofile b flags=(complain) { /** r, }\n")
+	must(t, v.Create(ctx, "one", nsmgr.Making{Policy: policy, Container: "ct"}))
+	must(t, v.Create(ctx, "one//two", nsmgr.Making{}))
+	if err := v.Create(ctx, "one", nsmgr.Making{}); !errors.Is(err, nsmgr.ErrExist) {
+		t.Errorf("made twice: %v", err)
+	}
+	list, err := v.List()
+	must(t, err)
+	if len(list) != 2 || list[0] != (nsmgr.Listed{Name: "one", Level: 1, Profiles: 2, Mine: true}) || list[1].Name != "one//two" {
+		t.Errorf("list: %+v", list)
+	}
+	profiles, err := v.Profiles("one")
+	must(t, err)
+	var got []string
+	for _, p := range profiles {
+		got = append(got, p.Name+" "+p.Mode)
+		if !strings.HasPrefix(p.Hash, "sha") {
+			t.Errorf("profile %s has hash %q", p.Name, p.Hash)
+		}
+	}
+	if want := []string{"a enforce", "a//hat enforce", "b complain"}; !slices.Equal(got, want) {
+		t.Errorf("profiles %q, want %q", got, want)
+	}
+	before, err := v.Revision("one")
+	must(t, err)
+	saved, err := v.Save(ctx, "one")
+	must(t, err)
+	must(t, v.Unload(ctx, "one", "a"))
+	if after, err := v.Revision("one"); err != nil || after <= before {
+		t.Errorf("revision %d after %d, %v", after, before, err)
+	}
+	if err := v.Unload(ctx, "one", "b", "a"); !errors.Is(err, nsmgr.ErrNotExist) {
+		t.Errorf("unloaded twice: %v", err)
+	}
+	must(t, v.Load(ctx, "one", compile(t, v, fmt.Sprintf(wide, "other")), nsmgr.LoadOptions{}))
+	must(t, v.Load(ctx, "one", saved, nsmgr.LoadOptions{ReplaceAll: true}))
+	again, err := v.Profiles("one")
+	must(t, err)
+	for i, p := range again {
+		p.Raw, profiles[i].Raw = 0, 0
+		if i >= len(profiles) || p != profiles[i] {
+			t.Errorf("restored %+v", p)
+		}
+	}
+	if err := v.Delete(ctx, "one", nsmgr.Deletion{}); err == nil || !strings.Contains(err.Error(), "one//two") {
+		t.Errorf("removed with another below it: %v", err)
+	}
+	must(t, v.Delete(ctx, "one", nsmgr.Deletion{Recursive: true}))
+	if err := v.Delete(ctx, "one", nsmgr.Deletion{}); !errors.Is(err, nsmgr.ErrNotExist) {
+		t.Errorf("removed twice: %v", err)
+	}
+}
+
+// Any name that is accepted can be listed, used in a label and removed.
+func TestKernelNames(t *testing.T) {
+	ctx, v := kernel(t)
+	policy := compile(t, v, fmt.Sprintf(wide, "p"))
+	for _, name := range []string{
+		"plain", "lxc-c1_<-var-lib-lxc>", "a.b", "a=b", "ümlaut", "a+b~c@d%e!|", strings.Repeat("x", nsmgr.MaxName),
+	} {
+		must(t, nsmgr.CheckName(name))
+		ns := nsmgr.Name(name)
+		must(t, v.Create(ctx, ns, nsmgr.Making{Policy: policy}))
+		if below, err := v.Below(""); err != nil || !slices.Contains(below, ns) {
+			t.Errorf("%q is not in %q, %v", name, below, err)
+		}
+		s := sleeper(t, v, ns, "p", "-")
+		_ = s.Process.Kill()
+		_ = s.Wait()
+		must(t, v.Delete(ctx, ns, nsmgr.Deletion{}))
+	}
+}
+
+func TestKernelDepth(t *testing.T) {
+	ctx, v := kernel(t)
+	var ns nsmgr.Name
+	for range nsmgr.MaxDepth {
+		ns = ns.Child("n")
+		must(t, v.Create(ctx, ns, nsmgr.Making{}))
+	}
+	if err := v.Create(ctx, ns.Child("n"), nsmgr.Making{}); err == nil || !strings.Contains(err.Error(), "levels deep") {
+		t.Errorf("one deeper: %v", err)
+	}
+	must(t, v.Delete(ctx, "n", nsmgr.Deletion{Recursive: true}))
+}
+
+// A load that fails leaves the namespace as it was, and says why.
+func TestKernelLoadIsAtomic(t *testing.T) {
+	ctx, v := kernel(t)
+	good := compile(t, v, fmt.Sprintf(wide, "good"))
+	must(t, v.Create(ctx, "atomic", nsmgr.Making{Policy: good}))
+	before, err := v.Profiles("atomic")
+	must(t, err)
+	more := compile(t, v, "abi <kernel>,\nprofile good { /etc/** r, }\nprofile more { /** r, }\n")
+	cut := slices.Clone(more)
+	cut[0].Data = cut[0].Data[:len(cut[0].Data)-100]
+	err = v.Load(ctx, "atomic", cut, nsmgr.LoadOptions{ReplaceAll: true})
+	var loadErr *nsmgr.LoadError
+	if !errors.As(err, &loadErr) || loadErr.Err == nil || loadErr.Cause == "" {
+		t.Errorf("a load of cut policy: %v", err)
+	}
+	t.Logf("cut policy: %v", err)
+	if after, err := v.Profiles("atomic"); err != nil || !slices.Equal(after, before) {
+		t.Errorf("after a failed load: %+v, %v; before: %+v", after, err, before)
+	}
+	if err := v.Create(ctx, "never", nsmgr.Making{Policy: cut}); err == nil || v.Exists("never") {
+		t.Errorf("create with cut policy: %v, and it is there: %v", err, v.Exists("never"))
+	}
+	must(t, v.Delete(ctx, "atomic", nsmgr.Deletion{}))
+}
+
+func TestKernelDeleteInUse(t *testing.T) {
+	ctx, v := kernel(t)
+	must(t, v.Load(ctx, "", compile(t, v, fmt.Sprintf(wide, "test-host")), nsmgr.LoadOptions{}))
+	t.Cleanup(func() { must(t, v.Unload(context.Background(), "", "test-host")) })
+	must(t, v.Create(ctx, "used", nsmgr.Making{}))
+	must(t, v.Create(ctx, "used//in", nsmgr.Making{Policy: compile(t, v, fmt.Sprintf(wide, "p"))}))
+	flat := sleeper(t, v, "used//in", "p", "-")
+	stacked := sleeper(t, v, "used//in", "p", "test-host")
+	err := v.Delete(ctx, "used", nsmgr.Deletion{Recursive: true})
+	var inUse *nsmgr.InUseError
+	if !errors.As(err, &inUse) || len(inUse.Tasks) != 2 {
+		t.Fatalf("removed in use: %v", err)
+	}
+	for _, cmd := range []*exec.Cmd{flat, stacked} {
+		if !strings.Contains(err.Error(), fmt.Sprint(cmd.Process.Pid)) {
+			t.Errorf("task %d is not named: %v", cmd.Process.Pid, err)
+		}
+	}
+	refused := errors.New("no")
+	err = v.Delete(ctx, "used", nsmgr.Deletion{Recursive: true, Force: true, Confirm: func(f, s []nsmgr.Task) error {
+		if len(f) != 1 || f[0].PID != flat.Process.Pid || len(s) != 1 || s[0].PID != stacked.Process.Pid {
+			t.Errorf("asked about %v and %v", f, s)
+		}
+		return refused
+	}})
+	if !errors.Is(err, refused) || !v.Exists("used//in") {
+		t.Errorf("a refused force: %v", err)
+	}
+	must(t, v.Delete(ctx, "used", nsmgr.Deletion{Recursive: true, Kill: true}))
+	for _, cmd := range []*exec.Cmd{flat, stacked} {
+		if err := cmd.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
+			t.Errorf("the task's end: %v", err)
+		}
+	}
+}
+
+// Processes keep coming while the namespace is removed: none is left in it
+// unseen.
+func TestKernelDeleteRace(t *testing.T) {
+	ctx, v := kernel(t)
+	policy := compile(t, v, fmt.Sprintf(wide, "p"))
+	late := 0
+	for round := range 15 {
+		must(t, v.Create(ctx, "race", nsmgr.Making{Policy: policy}))
+		cmd := child.Command(context.Background(), os.Args[0])
+		cmd.Env = append(os.Environ(), actAs+"=exec race p -")
+		must(t, cmd.Start())
+		time.Sleep(time.Duration(round) * 2 * time.Millisecond)
+		err := v.Delete(ctx, "race", nsmgr.Deletion{})
+		var inUse *nsmgr.InUseError
+		switch {
+		case err == nil:
+			// It came too late, and has to have failed: it sleeps for long
+			// otherwise.
+			if err := cmd.Wait(); err == nil {
+				t.Error("it ran, though the namespace was removed")
+			}
+		case errors.As(err, &inUse):
+			late++
+			must(t, v.Delete(ctx, "race", nsmgr.Deletion{Kill: true}))
+			_ = cmd.Wait()
+		default:
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d of 15 were in time", late)
+}
+
+func TestKernelManyWriters(t *testing.T) {
+	ctx, v := kernel(t)
+	policy := compile(t, v, fmt.Sprintf(wide, "p"))
+	const writers, rounds = 8, 200
+	var wg sync.WaitGroup
+	start := time.Now()
+	for w := range writers {
+		wg.Go(func() {
+			// Half of them have one of their own, half quarrel over one.
+			ns := nsmgr.Name("shared")
+			if w%2 == 0 {
+				ns = nsmgr.Name(fmt.Sprintf("own-%d", w))
+			}
+			for range rounds {
+				err := v.Create(ctx, ns, nsmgr.Making{Policy: policy})
+				if err != nil && !errors.Is(err, nsmgr.ErrExist) {
+					t.Errorf("create %s: %v", ns, err)
+				}
+				if err := v.Load(ctx, ns, policy, nsmgr.LoadOptions{}); err != nil && !errors.Is(err, nsmgr.ErrNotExist) {
+					t.Errorf("load %s: %v", ns, err)
+				}
+				if err := v.Delete(ctx, ns, nsmgr.Deletion{}); err != nil && !errors.Is(err, nsmgr.ErrNotExist) {
+					t.Errorf("delete %s: %v", ns, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("%d rounds by %d writers in %v", writers*rounds, writers, time.Since(start).Round(time.Millisecond))
+}
+
+// Whatever moment an nsmgr is killed at, the next one mends it.
+func TestKernelKilled(t *testing.T) {
+	ctx, v := kernel(t)
+	file := filepath.Join(t.TempDir(), "p")
+	must(t, os.WriteFile(file, compile(t, v, fmt.Sprintf(wide, "p"))[0].Data, 0o600))
+	states := map[string]int{}
+	for range 40 {
+		cmd := child.Command(context.Background(), os.Args[0])
+		cmd.Env = append(os.Environ(), actAs+"=churn killed "+file)
+		must(t, cmd.Start())
+		time.Sleep(20*time.Millisecond + rand.N(30*time.Millisecond))
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		profiles, err := v.Profiles("killed")
+		switch {
+		case errors.Is(err, nsmgr.ErrNotExist):
+			states["absent"]++
+		case len(profiles) == 0:
+			states["half"]++
+		default:
+			states["whole"]++
+		}
+		must(t, v.Mend(ctx))
+		if profiles, err := v.Profiles("killed"); err == nil && len(profiles) != 1 {
+			t.Fatalf("mended, it has %d profiles", len(profiles))
+		}
+	}
+	t.Logf("found %v", states)
+	found, err := v.FindGarbage(0)
+	must(t, err)
+	for _, g := range found {
+		must(t, v.Collect(ctx, g, 0))
+	}
+}
+
+func TestKernelGarbage(t *testing.T) {
+	ctx, v := kernel(t)
+	must(t, v.Create(ctx, "old", nsmgr.Making{}))
+	must(t, v.Create(ctx, "declared", nsmgr.Making{Declared: true}))
+	must(t, os.Mkdir("/sys/kernel/security/apparmor/policy/namespaces/theirs", 0o755))
+	if found, err := v.FindGarbage(time.Hour); err != nil || len(found) > 0 {
+		t.Errorf("garbage at once: %v, %v", found, err)
+	}
+	found, err := v.FindGarbage(0)
+	if err != nil || len(found) != 1 || found[0].Name != "old" {
+		t.Errorf("garbage: %v, %v", found, err)
+	}
+	must(t, v.Collect(ctx, found[0], 0))
+	for ns, want := range map[nsmgr.Name]bool{"old": false, "declared": true, "theirs": true} {
+		if v.Exists(ns) != want {
+			t.Errorf("%s is there: %v", ns, v.Exists(ns))
+		}
+	}
+	// Another of the same name is not ours.
+	must(t, os.Remove("/sys/kernel/security/apparmor/policy/namespaces/declared"))
+	must(t, os.Mkdir("/sys/kernel/security/apparmor/policy/namespaces/declared", 0o755))
+	if v.Mine("declared") {
+		t.Error("a namespace that others made after ours counts as ours")
+	}
+	must(t, v.Mend(ctx))
+	must(t, v.Delete(ctx, "declared", nsmgr.Deletion{}))
+	must(t, v.Delete(ctx, "theirs", nsmgr.Deletion{}))
+}
+
+func TestKernelApply(t *testing.T) {
+	ctx, v := kernel(t)
+	p := compile(t, v, fmt.Sprintf(wide, "p"))
+	q := compile(t, v, fmt.Sprintf(wide, "q"))
+	wanted := []nsmgr.Wanted{{Name: "x//y", Policy: p}, {Name: "x", Policy: append(slices.Clone(p), q...)}}
+	apply := func(prune bool) (did []string) {
+		changes, err := v.Diff(wanted, prune)
+		must(t, err)
+		for _, c := range changes {
+			must(t, v.Apply(ctx, c))
+			did = append(did, c.String())
+		}
+		return did
+	}
+	steps := []struct {
+		prune bool
+		want  []string
+	}{
+		{false, []string{"create x (+ p, + q)", "create x//y (+ p)"}},
+		{true, nil},
+	}
+	for _, s := range steps {
+		if did := apply(s.prune); !slices.Equal(did, s.want) {
+			t.Errorf("did %q, want %q", did, s.want)
+		}
+	}
+	wanted = []nsmgr.Wanted{{Name: "x", Policy: q}}
+	if did, want := apply(true), []string{"load x (- p)", "delete x//y"}; !slices.Equal(did, want) {
+		t.Errorf("did %q, want %q", did, want)
+	}
+	wanted = nil
+	if did, want := apply(true), []string{"delete x"}; !slices.Equal(did, want) {
+		t.Errorf("did %q, want %q", did, want)
+	}
+}
+
+func TestKernelRecords(t *testing.T) {
+	ctx, v := kernel(t)
+	start := time.Now().Add(-time.Second)
+	dir := t.TempDir()
+	secret := filepath.Join(dir, "the secret")
+	must(t, os.WriteFile(secret, nil, 0o644))
+	must(t, v.Create(ctx, "logged", nsmgr.Making{Policy: compile(t, v, fmt.Sprintf(
+		"abi <kernel>,\nprofile p { file, audit deny \"%s\" r, }\n", secret))}))
+	var events []nsmgr.Event
+	watching, stop := context.WithTimeout(ctx, 10*time.Second)
+	defer stop()
+	done := make(chan error)
+	ready := make(chan struct{})
+	go func() {
+		done <- v.Watch(watching, "logged", func(e nsmgr.Event) error {
+			if len(events) == 0 {
+				close(ready)
+			}
+			events = append(events, e)
+			return nil
+		})
+	}()
+	<-ready
+	out, err := exec.Command("aa-exec", "-p", ":logged:p", "--", "cat", secret).CombinedOutput()
+	if err == nil {
+		t.Errorf("it could read what the policy denies: %s", out)
+	}
+	must(t, v.Delete(ctx, "logged", nsmgr.Deletion{}))
+	must(t, <-done)
+	all, err := nsmgr.Records(start)
+	must(t, err)
+	if !slices.ContainsFunc(all, func(r nsmgr.Record) bool {
+		return r.Kind == "DENIED" && r.Namespace == "logged" && r.Profile == "p" && r.Name == secret
+	}) {
+		t.Errorf("no record of the denial among %v", all)
+	}
+	var record, removed bool
+	for _, e := range events {
+		record = record || e.Record != nil && e.Record.Name == secret
+		removed = removed || e.Removed
+	}
+	if !record || !removed {
+		t.Errorf("watched: %+v", events)
+	}
+}
+
+// A thousand namespaces: listing them costs little next to a walk.
+func TestKernelScale(t *testing.T) {
+	ctx, v := kernel(t)
+	policy := compile(t, v, fmt.Sprintf(wide, "p"))
+	const many = 1000
+	start := time.Now()
+	for i := range many {
+		must(t, v.Create(ctx, nsmgr.Name(fmt.Sprintf("n%d", i)), nsmgr.Making{Policy: policy}))
+	}
+	made := time.Since(start)
+	start = time.Now()
+	list, err := v.List()
+	must(t, err)
+	listed := time.Since(start)
+	if len(list) != many {
+		t.Errorf("listed %d", len(list))
+	}
+	start = time.Now()
+	must(t, exec.Command("find", "/sys/kernel/security/apparmor/policy/").Run())
+	walked := time.Since(start)
+	t.Logf("%d namespaces: made in %v, listed in %v, find took %v", many, made, listed, walked)
+	if listed > 2*walked {
+		t.Errorf("list took %v, find %v", listed, walked)
+	}
+	start = time.Now()
+	for _, l := range list {
+		must(t, v.Delete(ctx, l.Name, nsmgr.Deletion{}))
+	}
+	t.Logf("removed in %v", time.Since(start))
+	if _, err := v.Children("n1"); !errors.Is(err, nsmgr.ErrNotExist) && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOENT) {
+		t.Errorf("it is gone, and: %v", err)
+	}
+}
