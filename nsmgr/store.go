@@ -130,15 +130,20 @@ func (v *View) notes() ([]note, error) {
 	return all, nil
 }
 
-// lock makes this process the only one of ours that changes the namespace, or
-// any that hang together with it: those of the same top one. The lock is one
-// byte of a file, at a place that the name gives, so that no file is left
-// behind; the kernel gives it back when the process dies. Two names at the
-// same place merely wait for each other.
+// lock is lockFor for a process that may change policy.
 func (v *View) lock(ctx context.Context, ns Name) (unlock func(), err error) {
 	if err := v.MayAdminister(); err != nil {
 		return nil, fmt.Errorf("change namespace %q: %w", ns, err)
 	}
+	return v.lockFor(ctx, ns)
+}
+
+// lockFor makes this process the only one of ours that changes the namespace, or
+// any that hang together with it: those of the same top one. The lock is one
+// byte of a file, at a place that the name gives, so that no file is left
+// behind; the kernel gives it back when the process dies. Two names at the
+// same place merely wait for each other.
+func (v *View) lockFor(ctx context.Context, ns Name) (unlock func(), err error) {
 	if err := os.MkdirAll(v.state, 0o755); err != nil {
 		return nil, exit.BadInputf("make %s: %w", v.state, err)
 	}

@@ -36,18 +36,25 @@ type View struct {
 // Open finds the kernel's interface, and says what keeps it away.
 func Open() (*View, error) {
 	v := &View{filepath.Join(securityfs, "apparmor"), parameters, procfs, stateDir}
+	if err := v.check(); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+func (v *View) check() error {
 	if _, err := os.Stat(filepath.Join(v.dir, "policy", "namespaces")); err == nil {
-		return v, nil
+		return nil
 	} else if _, err := os.Stat(v.dir); err == nil {
-		return nil, exit.BadInputf("%s/policy has no namespaces: this kernel's AppArmor is from before 4.11", v.dir)
+		return exit.BadInputf("%s/policy has no namespaces: this kernel's AppArmor is from before 4.11", v.dir)
 	}
 	switch enabled, err := os.ReadFile(filepath.Join(v.parameters, "enabled")); {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, exit.BadInputf("this kernel has no AppArmor")
+		return exit.BadInputf("this kernel has no AppArmor")
 	case err == nil && strings.TrimSpace(string(enabled)) != "Y":
-		return nil, exit.BadInputf("AppArmor is in this kernel and switched off: boot it with security=apparmor")
+		return exit.BadInputf("AppArmor is in this kernel and switched off: boot it with security=apparmor")
 	}
-	return nil, exit.BadInputf("%s is not mounted: mount -t securityfs securityfs %[1]s", securityfs)
+	return exit.BadInputf("%s is not mounted: mount -t securityfs securityfs %[1]s", securityfs)
 }
 
 // path is the folder of the namespace in securityfs.
