@@ -392,11 +392,26 @@ func (t *terminal) records(o Outcome) {
 		t.console(s.Console)
 		denials = append(denials, s.Denials...)
 	}
+	slices.SortStableFunc(denials, func(a, b string) int { return cmp.Compare(telling(a), telling(b)) })
 	t.limited("denied", denials, denialsShown, "records")
 	for _, s := range o.Attempts {
 		if s.Output != "" {
 			t.record(fmt.Sprintf("      %-9s", "output"), s.Output)
 		}
+	}
+}
+
+// telling ranks audit records by how likely they explain a failure: first
+// those in which the kernel names an error of its own, then what it denied,
+// then what it would have.
+func telling(record string) int {
+	switch {
+	case strings.Contains(record, " error="):
+		return 0
+	case strings.Contains(record, `="DENIED"`):
+		return 1
+	default:
+		return 2
 	}
 }
 

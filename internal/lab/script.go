@@ -77,11 +77,8 @@ func (l *Lab) runScript(ctx context.Context, b *kernels.Build, name string, spec
 		spec.Results = regression.MachineLacks(spec.Results, map[string]bool{regression.IOPorts: true})
 	}
 	l.keepAudit(ctx, b, m, audit, name, spec)
-	if why == "" && troubled(spec.Results) {
-		why = "replaced after " + spec.ID // what it left behind is not to reach the next
-	}
-	if why != "" {
-		l.drop(why)
+	if why != "" || troubled(spec.Results) {
+		l.drop(why) // what a script that failed left behind is not to reach the next
 	}
 }
 
