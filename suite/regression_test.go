@@ -11,14 +11,17 @@ import (
 // Every script of the upstream regression suite must pass on the kernel.
 var _ = Describe("upstream AppArmor regression suite", Label("regression"), func() {
 	smoke := regression.Smoke()
-	for _, build := range plan.Builds {
+	for k, build := range plan.Builds {
 		Context("on "+build.ID(), Label(kernelLabel+build.ID()), func() {
 			for i, script := range plan.Scripts {
+				// One kernel after the other, so that a machine serves many
+				// specs; the longest script of each first.
+				priority := SpecPriority((len(plan.Builds)-k)*len(plan.Scripts) - i)
 				labels := Label(scriptLabel + script.Name)
 				if slices.Contains(smoke, script.Name) {
 					labels = append(labels, "smoke")
 				}
-				It(script.Name, labels, SpecPriority(len(plan.Scripts)-i), func(ctx SpecContext) {
+				It(script.Name, labels, priority, func(ctx SpecContext) {
 					outcome(bench.Script(ctx, build, script))
 				})
 			}
