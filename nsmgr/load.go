@@ -347,7 +347,7 @@ func (v *View) snapshot(ns Name) (Policy, error) {
 		}
 		i := slices.IndexFunc(loads[pr.Raw], func(u Unit) bool { return u.Name == pr.Name })
 		if i >= 0 {
-			p = append(p, Blob{pr.Name, loads[pr.Raw][i].Data})
+			p = append(p, Blob{pr.Name, loads[pr.Raw][i].bare()})
 		} else if top(pr.Name) == pr.Name {
 			return nil, fmt.Errorf("load %d of namespace %q has no profile %q, and should", pr.Raw, ns, pr.Name)
 		}

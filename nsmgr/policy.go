@@ -23,6 +23,17 @@ type Unit struct {
 	Name      string // of the profile
 	Namespace string // that the policy itself names; usually ""
 	Data      []byte // whole, with its header: the kernel takes it alone
+	named     int    // bytes that the namespace takes in Data, behind the version
+}
+
+// bare is the unit without a namespace of its own, as it is loaded through the
+// namespace's own file. A load by apparmor_parser -n names it, and would make
+// another of that name below, if it were written there as it is.
+func (u Unit) bare() []byte {
+	if u.named == 0 {
+		return u.Data
+	}
+	return append(bytes.Clone(u.Data[:versionLength]), u.Data[versionLength+u.named:]...)
 }
 
 // The parser's format (security/apparmor/policy_unpack.c): a tag of a byte,
@@ -40,13 +51,28 @@ const versionLength = 16
 // ErrNoPolicy is the error of what is not compiled policy.
 var ErrNoPolicy = errors.New("not compiled AppArmor policy")
 
-// IsCompiled says whether data begins as the parser's output does.
-func IsCompiled(data []byte) bool { return bytes.HasPrefix(data, tagVersion) }
+// compressed is how the parser's files begin from 5.0 on, for kernels that it
+// believes to take them (features/policy/compressed_load, 7.3): a zstd frame
+// behind eight bytes. It is a form for the parser's cache: the kernel refuses
+// it with EINVAL where policy is written.
+var compressed = []byte("\x01\x03\x00\x00\x00\x00\x00\x00\x28\xb5\x2f\xfd")
+
+// ErrCompressed is the error of policy that only the parser can unpack.
+var ErrCompressed = errors.New("compressed by apparmor_parser, which no kernel takes: compile it with --zstd-compress-level=0")
+
+// IsCompiled says whether data begins as the parser's output does, and is no
+// text.
+func IsCompiled(data []byte) bool {
+	return bytes.HasPrefix(data, tagVersion) || bytes.HasPrefix(data, compressed)
+}
 
 // Units tells the profiles of compiled policy apart without understanding
 // them: each begins with the version field, an optional namespace, and the
 // start of a profile.
 func Units(data []byte) ([]Unit, error) {
+	if bytes.HasPrefix(data, compressed) {
+		return nil, ErrCompressed
+	}
 	if !IsCompiled(data) {
 		return nil, ErrNoPolicy
 	}
@@ -87,9 +113,11 @@ func readUnit(b []byte) (u Unit, err error) {
 	}
 	b = b[versionLength:]
 	if rest, ok := bytes.CutPrefix(b, tagNamespace); ok {
+		before := len(b)
 		if u.Namespace, b, err = readString(rest); err != nil {
 			return u, fmt.Errorf("the namespace: %w", err)
 		}
+		u.named = before - len(b)
 	}
 	b, ok := bytes.CutPrefix(b, tagProfile)
 	if !ok {

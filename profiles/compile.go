@@ -112,6 +112,13 @@ func (c *Compiler) version(ctx context.Context) (string, error) {
 	return c.known, nil
 }
 
+// older says whether a version such as "4.1.0" is from before a major one.
+func older(version string, major int) bool {
+	first, _, _ := strings.Cut(version, ".")
+	n, err := strconv.Atoi(first)
+	return err == nil && n < major
+}
+
 // Version is the parser's.
 func (c *Compiler) Version(ctx context.Context) (string, error) { return c.version(ctx) }
 
@@ -197,6 +204,13 @@ func (c *Compiler) compile(ctx context.Context, origin, file string, text []byte
 		}
 	}
 	args := []string{"--skip-kernel-load", "--skip-cache", "--stdout", "--quiet"}
+	// Compressed policy is for the parser's own cache (see nsmgr.ErrCompressed).
+	// Only a parser that compresses knows the option.
+	if version, err := c.version(ctx); err != nil {
+		return b, err
+	} else if c.features.Has("policy/compressed_load", "") && !older(version, 5) {
+		args = append(args, "--zstd-compress-level=0")
+	}
 	if file != "" {
 		args = append(args, "--", file)
 	}

@@ -77,7 +77,7 @@ func Render(name string, p Parameters, f nsmgr.Features, parser string) ([]byte,
 		return nil, exit.BadInputf("profile name %q: policy cannot say it as it is", p.Name)
 	}
 	// Parsers before 4.0 know none of these rules.
-	modern := !strings.HasPrefix(parser, "2.") && !strings.HasPrefix(parser, "3.")
+	modern := !older(parser, 4)
 	r := rules{
 		Parameters: p,
 		Userns:     modern && f.Has("namespaces/mask", "userns_create"),

@@ -1,0 +1,100 @@
+package nsmgr
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"slices"
+	"testing"
+)
+
+// What apparmor_parser 5.0.2 made for 7.3.4 of
+//
+//	profile p /bin/foo { file, }
+//	profile q { /** rwix, ^hat { /** r, } }
+func sample(t testing.TB) []byte {
+	t.Helper()
+	b, err := os.ReadFile("testdata/policy-7.3.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// named puts a namespace into the first unit, as apparmor_parser -n does.
+func named(data []byte) []byte {
+	return slices.Concat(data[:versionLength], tagNamespace, []byte("\x02\x00y\x00"), data[versionLength:])
+}
+
+func TestUnits(t *testing.T) {
+	data := sample(t)
+	units, err := Units(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	var joined []byte
+	for _, u := range units {
+		names = append(names, u.Name)
+		joined = append(joined, u.Data...)
+		if again, err := Units(u.Data); err != nil || len(again) != 1 || again[0].Name != u.Name {
+			t.Errorf("unit %s alone: %v, %v", u.Name, again, err)
+		}
+	}
+	if want := []string{"p", "q", "q//hat"}; !slices.Equal(names, want) {
+		t.Errorf("units %q, want %q", names, want)
+	}
+	if !bytes.Equal(joined, data) {
+		t.Error("the units are not the whole")
+	}
+	with, err := Units(named(data))
+	if err != nil || with[0].Namespace != "y" || with[0].Name != "p" || !bytes.Equal(with[0].bare(), units[0].Data) {
+		t.Errorf("with a namespace: %+v, %v", with[0].Namespace, err)
+	}
+}
+
+func TestUnitsOfOtherThings(t *testing.T) {
+	packed, err := os.ReadFile("testdata/policy-7.3.compressed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Units(packed); !errors.Is(err, ErrCompressed) || !IsCompiled(packed) {
+		t.Errorf("compressed: %v", err)
+	}
+	data := sample(t)
+	for name, b := range map[string][]byte{
+		"nothing": nil, "text": []byte("profile p { }"), "head": data[:versionLength], "half a head": data[:8],
+		"cut in a name": data[:versionLength+len(tagProfile)+3], "tail": data[4:],
+	} {
+		if u, err := Units(b); !errors.Is(err, ErrNoPolicy) {
+			t.Errorf("%s: %v, %v", name, u, err)
+		}
+	}
+	p := Policy{{"one.aa", data}, {"two.aa", data}}
+	if _, err := p.Names(); err == nil {
+		t.Error("a profile that is in two files is not noticed")
+	}
+}
+
+func FuzzUnits(f *testing.F) {
+	data := sample(f)
+	f.Add(data)
+	f.Add(named(data))
+	f.Add(data[:300])
+	f.Fuzz(func(t *testing.T, data []byte) {
+		units, err := Units(data)
+		if err != nil {
+			return
+		}
+		var joined []byte
+		for _, u := range units {
+			joined = append(joined, u.Data...)
+			if again, err := Units(u.bare()); err != nil || again[0].Namespace != "" || again[0].Name != u.Name {
+				t.Errorf("bare: %+v, %v", again, err)
+			}
+		}
+		if !bytes.Equal(joined, data) {
+			t.Error("the units are not the whole")
+		}
+	})
+}
