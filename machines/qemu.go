@@ -165,6 +165,9 @@ func bootQEMU(ctx context.Context, o Options, a arch, accel string, dir *runDir,
 	info := Info{Kind: "qemu", Accelerator: accel, Version: qemuVersion(ctx, a.binary), Cmdline: strings.Join(words, " ")}
 	l := launch{name: a.binary, args: q.args, channel: theirs, env: []string{"TMPDIR=" + dir.path}}
 	m, err := boot(ctx, o, l, ours, key, dir, info, begun)
+	if err != nil && o.Kernel.Modules == "" {
+		return nil, fmt.Errorf("%w (it was given no modules: if its disk or file system driver is one, add ,modules=DIR)", err)
+	}
 	if err != nil {
 		return nil, err
 	}

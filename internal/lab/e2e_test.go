@@ -4,11 +4,13 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"proofhouse/kernels"
 	"proofhouse/machines"
 	"proofhouse/regression"
 	"proofhouse/reports"
@@ -157,5 +159,35 @@ func TestE2ERefusesWithoutAppArmor(t *testing.T) {
 	_, err := l.Machine(context.Background(), l.Plan.Builds[0])
 	if err == nil || !strings.Contains(err.Error(), "runs without AppArmor: its command line says apparmor=0") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A kernel without a virtio console has its channel on a second serial port.
+func TestE2ESerialChannel(t *testing.T) {
+	l := onKernel(t, "debian:trixie")
+	whole := l.Plan.Builds[0]
+	// The same kernel, of which nothing is known, without that module.
+	modules := t.TempDir()
+	dep, err := os.ReadFile(filepath.Join(whole.Modules, "modules.dep"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := slices.DeleteFunc(strings.Split(string(dep), "\n"), func(l string) bool { return strings.Contains(l, "virtio_console") })
+	if err := os.WriteFile(filepath.Join(modules, "modules.dep"), []byte(strings.Join(lines, "\n")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(whole.Modules, "kernel"), filepath.Join(modules, "kernel")); err != nil {
+		t.Fatal(err)
+	}
+	opts := l.Plan.Options(whole)
+	opts.Kernel = &kernels.Build{Spec: whole.Spec, Kind: whole.Kind, Image: whole.Image, Modules: modules, Release: whole.Release, SHA256: whole.SHA256}
+	m, err := machines.Open(context.Background(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = m.Close() }()
+	out, err := machines.Output(context.Background(), m, time.Minute, "sh", "-c", "ls /dev/vport* 2>/dev/null; head -c 30000 /dev/zero | base64 -w 0")
+	if err != nil || len(out) != 40000 || strings.Trim(out, "A") != "" {
+		t.Errorf("%d bytes came through, %v", len(out), err)
 	}
 }
