@@ -1,0 +1,287 @@
+package profiles
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"proofhouse/internal/exit"
+	"proofhouse/nsmgr"
+)
+
+var modern = nsmgr.Features{"namespaces/mask": "userns_create", "io_uring/mask": "sqpoll override_creds", "domain/stack": "yes"}
+
+func TestRender(t *testing.T) {
+	for _, name := range Names() {
+		for _, c := range []struct {
+			parser string
+			f      nsmgr.Features
+			userns bool
+		}{
+			{"5.0.2", modern, true},
+			{"4.1.0", modern, true},
+			{"3.0.8", modern, false}, // bookworm's: it does not know the rule
+			{"5.0.2", nsmgr.Features{}, false},
+		} {
+			text, err := Render(name, Parameters{Name: "some name"}, c.f, c.parser)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := bytes.Contains(text, []byte("userns,")); got != c.userns {
+				t.Errorf("%s for parser %s: userns rule %v", name, c.parser, got)
+			}
+			for _, want := range []string{"abi <kernel>,", `profile "some name" `} {
+				if !bytes.Contains(text, []byte(want)) {
+					t.Errorf("%s has no %q", name, want)
+				}
+			}
+			if bytes.Contains(text, []byte("{{")) || bytes.Contains(text, []byte("<no value>")) {
+				t.Errorf("%s is not rendered whole:\n%s", name, text)
+			}
+		}
+	}
+	for _, c := range [][2]string{{"nope", "p"}, {Host, ""}, {Host, `a"b`}, {Host, ":ns:p"}, {Host, "a*"}} {
+		if _, err := Render(c[0], Parameters{Name: c[1]}, modern, "5.0.2"); exit.Status(err) != exit.Usage {
+			t.Errorf("Render(%q, %q): %v", c[0], c[1], err)
+		}
+	}
+}
+
+// Every shipped profile compiles, where there is a parser.
+func TestShippedCompile(t *testing.T) {
+	if _, err := exec.LookPath("apparmor_parser"); err != nil {
+		t.Skip("apparmor_parser is not installed")
+	}
+	t.Setenv("PROOFHOUSE_CACHE", t.TempDir())
+	v, err := nsmgr.Open()
+	if err != nil {
+		t.Skip(err)
+	}
+	f, err := v.Features()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := NewCompiler(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range Names() {
+		p, err := c.Shipped(t.Context(), name, Parameters{Name: "p"})
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if names, err := p.Names(); err != nil || !slices.Equal(names, []string{"p"}) {
+			t.Errorf("%s has %q, %v", name, names, err)
+		}
+	}
+}
+
+// parser stands in for apparmor_parser: it counts how often it is called, and
+// "compiles" by putting a head before the text.
+func parser(t *testing.T) (c *Compiler, calls func() int) {
+	t.Helper()
+	dir := t.TempDir()
+	t.Setenv("PROOFHOUSE_CACHE", filepath.Join(dir, "cache"))
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	log := filepath.Join(dir, "calls")
+	script := `#!/bin/sh
+if [ "$1" = --version ]; then echo "AppArmor parser version 4.1.0"; exit; fi
+echo x >> ` + log + `
+for last; do :; done
+case "$last" in
+*bad.aa) echo "AppArmor parser error for $last in profile $last at line 3: syntax error, unexpected TOK_MODE" >&2; exit 1;;
+*empty.aa) exit 0;;
+esac
+printf '\004\010\000version\000\002\007\040\000\000\004\010\000profile\000\007\005\002\000p\000'
+[ -f "$last" ] && cat "$last" || cat
+`
+	if err := os.WriteFile(filepath.Join(dir, "apparmor_parser"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c, err := NewCompiler(modern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, func() int {
+		b, _ := os.ReadFile(log)
+		return bytes.Count(b, []byte("x"))
+	}
+}
+
+func write(t *testing.T, dir, name, text string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestCache(t *testing.T) {
+	c, calls := parser(t)
+	dir := t.TempDir()
+	inner := write(t, dir, "inner", "/etc/** r,")
+	file := write(t, dir, "p.aa", "profile p {\n include \"inner\"\n}\n")
+	compile := func() []byte {
+		t.Helper()
+		p, err := c.Files(t.Context(), file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p[0].Data
+	}
+	first := compile()
+	if again := compile(); calls() != 1 || !bytes.Equal(again, first) {
+		t.Errorf("compiled %d times", calls())
+	}
+	entry := func() string {
+		t.Helper()
+		all, err := filepath.Glob(filepath.Join(os.Getenv("PROOFHOUSE_CACHE"), "policy", "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range all {
+			if b, err := os.ReadFile(path); err == nil && bytes.Contains(b, []byte("profile p")) {
+				return path
+			}
+		}
+		t.Fatalf("no entry among %q", all)
+		return ""
+	}
+	path := entry()
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Whatever is wrong with an entry, it counts as not there.
+	for name, spoil := range map[string]func() error{
+		"half written": func() error { return os.WriteFile(path, whole[:len(whole)/2], 0o600) },
+		"changed": func() error {
+			return os.WriteFile(path, bytes.Replace(whole, []byte("profile p"), []byte("profile q"), 1), 0o600)
+		},
+		"empty":     func() error { return os.WriteFile(path, nil, 0o600) },
+		"anybody's": func() error { return os.Chmod(path, 0o666) },
+		"a link": func() error {
+			other := write(t, t.TempDir(), "x", string(whole))
+			return errors.Join(os.Remove(path), os.Symlink(other, path))
+		},
+	} {
+		before := calls()
+		if err := spoil(); err != nil {
+			t.Fatal(err)
+		}
+		if got := compile(); !bytes.Equal(got, first) || calls() != before+1 {
+			t.Errorf("%s: compiled %d times", name, calls()-before)
+		}
+	}
+	// What the text includes is part of it.
+	before := calls()
+	if err := os.WriteFile(inner, []byte("/home/** r,"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	compile()
+	if calls() != before+1 {
+		t.Error("a changed include is not noticed")
+	}
+	// So are the features.
+	other, err := NewCompiler(nsmgr.Features{"domain/stack": "yes"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Files(t.Context(), file); err != nil || calls() != before+2 {
+		t.Errorf("another kernel gets the same: %v", err)
+	}
+	// A folder that others can write to is not used at all.
+	if err := os.Chmod(filepath.Dir(path), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	compile()
+	if calls() != before+3 {
+		t.Error("a folder that anybody can write to is trusted")
+	}
+}
+
+func TestCacheWriters(t *testing.T) {
+	s := store{t.TempDir()}
+	if err := os.Chmod(s.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	content := bytes.Repeat([]byte("policy"), 10000)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 50 {
+				s.put("k", content)
+				if got, ok := s.get("k"); !ok || !bytes.Equal(got, content) {
+					t.Error("a reader finds less than all")
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if left, err := os.ReadDir(s.dir); err != nil || len(left) != 1 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+func TestFiles(t *testing.T) {
+	c, _ := parser(t)
+	dir := t.TempDir()
+	write(t, dir, "b.aa", "profile b {}")
+	write(t, dir, "a.aa", "profile a {}")
+	write(t, dir, "a.aa.dpkg-old", "")
+	write(t, dir, "a.aa~", "")
+	write(t, dir, ".hidden", "")
+	write(t, dir, "README", "")
+	p, err := c.Files(t.Context(), dir)
+	if err != nil || len(p) != 2 || filepath.Base(p[0].Origin) != "a.aa" || filepath.Base(p[1].Origin) != "b.aa" {
+		t.Errorf("a folder is %+v, %v", p, err)
+	}
+	for name, want := range map[string]string{
+		write(t, t.TempDir(), "bad.aa", "x"):   "bad.aa:3: syntax error",
+		write(t, t.TempDir(), "empty.aa", "#"): "no profile in it",
+		"/no/such/file":                        "no such file",
+		t.TempDir():                            "no file with policy",
+	} {
+		_, err := c.Files(t.Context(), name)
+		if exit.Status(err) != exit.Usage || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+	}
+}
+
+// The parser's own words, of 5.0.2 and 4.1.0.
+func TestExplain(t *testing.T) {
+	for said, want := range map[string]CompileError{
+		"AppArmor parser error for /tmp/bad.aa in profile /tmp/bad.aa at line 4: syntax error, unexpected end of file\n":     {"o", "o", 4, "syntax error, unexpected end of file"},
+		"AppArmor parser error for /tmp/p in /etc/apparmor.d/abstractions/x at line 7: Could not open 'abstractions/nope'\n": {"o", "/etc/apparmor.d/abstractions/x", 7, "Could not open 'abstractions/nope'"},
+		"Warning from /tmp/p: cache disabled\nAppArmor parser error at line 2: Could not open 'abi/9.9'\nmore":               {"o", "o", 2, "Could not open 'abi/9.9'"},
+		"something\nquite different": {"o", "o", 0, "something quite different"},
+	} {
+		got, ok := explain("o", said, os.ErrInvalid).(*CompileError)
+		if !ok || *got != want {
+			t.Errorf("%q: %+v, want %+v", said, got, want)
+		}
+	}
+}
+
+func FuzzIncluded(f *testing.F) {
+	f.Add("include <abstractions/base>\n#include if exists \"local/x\"\nabi <abi/4.0>,\n")
+	f.Add("include <@{x}/y>")
+	f.Fuzz(func(t *testing.T, text string) {
+		closure, sure := included("/nonexistent", "/nonexistent", []byte(text))
+		if !strings.HasPrefix(closure, text) {
+			t.Error("the text is not in its closure")
+		}
+		if sure && strings.Contains(text, "include <@{") && strings.HasPrefix(text, "include <@{x}") {
+			t.Error("a name of variables is not known")
+		}
+	})
+}
