@@ -142,7 +142,14 @@ func (e *InUseError) Error() string {
 	}
 	if !e.Late {
 		flat := len(slices.DeleteFunc(slices.Clone(e.Tasks), func(t Task) bool { return !t.Label.Flat(e.Namespace) }))
-		fmt.Fprintf(&b, "; removing it would make %d of these %d unconfined, and leave the others on policy that nobody can change (--kill ends them first)", flat, len(e.Tasks))
+		var would []string
+		if flat > 0 {
+			would = append(would, fmt.Sprintf("make %d of them unconfined", flat))
+		}
+		if stacked := len(e.Tasks) - flat; stacked > 0 {
+			would = append(would, fmt.Sprintf("leave %d on policy that nobody can change any more", stacked))
+		}
+		fmt.Fprintf(&b, "; removing it would %s (--kill ends them first)", strings.Join(would, " and "))
 	}
 	return b.String()
 }

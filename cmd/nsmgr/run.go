@@ -29,6 +29,9 @@ namespace is removed.`,
   nsmgr exec container-ns -p web --stack-on host-ct -- /usr/sbin/nginx`,
 		Args: args(2, 0, "give the namespace and the command"), ValidArgsFunction: completeNames,
 		RunE: func(_ *cobra.Command, got []string) error {
+			if t.Flat && t.Host != "" {
+				return exit.BadInputf("nsmgr exec: --flat is without a stack, and --stack-on asks for one")
+			}
 			v, ns, err := onNamespace(got[0])
 			if err != nil {
 				return err
@@ -51,7 +54,6 @@ namespace is removed.`,
 	f.StringVarP(&t.Profile, "profile", "p", "", "`profile` of the namespace")
 	f.StringVar(&t.Host, "stack-on", "", "`profile` of the host to stack it on")
 	f.BoolVar(&t.Flat, "flat", false, "do not stack")
-	c.MarkFlagsMutuallyExclusive("stack-on", "flat")
 	return c
 }
 

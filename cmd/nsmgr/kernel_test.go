@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"proofhouse/internal/lab"
+	"proofhouse/machines"
+)
+
+// step is a command on the kernel, and what must come of it.
+type step struct {
+	sh     string
+	status int
+	want   []string // in what it wrote
+	not    []string
+}
+
+// session is what a user does, from nothing to a running container and back.
+var session = []step{
+	{sh: "nsmgr list"},
+	{sh: "nsmgr doctor", want: []string{"ok       stacked namespaces", "ok       policy compiler"}, not: []string{"MISSING"}},
+	{sh: "nsmgr features", want: []string{"domain/stack: yes"}},
+	{sh: "nsmgr create container-ns", want: []string{"made namespace container-ns with 1 profile", "lxc.apparmor.profile = host-ct//&:container-ns:container", "nsmgr delete container-ns"}},
+	{sh: "nsmgr create container-ns", status: 2, want: []string{"is there already"}},
+	{sh: "nsmgr create container-ns --if-not-exists"},
+	{sh: "nsmgr exec container-ns --stack-on host-ct -- cat /proc/self/attr/current", want: []string{"container (enforce)"}},
+	{sh: "nsmgr exec container-ns -p nope -- true", status: 2, want: []string{`no such profile "nope"`, "it has container"}},
+	{sh: "nsmgr exec container-ns --stack-on nope -- true", status: 2, want: []string{`no such profile "nope" to stack on`}},
+	{sh: "nsmgr exec container-ns -- sh -c 'exit 7'", status: 7},
+	{sh: "nsmgr verify container-ns", want: []string{"ok   what the profile denies is refused (permission denied)"}},
+	{sh: "(nsmgr exec container-ns --stack-on host-ct -- sleep 30 & sleep 1; nsmgr tasks container-ns; nsmgr delete container-ns)", status: 1,
+		want: []string{"host-ct//&:container-ns:container (enforce)", "is in use", "leave 1 on policy"}},
+	{sh: "nsmgr delete container-ns --kill", want: []string{"removed"}},
+	{sh: `printf 'profile a { /** r, }\nprofile b {\n oops\n}\n' > bad.aa; nsmgr create web --profiles bad.aa`, status: 2, want: []string{"bad.aa:4: syntax error"}},
+	{sh: "nsmgr show web", status: 2, want: []string{`no such namespace "web"`}},
+	{sh: `printf 'profile a { /** r, }\nprofile b { /** r, }\n' > web.aa; nsmgr create web --profiles web.aa && nsmgr save web web.tar`},
+	{sh: "nsmgr unload web a && nsmgr restore web web.tar && nsmgr show web", want: []string{"a  ", "b  "}},
+	{sh: "dd if=/dev/zero of=web.tar bs=1 seek=2000 count=9 conv=notrunc 2>/dev/null; nsmgr restore web web.tar", status: 2, want: []string{"not an intact archive"}},
+	{sh: `printf 'namespaces:\n- name: web\n  profiles: [web.aa]\n- name: new\n  kind: unprivileged\n' > n.yaml; nsmgr apply -f n.yaml --dry-run`, want: []string{"create new (+ container)"}, not: []string{"web"}},
+	{sh: "nsmgr apply -f n.yaml && nsmgr apply -f n.yaml", want: []string{"create new", "nothing to do"}},
+	{sh: "echo 'namespaces: []' > n.yaml; nsmgr apply -f n.yaml --prune", want: []string{"delete new"}, not: []string{"delete web"}},
+	{sh: "nsmgr create inner --parent web && nsmgr list --tree", want: []string{"\n  inner"}},
+	{sh: "nsmgr list --json", want: []string{`"name": "web//inner"`, `"level": 2`, `"made_by_nsmgr": true`}},
+	{sh: "nsmgr gc --idle 0 && nsmgr gc --idle 0", want: []string{"removed web//inner", "removed web: "}},
+	// An ordinary user reads what may be read.
+	{sh: `su nobody -s /bin/sh -c "nsmgr list"`},
+	{sh: `su nobody -s /bin/sh -c "nsmgr create x"`, status: 2, want: []string{"it takes root, or CAP_MAC_ADMIN"}},
+	{sh: "umount /sys/kernel/security; nsmgr list; e=$?; mount -t securityfs x /sys/kernel/security; exit $e", status: 2, want: []string{"mount -t securityfs"}},
+	// Two lines of configuration give a container its namespace.
+	{sh: `lxc-create -n c1 -t busybox >/dev/null && cat >> /var/lib/lxc/c1/config <<X
+lxc.net.0.type = empty
+lxc.apparmor.profile = host-ct//&:c1:container
+lxc.hook.pre-start = nsmgr hook pre-start
+lxc.hook.post-stop = nsmgr hook post-stop
+X
+lxc-start -n c1`},
+	{sh: "nsmgr show c1", want: []string{"made for container c1", "host-ct//&:c1:container (enforce)"}},
+	{sh: "lxc-attach -n c1 -- cat /proc/1/attr/current", want: []string{"container (enforce)"}},
+	{sh: "nsmgr delete c1", status: 1, want: []string{"(init)"}},
+	{sh: "lxc-stop -n c1 -k && sleep 1 && nsmgr list", not: []string{"c1"}},
+	{sh: "ls /run/nsmgr/namespaces", not: []string{"json"}},
+}
+
+// TestE2ESession boots a kernel and does on it what a user does.
+func TestE2ESession(t *testing.T) {
+	if os.Getenv("PROOFHOUSE_E2E") == "" {
+		t.Skip("boots kernels: make test-e2e")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	defer cancel()
+	var cfg lab.Config
+	if s := os.Getenv("PROOFHOUSE_KERNELS"); s != "" {
+		cfg.Kernels = lab.SplitNames(s)
+	}
+	plan, err := lab.Prepare(ctx, cfg, func(s string) { t.Log(s) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range plan.Builds {
+		t.Run(b.Release, func(t *testing.T) {
+			m, err := machines.Open(ctx, plan.Options(b))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = m.Close() }()
+			for _, s := range session {
+				var out bytes.Buffer
+				res, err := m.Run(ctx, machines.Command{Args: []string{"sh", "-c", s.sh}, Stdout: &out, Stderr: &out, Deadline: time.Minute, Detach: true})
+				if err != nil {
+					t.Fatalf("%s: %v", s.sh, err)
+				}
+				if res.Status != s.status || res.Signal != "" || res.Deadline {
+					t.Errorf("%s: %v, want exit status %d\n%s", s.sh, res, s.status, out.String())
+				}
+				for _, w := range s.want {
+					if !strings.Contains(out.String(), w) {
+						t.Errorf("%s: no %q in\n%s", s.sh, w, out.String())
+					}
+				}
+				for _, w := range s.not {
+					if strings.Contains(out.String(), w) {
+						t.Errorf("%s: %q in\n%s", s.sh, w, out.String())
+					}
+				}
+			}
+			if err := m.Sane(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

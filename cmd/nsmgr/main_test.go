@@ -1,0 +1,157 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"proofhouse/internal/exit"
+)
+
+// run calls the command in this process.
+func run(t *testing.T, args ...string) (stdout string, err error) {
+	t.Helper()
+	c := command()
+	var out, errOut bytes.Buffer
+	c.SetOut(&out)
+	c.SetErr(&errOut)
+	c.SetIn(strings.NewReader(""))
+	c.SetArgs(args)
+	err = c.ExecuteContext(t.Context())
+	return out.String(), err
+}
+
+// Bad input is one line and exit status 2, whatever the kernel.
+func TestBadInput(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		want string
+	}{
+		{"nope", "unknown command"},
+		{"create", "give a name"},
+		{"create a b", "give one name"},
+		{"create a/b", "slash"},
+		{"create a//b", "--parent"},
+		{"create ..", "dot"},
+		{"create -- -x", "option"},
+		{"create root", "first namespace"},
+		{"create a --for-container c", "give a name, or --for-container"},
+		{"create --nope", "unknown flag"},
+		{"list x", "takes no argument"},
+		{"show", "give one namespace"},
+		{"show a:b", "colon"},
+		{"delete a/b", "slash"},
+		{"load a", "files or folders"},
+		{"unload a", "profiles to remove"},
+		{"exec a", "the command"},
+		{"exec a --flat --stack-on h -- true", "stack-on"},
+		{"gc --idle x", "invalid argument"},
+		{"save a", "the file"},
+		{"apply", "-f"},
+		{"apply -f /no/such/file", "no such file"},
+		{"hook pre-start", "LXC_NAME"},
+		{"completion tcsh", "bash, zsh and fish"},
+	} {
+		_, err := run(t, strings.Fields(c.args)...)
+		var line bytes.Buffer
+		status := exit.Report(&line, "nsmgr", err)
+		if status != exit.Usage || !strings.Contains(line.String(), c.want) || strings.Count(line.String(), "\n") != 1 {
+			t.Errorf("nsmgr %s: status %d, %q; want %q", c.args, status, line.String(), c.want)
+		}
+	}
+}
+
+// commands are all that a user is shown.
+func commands() []*cobra.Command {
+	return slices.DeleteFunc(slices.Clone(command().Commands()), func(c *cobra.Command) bool { return c.Hidden || c.Name() == "help" })
+}
+
+func TestHelp(t *testing.T) {
+	if n := len(commands()); n < 19 {
+		t.Errorf("there are only %d commands", n)
+	}
+	for _, c := range commands() {
+		if !strings.Contains(c.Example, "nsmgr ") {
+			t.Errorf("%s has no example", c.Name())
+		}
+		out, err := run(t, c.Name(), "--help")
+		if err != nil || !strings.Contains(out, "Usage:") {
+			t.Errorf("%s --help: %v, %q", c.Name(), err, out)
+		}
+	}
+}
+
+// The manual in docs/ is what the commands say.
+func TestManual(t *testing.T) {
+	got, err := run(t, "man")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range commands() {
+		if !strings.Contains(got, ".SS \"nsmgr "+roff.Replace(c.Use)) {
+			t.Errorf("%s is not in it", c.Name())
+		}
+	}
+	kept, err := os.ReadFile("nsmgr.1")
+	if err != nil || string(kept) != got {
+		t.Errorf("nsmgr.1 is out of date: nsmgr man > cmd/nsmgr/nsmgr.1 (%v)", err)
+	}
+}
+
+func TestCompletion(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		if out, err := run(t, "completion", shell); err != nil || !strings.Contains(out, "nsmgr") {
+			t.Errorf("%s: %v", shell, err)
+		}
+	}
+}
+
+func TestReadContainer(t *testing.T) {
+	for text, want := range map[string]container{
+		"lxc.apparmor.profile = generated\nlxc.apparmor.profile = host-ct//&:c1:container\n": {"c1", "host-ct", "c1", "container", false, false},
+		"lxc.idmap = u 0 100000 65536\nlxc.apparmor.profile=h//&:a//b:\n":                    {"c1", "h", "a//b", "", true, false},
+		"lxc.apparmor.allow_nesting = 1\nlxc.apparmor.profile = h//&:n:unconfined":           {"c1", "h", "n", "unconfined", false, true},
+	} {
+		path := filepath.Join(t.TempDir(), "config")
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := readContainer("c1", path); err != nil || got != want {
+			t.Errorf("%q: %+v, %v, want %+v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "lxc.apparmor.profile = generated", "lxc.apparmor.profile = :ns:p", "lxc.apparmor.profile = a//&b", "lxc.apparmor.profile = a//&"} {
+		path := filepath.Join(t.TempDir(), "config")
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := readContainer("c1", path); exit.Status(err) != exit.Usage {
+			t.Errorf("%q: %+v, %v", text, got, err)
+		}
+	}
+}
+
+func TestReadDeclaration(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f.yaml")
+	for text, good := range map[string]bool{
+		"namespaces:\n- name: a\n  kind: nested\n  profiles: [x.aa]\n  container: c\n": true,
+		"namespaces: []\n":                   true,
+		"namespaces:\n- name: a\n  kin: x\n": false, // a slip must not pass unnoticed
+		"other: 1\n":                         false,
+		"namespaces: 3\n":                    false,
+		"":                                   false,
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		d, err := readDeclaration(command(), path)
+		if (err == nil) != good || err != nil && exit.Status(err) != exit.Usage {
+			t.Errorf("%q: %+v, %v", text, d, err)
+		}
+	}
+}
