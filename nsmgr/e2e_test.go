@@ -14,7 +14,9 @@ import (
 )
 
 // TestE2EKernel boots a kernel and runs this package's kernel tests on it.
-// PROOFHOUSE_KERNELS chooses others than the default, with spaces between.
+// PROOFHOUSE_KERNELS chooses others than the default, with spaces between, and
+// PROOFHOUSE_FULL=1 has 1,600 rounds of writers and 1,000 namespaces in place
+// of 200 each.
 func TestE2EKernel(t *testing.T) {
 	if os.Getenv("PROOFHOUSE_E2E") == "" {
 		t.Skip("boots kernels: make test-e2e")
@@ -26,6 +28,10 @@ func TestE2EKernel(t *testing.T) {
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the kernel tests: %v\n%s", err, out)
+	}
+	short := "-test.short=true"
+	if os.Getenv("PROOFHOUSE_FULL") != "" {
+		short = "-test.short=false"
 	}
 	var cfg lab.Config
 	if s := os.Getenv("PROOFHOUSE_KERNELS"); s != "" {
@@ -46,7 +52,7 @@ func TestE2EKernel(t *testing.T) {
 			defer func() { _ = m.Close() }()
 			var out bytes.Buffer
 			res, err := m.Run(ctx, machines.Command{
-				Args:   []string{"nsmgr.test", "-test.v", "-test.run", "^TestKernel", "-test.timeout", "10m"},
+				Args:   []string{"nsmgr.test", "-test.v", "-test.run", "^TestKernel", "-test.timeout", "10m", short},
 				Env:    []string{"NSMGR_KERNEL_TESTS=1"},
 				Stdout: &out, Stderr: &out,
 			})

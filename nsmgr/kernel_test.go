@@ -335,7 +335,11 @@ func TestKernelDeleteRace(t *testing.T) {
 func TestKernelManyWriters(t *testing.T) {
 	ctx, v := kernel(t)
 	policy := compile(t, v, fmt.Sprintf(wide, "p"))
-	const writers, rounds = 8, 200
+	const writers = 8
+	rounds := 200
+	if testing.Short() {
+		rounds = 25
+	}
 	var wg sync.WaitGroup
 	start := time.Now()
 	for w := range writers {
@@ -513,7 +517,10 @@ func TestKernelRecords(t *testing.T) {
 func TestKernelScale(t *testing.T) {
 	ctx, v := kernel(t)
 	policy := compile(t, v, fmt.Sprintf(wide, "p"))
-	const many = 1000
+	many := 1000
+	if testing.Short() {
+		many = 200
+	}
 	start := time.Now()
 	for i := range many {
 		must(t, v.Create(ctx, nsmgr.Name(fmt.Sprintf("n%d", i)), nsmgr.Making{Policy: policy}))

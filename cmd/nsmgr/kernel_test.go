@@ -40,7 +40,7 @@ var session = []step{
 	{sh: "nsmgr show web", status: 2, want: []string{`no such namespace "web"`}},
 	{sh: `printf 'profile a { /** r, }\nprofile b { /** r, }\n' > web.aa; nsmgr create web --profiles web.aa && nsmgr save web web.tar`},
 	{sh: "nsmgr unload web a && nsmgr restore web web.tar && nsmgr show web", want: []string{"a  ", "b  "}},
-	{sh: "dd if=/dev/zero of=web.tar bs=1 seek=2000 count=9 conv=notrunc 2>/dev/null; nsmgr restore web web.tar", status: 2, want: []string{"not an intact archive"}},
+	{sh: "printf changed | dd of=web.tar bs=1 seek=2000 conv=notrunc 2>/dev/null; nsmgr restore web web.tar", status: 2, want: []string{"not an intact archive"}},
 	{sh: `printf 'namespaces:\n- name: web\n  profiles: [web.aa]\n- name: new\n  kind: unprivileged\n' > n.yaml; nsmgr apply -f n.yaml --dry-run`, want: []string{"create new (+ container)"}, not: []string{"web"}},
 	{sh: "nsmgr apply -f n.yaml && nsmgr apply -f n.yaml", want: []string{"create new", "nothing to do"}},
 	{sh: "echo 'namespaces: []' > n.yaml; nsmgr apply -f n.yaml --prune", want: []string{"delete new"}, not: []string{"delete web"}},
