@@ -254,6 +254,9 @@ func TestKernelLoadIsAtomic(t *testing.T) {
 	if !errors.As(err, &loadErr) || loadErr.Err == nil || loadErr.Cause == "" {
 		t.Errorf("a load of cut policy: %v", err)
 	}
+	if loadErr != nil && loadErr.Info == "" {
+		t.Errorf("the kernel's own words are missing: %v", err)
+	}
 	t.Logf("cut policy: %v", err)
 	if after, err := v.Profiles("atomic"); err != nil || !slices.Equal(after, before) {
 		t.Errorf("after a failed load: %+v, %v; before: %+v", after, err, before)

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -61,7 +62,7 @@ func (e *LoadError) Unwrap() error { return e.Err }
 
 // causes are what the kernel means by its errors on policy.
 var causes = map[syscall.Errno]string{
-	syscall.EPROTO:          "it was compiled for another ABI than this kernel's",
+	syscall.EPROTO:          "it was compiled for another ABI than this kernel's, or is damaged",
 	syscall.EPROTONOSUPPORT: "this is no compiled policy, or of a version that this kernel does not know",
 	syscall.ENOENT:          "it is not there",
 	syscall.EEXIST:          "it is loaded already",
@@ -214,7 +215,7 @@ func (v *View) command(ns Name, verb, file string, data []byte, origin map[strin
 		}
 	}
 	if logErr == nil {
-		e.fromLog(log.pending(), origin)
+		e.fromLog(log, origin)
 	}
 	if errno == syscall.EACCES || errno == syscall.EPERM {
 		e.Cause = "not policy admin: " + v.whyNotAdmin()
@@ -223,22 +224,41 @@ func (v *View) command(ns Name, verb, file string, data []byte, origin map[strin
 	return refuse(e)
 }
 
-// fromLog takes the profile and the reason from what the kernel logged. Of an
-// atomic set, it names the profile at fault and calls the others "unchecked".
-func (e *LoadError) fromLog(records []Record, origin map[string]string) {
-	for _, r := range records {
-		if r.Kind != "STATUS" || r.Error == 0 || r.PID != os.Getpid() && r.PID != unix.Gettid() {
-			continue
+// logPatience is how long the record of a refusal may take to the kernel log:
+// the kernel's audit thread writes it when it comes to it. Where auditd runs,
+// or records come too fast for the log, there is none.
+const logPatience = 300 * time.Millisecond
+
+// fromLog takes the profile and the reason from what the kernel logs.
+func (e *LoadError) fromLog(log *kernelLog, origin map[string]string) {
+	for end := time.Now().Add(logPatience); ; {
+		if i := slices.IndexFunc(log.pending(), func(r Record) bool { return e.explainedBy(r, origin) }); i >= 0 {
+			return
 		}
-		if strings.HasPrefix(r.Info, "unchecked") || strings.HasPrefix(r.Info, "valid profile in failed") {
-			continue
+		left := time.Until(end)
+		if left <= 0 {
+			return
 		}
-		e.Info = r.Info
-		if r.Name != "" {
-			e.Profile, e.Origin = r.Name, origin[r.Name]
-		}
-		return
+		fds := []unix.PollFd{{Fd: int32(log.fd), Events: unix.POLLIN}}
+		_, _ = unix.Poll(fds, int(left.Milliseconds())+1)
 	}
+}
+
+// explainedBy takes the reason from the record, if it is of this refusal. Of
+// an atomic set, the kernel names the profile at fault and calls the others
+// "unchecked" or "valid".
+func (e *LoadError) explainedBy(r Record, origin map[string]string) bool {
+	if r.Kind != "STATUS" || r.Error == 0 || r.PID != os.Getpid() && r.PID != unix.Gettid() {
+		return false
+	}
+	if strings.HasPrefix(r.Info, "unchecked") || strings.HasPrefix(r.Info, "valid profile in failed") {
+		return false
+	}
+	e.Info = r.Info
+	if r.Name != "" {
+		e.Profile, e.Origin = r.Name, origin[r.Name]
+	}
+	return true
 }
 
 // writeOnce hands all of data to the kernel in one write: what comes in two

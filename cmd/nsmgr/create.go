@@ -91,14 +91,19 @@ func (o *creation) run(c *cobra.Command, got []string) error {
 	if err != nil {
 		return err
 	}
-	err = v.Create(c.Context(), ns, nsmgr.Making{Policy: policy, Container: o.container})
-	if o.ifNotExists && errors.Is(err, nsmgr.ErrExist) {
-		err = nil // another was faster
-	}
+	host := hostProfile(o.kind)
+	loaded, err := loadHost(c.Context(), v, host)
 	if err != nil {
 		return err
 	}
-	label, err := o.label(c.Context(), v, ns, policy)
+	err = v.Create(c.Context(), ns, nsmgr.Making{Policy: policy, Container: o.container})
+	if err != nil && loaded {
+		err = errors.Join(err, v.Unload(context.WithoutCancel(c.Context()), "", host))
+	}
+	if o.ifNotExists && errors.Is(err, nsmgr.ErrExist) {
+		say(c, "namespace %s is there already", ns)
+		return nil // another was faster
+	}
 	if err != nil {
 		return err
 	}
@@ -106,8 +111,12 @@ func (o *creation) run(c *cobra.Command, got []string) error {
 	if err != nil {
 		return err
 	}
+	t := nsmgr.Target{Namespace: ns, Profile: nsmgr.Unconfined, Host: host}
+	if len(names) > 0 {
+		t.Profile = names[0]
+	}
 	say(c, "made namespace %s with %s", ns, count(len(names), "profile"))
-	say(c, "label  lxc.apparmor.profile = %s", label)
+	say(c, "label  lxc.apparmor.profile = %s", t.Label())
 	say(c, "undo   nsmgr delete %s", ns)
 	return nil
 }
@@ -132,18 +141,6 @@ func (o *creation) policy(ctx context.Context, v *nsmgr.View) (nsmgr.Policy, err
 	return comp.Shipped(ctx, o.kind, profiles.Parameters{Name: profiles.DefaultName})
 }
 
-// label is what a container in the namespace should have; it loads the host's
-// side of it where that is missing.
-func (o *creation) label(ctx context.Context, v *nsmgr.View, ns nsmgr.Name, policy nsmgr.Policy) (nsmgr.Label, error) {
-	profile := nsmgr.Unconfined
-	if names, err := policy.Names(); err == nil && len(names) > 0 {
-		profile = names[0]
-	}
-	host := hostProfile(o.kind)
-	t := nsmgr.Target{Namespace: ns, Profile: profile, Host: host}
-	return t.Label(), loadHost(ctx, v, host)
-}
-
 // hostProfile is the host's side for a shipped container profile.
 func hostProfile(kind string) string {
 	if kind == profiles.Nested {
@@ -153,20 +150,23 @@ func hostProfile(kind string) string {
 }
 
 // loadHost loads a host side, if the host has none of that name: what an
-// administrator put there stays.
-func loadHost(ctx context.Context, v *nsmgr.View, name string) error {
+// administrator put there stays. loaded says whether it did.
+func loadHost(ctx context.Context, v *nsmgr.View, name string) (loaded bool, err error) {
 	if there, err := v.HasProfile("", name); err != nil || there {
-		return err
+		return false, err
 	}
 	comp, err := compiler(v)
 	if err != nil {
-		return err
+		return false, err
 	}
 	policy, err := comp.Shipped(ctx, profiles.Host, profiles.Parameters{Name: name, Nested: name != profiles.Host})
 	if err != nil {
-		return err
+		return false, err
 	}
-	return v.Load(ctx, "", policy, nsmgr.LoadOptions{})
+	if err := v.Load(ctx, "", policy, nsmgr.LoadOptions{}); err != nil {
+		return false, err
+	}
+	return true, nil
 }
 
 func loadCommand() *cobra.Command {

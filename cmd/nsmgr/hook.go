@@ -109,7 +109,7 @@ func (ct container) kind() string {
 }
 
 func (ct container) start(ctx context.Context, v *nsmgr.View, paths []string) error {
-	if err := loadHost(ctx, v, ct.host); err != nil {
+	if _, err := loadHost(ctx, v, ct.host); err != nil {
 		return err
 	}
 	comp, err := compiler(v)
