@@ -479,7 +479,7 @@ func TestKernelRecords(t *testing.T) {
 	must(t, v.Create(ctx, "logged", nsmgr.Making{Policy: compile(t, v, fmt.Sprintf(
 		"abi <kernel>,\nprofile p { file, audit deny \"%s\" r, }\n", secret))}))
 	var events []nsmgr.Event
-	watching, stop := context.WithTimeout(ctx, 10*time.Second)
+	watching, stop := context.WithTimeout(ctx, time.Minute)
 	defer stop()
 	done := make(chan error)
 	ready := make(chan struct{})
@@ -493,17 +493,26 @@ func TestKernelRecords(t *testing.T) {
 		})
 	}()
 	<-ready
-	out, err := exec.Command("aa-exec", "-p", ":logged:p", "--", "cat", secret).CombinedOutput()
-	if err == nil {
-		t.Errorf("it could read what the policy denies: %s", out)
+	// The kernel logs ten records in five seconds and drops the others.
+	denied := func(r nsmgr.Record) bool {
+		return r.Kind == "DENIED" && r.Namespace == "logged" && r.Profile == "p" && r.Name == secret
+	}
+	var all []nsmgr.Record
+	for range 15 {
+		out, err := exec.Command("aa-exec", "-p", ":logged:p", "--", "cat", secret).CombinedOutput()
+		if err == nil {
+			t.Fatalf("it could read what the policy denies: %s", out)
+		}
+		time.Sleep(500 * time.Millisecond)
+		all, err = nsmgr.Records(start)
+		must(t, err)
+		if slices.ContainsFunc(all, denied) {
+			break
+		}
 	}
 	must(t, v.Delete(ctx, "logged", nsmgr.Deletion{}))
 	must(t, <-done)
-	all, err := nsmgr.Records(start)
-	must(t, err)
-	if !slices.ContainsFunc(all, func(r nsmgr.Record) bool {
-		return r.Kind == "DENIED" && r.Namespace == "logged" && r.Profile == "p" && r.Name == secret
-	}) {
+	if !slices.ContainsFunc(all, denied) {
 		t.Errorf("no record of the denial among %v", all)
 	}
 	var record, removed bool
@@ -514,6 +523,18 @@ func TestKernelRecords(t *testing.T) {
 	if !record || !removed {
 		t.Errorf("watched: %+v", events)
 	}
+}
+
+// fastest is the best of three: other work on the machine only adds.
+func fastest(t *testing.T, f func() error) time.Duration {
+	t.Helper()
+	best := time.Hour
+	for range 3 {
+		start := time.Now()
+		must(t, f())
+		best = min(best, time.Since(start))
+	}
+	return best
 }
 
 // A thousand namespaces: listing them costs little next to a walk.
@@ -529,16 +550,13 @@ func TestKernelScale(t *testing.T) {
 		must(t, v.Create(ctx, nsmgr.Name(fmt.Sprintf("n%d", i)), nsmgr.Making{Policy: policy}))
 	}
 	made := time.Since(start)
-	start = time.Now()
 	list, err := v.List()
 	must(t, err)
-	listed := time.Since(start)
 	if len(list) != many {
 		t.Errorf("listed %d", len(list))
 	}
-	start = time.Now()
-	must(t, exec.Command("find", "/sys/kernel/security/apparmor/policy/").Run())
-	walked := time.Since(start)
+	listed := fastest(t, func() error { _, err := v.List(); return err })
+	walked := fastest(t, func() error { return exec.Command("find", "/sys/kernel/security/apparmor/policy/").Run() })
 	t.Logf("%d namespaces: made in %v, listed in %v, find took %v", many, made, listed, walked)
 	if listed > 2*walked {
 		t.Errorf("list took %v, find %v", listed, walked)
