@@ -289,12 +289,17 @@ func retry(f func() (int, error)) (int, error) {
 // MayAdminister says why this process may not change policy, as far as can be
 // told without trying; nil is no promise.
 func (v *View) MayAdminister() error {
-	if unix.Access(filepath.Join(v.dir, "policy", ".replace"), unix.W_OK) == nil && hasCapability(filepath.Join(v.proc, "self", "status"), capMacAdmin) {
-		if b, err := os.ReadFile(filepath.Join(v.parameters, "lock_policy")); err != nil || strings.TrimSpace(string(b)) != "Y" {
-			return nil
-		}
+	writable := unix.Access(filepath.Join(v.dir, "policy", ".replace"), unix.W_OK) == nil
+	if writable && hasCapability(filepath.Join(v.proc, "self", "status"), capMacAdmin) && !v.locked() {
+		return nil
 	}
 	return exit.BadInputf("not policy admin: %s", v.whyNotAdmin())
+}
+
+// locked says whether policy can no longer be changed until the next boot.
+func (v *View) locked() bool {
+	b, err := os.ReadFile(filepath.Join(v.parameters, "lock_policy"))
+	return err == nil && strings.TrimSpace(string(b)) == "Y"
 }
 
 // capMacAdmin is CAP_MAC_ADMIN, the capability of policy administration.
@@ -303,7 +308,7 @@ const capMacAdmin = 33
 // whyNotAdmin finds what keeps this process from administering policy
 // (security/apparmor/policy.c aa_may_manage_policy).
 func (v *View) whyNotAdmin() string {
-	if b, err := os.ReadFile(filepath.Join(v.parameters, "lock_policy")); err == nil && strings.TrimSpace(string(b)) == "Y" {
+	if v.locked() {
 		return "policy is locked until the next boot (apparmor.lock_policy)"
 	}
 	if !hasCapability(filepath.Join(v.proc, "self", "status"), capMacAdmin) {

@@ -265,8 +265,8 @@ func TestExplain(t *testing.T) {
 		"Warning from /tmp/p: cache disabled\nAppArmor parser error at line 2: Could not open 'abi/9.9'\nmore":               {"o", "o", 2, "Could not open 'abi/9.9'"},
 		"something\nquite different": {"o", "o", 0, "something quite different"},
 	} {
-		got, ok := explain("o", said, os.ErrInvalid).(*CompileError)
-		if !ok || *got != want {
+		var got *CompileError
+		if err := explain("o", said, os.ErrInvalid); !errors.As(err, &got) || *got != want {
 			t.Errorf("%q: %+v, want %+v", said, got, want)
 		}
 	}

@@ -39,7 +39,7 @@ left out. What fails leaves nothing behind.`,
   nsmgr create --for-container c1
   nsmgr create inner --parent outer --kind nested`,
 		Args: args(0, 1, "give one name (--parent makes it below another)"),
-		RunE: func(c *cobra.Command, got []string) error { return o.run(c, got) },
+		RunE: o.run,
 	}
 	f := c.Flags()
 	f.StringArrayVarP(&o.paths, "profiles", "p", nil, "policy, text or compiled: a file or folder, `PATH`; may be given several times")

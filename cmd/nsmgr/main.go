@@ -20,14 +20,17 @@ import (
 	"proofhouse/profiles"
 )
 
-func main() {
+func main() { os.Exit(start()) }
+
+// start runs the command and returns its exit status.
+func start() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := command().ExecuteContext(ctx)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted")
 	}
-	os.Exit(exit.Report(os.Stderr, "nsmgr", err))
+	return exit.Report(os.Stderr, "nsmgr", err)
 }
 
 func command() *cobra.Command {
