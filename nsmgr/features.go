@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"proofhouse/internal/exit"
 )
 
 // Features is what the kernel's AppArmor says that it can do: the files of
@@ -48,6 +50,9 @@ func (v *View) Features() (Features, error) {
 		f[strings.TrimPrefix(path, root+"/")] = strings.TrimSpace(string(b))
 		return nil
 	})
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, exit.BadInputf("read AppArmor's features: %w: the policy that confines this process does not let it", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read AppArmor's features: %w", err)
 	}

@@ -47,6 +47,13 @@ var session = []step{
 	{sh: "nsmgr create inner --parent web && nsmgr list --tree", want: []string{"\n  inner"}},
 	{sh: "nsmgr list --json", want: []string{`"name": "web//inner"`, `"level": 2`, `"made_by_nsmgr": true`}},
 	{sh: "nsmgr gc --idle 0 && nsmgr gc --idle 0", want: []string{"removed web//inner", "removed web: "}},
+	// Within a namespace it manages what is below that, if policy lets it.
+	{sh: "nsmgr create n1 --kind nested && nsmgr exec n1 -p container --stack-on host-ct-nested -- nsmgr create own --empty && nsmgr list", want: []string{"n1//own"}},
+	{sh: "nsmgr exec n1 -p container --stack-on host-ct-nested -- nsmgr list", want: []string{"own  "}, not: []string{"n1"}},
+	{sh: "nsmgr exec n1 -p container --stack-on host-ct-nested -- nsmgr delete n1", status: 2, want: []string{`no such namespace "n1"`}},
+	{sh: "nsmgr exec n1 -p container --stack-on host-ct -- nsmgr create other --empty", status: 2, want: []string{"not policy admin"}},
+	{sh: "nsmgr exec n1 -p container --stack-on host-ct -- mkdir /sys/kernel/security/apparmor/policy/namespaces/other", status: 1, want: []string{"Permission denied"}},
+	{sh: "nsmgr exec n1 -p container --stack-on host-ct-nested -- nsmgr delete own && nsmgr delete n1"},
 	// An ordinary user reads what may be read.
 	{sh: `su nobody -s /bin/sh -c "nsmgr list"`},
 	{sh: `su nobody -s /bin/sh -c "nsmgr create x"`, status: 2, want: []string{"it takes root, or CAP_MAC_ADMIN"}},
