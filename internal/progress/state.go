@@ -196,7 +196,7 @@ func summary(c reports.Counts) string {
 		{"failed", []reports.Status{reports.Fail}},
 		{"without verdict", []reports.Status{reports.Error}},
 		{"skipped", []reports.Status{reports.Skip}},
-		{"known problems", []reports.Status{reports.XFail}},
+		{"failed as known", []reports.Status{reports.XFail}},
 	} {
 		n := 0
 		for _, st := range p.statuses {
