@@ -120,14 +120,19 @@ type InUseError struct {
 	Tasks     []Task
 	// Late is true for tasks that came while the namespace was being removed.
 	Late bool
+	// Removed is true where it was too late to keep the namespace.
+	Removed bool
 }
 
 func (e *InUseError) Error() string {
 	const most = 8
 	var b strings.Builder
-	if e.Late {
+	switch {
+	case e.Removed:
+		fmt.Fprintf(&b, "namespace %q is removed, but tasks came into it at the last moment, and nothing of it holds them:", e.Namespace)
+	case e.Late:
 		fmt.Fprintf(&b, "namespace %q is not removed: tasks came into it meanwhile, and its profiles no longer hold those that are in it alone:", e.Namespace)
-	} else {
+	default:
 		fmt.Fprintf(&b, "namespace %q is in use:", e.Namespace)
 	}
 	for i, t := range e.Tasks {
@@ -217,7 +222,7 @@ func (v *View) delete(ctx context.Context, ns Name, d Deletion) error {
 	if !d.Force {
 		if err := v.shut(ns, below); err != nil {
 			var late *InUseError
-			if errors.As(err, &late) {
+			if errors.As(err, &late) { // the profiles are back
 				v.reopen(n, ours)
 			}
 			return err
@@ -229,7 +234,16 @@ func (v *View) delete(ctx context.Context, ns Name, d Deletion) error {
 	for _, gone := range append(below, ns) {
 		v.forget(gone)
 	}
-	return nil
+	if d.Force {
+		return nil
+	}
+	// A process may have asked for its next exec to go into the namespace
+	// before the profiles went, and the kernel shows that to nobody but
+	// itself. Who did the exec by now is seen; who has yet to cannot be.
+	if tasks, err = v.Tasks(ns); err != nil || len(tasks) == 0 {
+		return err
+	}
+	return refuse(&InUseError{Namespace: ns, Tasks: tasks, Late: true, Removed: true})
 }
 
 // reopen takes back the note of a removal that did not come to be.
