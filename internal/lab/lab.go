@@ -40,10 +40,11 @@ type Lab struct {
 // kernelState is what this process has learned of one kernel.
 type kernelState struct {
 	described bool
-	features  map[string]string
 	noPorts   bool // the machine has no x86 I/O ports
-	failures  int  // boots in a row that failed
-	refused   error
+	// environment is what known problems depend on.
+	environment regression.Environment
+	failures    int // boots in a row that failed
+	refused     error
 }
 
 // maxFailures is how many boots in a row may fail before a kernel counts as
@@ -222,7 +223,10 @@ func (l *Lab) examine(ctx context.Context, b *kernels.Build, m machines.Machine)
 		}
 	}
 	k.Gaps = regression.Gaps(k.Features, k.Properties["parser"])
-	s.features, s.noPorts = k.Features, lacksPorts(look)
+	s.noPorts = lacksPorts(look)
+	s.environment = regression.Environment{
+		Libapparmor: k.Properties["libapparmor"], Parser: k.Properties["parser"], Suite: l.Plan.Source, Features: k.Features,
+	}
 	l.journal.Kernel(k)
 	s.described = true
 	return nil

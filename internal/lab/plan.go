@@ -210,15 +210,6 @@ func (p *Plan) programs(ctx context.Context) (err error) {
 	return nil
 }
 
-// userspace is what a known problem can depend on; that of this machine is not
-// known.
-func (p *Plan) userspace(b *kernels.Build) regression.Userspace {
-	if p.Root == nil || b.Kind == kernels.Local {
-		return regression.Userspace{Suite: p.Source}
-	}
-	return regression.Userspace{Libapparmor: p.Root.Packages["libapparmor1"], Suite: p.Source}
-}
-
 // Options is how to open a machine for the build.
 func (p *Plan) Options(b *kernels.Build) machines.Options {
 	return machines.Options{

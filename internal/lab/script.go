@@ -71,8 +71,8 @@ func (l *Lab) runScript(ctx context.Context, b *kernels.Build, name string, spec
 	case err != nil && spec.Crash == "":
 		spec.Results = append(withoutWhole(spec.Results, name), broken(name, err.Error()))
 	}
-	spec.Results = regression.WhoLacks(spec.Results, l.state(b).features)
-	spec.Results = regression.Known(spec.Results, l.Plan.userspace(b))
+	spec.Results = regression.WhoLacks(spec.Results, l.state(b).environment.Features)
+	spec.Results = regression.Known(spec.Results, l.state(b).environment)
 	if l.state(b).noPorts {
 		spec.Results = regression.MachineLacks(spec.Results, map[string]bool{regression.IOPorts: true})
 	}
