@@ -5,14 +5,14 @@ KERNEL  ?=
 QEMU    ?=
 SMOKE   ?=
 ARGS    ?=
-E2E     ?= ./internal/lab ./cmd/proofhouse
+E2E     ?= ./internal/lab ./cmd/proofhouse ./nsmgr ./cmd/nsmgr
 GOLANGCI = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 # What `proofhouse run` gets of the variables above.
 RUN_FLAGS = $(foreach k,$(KERNEL),--kernel '$(k)') $(if $(SMOKE),--smoke) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test test-unit test-e2e lint bench clean
+.PHONY: help setup build run test test-unit test-e2e test-vm lint bench clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,12 +47,17 @@ test-unit: ## only the tests that boot nothing
 test-e2e: build ## only the tests that boot kernels
 	PROOFHOUSE_E2E=$(CURDIR)/bin $(GO) test -p 1 -count=1 -timeout 60m -v -run '^TestE2E' $(E2E)
 
+test-vm: build ## the tests of nsmgr on Debian's kernels, under QEMU
+	@bin/proofhouse setup --qemu $(or $(QEMU),1)
+	PROOFHOUSE_E2E=$(CURDIR)/bin PROOFHOUSE_KERNELS=debian:bookworm,debian:trixie,debian:trixie-backports \
+		$(GO) test -p 1 -count=1 -timeout 60m -v -run '^TestE2E' ./nsmgr ./cmd/nsmgr
+
 lint: ## gofmt, vet and golangci-lint
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
 	$(GOLANGCI) run ./...
 
-bench: build ## measure the boot and the harness's own time (KERNEL=SPEC)
-	PROOFHOUSE_E2E=$(CURDIR)/bin PROOFHOUSE_BENCH="$(or $(KERNEL),uml:debian:forky debian:trixie)" $(GO) test -count=1 -timeout 60m -run '^$$' -bench . -benchtime 5x ./cmd/proofhouse
+bench: build ## measure the boot, the harness's own time, and nsmgr against LXC's way
+	PROOFHOUSE_E2E=$(CURDIR)/bin PROOFHOUSE_BENCH="$(or $(KERNEL),uml:debian:forky debian:trixie)" $(GO) test -count=1 -timeout 60m -run '^$$' -bench . -benchtime 5x ./cmd/proofhouse ./cmd/nsmgr
 
 clean: ## remove bin/ and out/ (proofhouse cache clean removes what was fetched)
 	rm -rf bin out

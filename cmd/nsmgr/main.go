@@ -2,20 +2,19 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"proofhouse/internal/exit"
+	"proofhouse/internal/version"
 	"proofhouse/nsmgr"
 	"proofhouse/profiles"
 )
@@ -140,22 +139,8 @@ func say(c *cobra.Command, format string, a ...any) {
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Example: "  nsmgr version", Args: noArgs,
-		Run: func(c *cobra.Command, _ []string) { say(c, "nsmgr %s", version()) },
+		Run: func(c *cobra.Command, _ []string) { say(c, "nsmgr %s", version.String()) },
 	}
-}
-
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	v := info.Main.Version
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) >= 12 && (v == "" || v == "(devel)") {
-			v = s.Value[:12]
-		}
-	}
-	return cmp.Or(v, "(devel)")
 }
 
 func completionCommand(root *cobra.Command) *cobra.Command {
