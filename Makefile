@@ -49,7 +49,7 @@ test-e2e: build ## only the tests that boot kernels
 
 test-vm: build ## the tests of nsmgr on Debian's kernels, under QEMU
 	@bin/proofhouse setup --qemu $(or $(QEMU),1)
-	PROOFHOUSE_E2E=$(CURDIR)/bin PROOFHOUSE_KERNELS=debian:bookworm,debian:trixie,debian:trixie-backports \
+	PROOFHOUSE_E2E=$(CURDIR)/bin PROOFHOUSE_KERNELS="debian:bookworm debian:trixie debian:trixie-backports" \
 		$(GO) test -p 1 -count=1 -timeout 60m -v -run '^TestE2E' ./nsmgr ./cmd/nsmgr
 
 lint: ## gofmt, vet and golangci-lint
