@@ -12,8 +12,8 @@ import (
 // LastDurations is how many seconds each spec took the last time, by spec ID,
 // as far as the results.json of the runs below outDir tell. The newest run on
 // the same kind of machine ([Kernel.MachineKind]) comes first, then the newest
-// on any. Specs that were an ERROR say nothing, nor do files that cannot be
-// read.
+// on any. Specs that were an ERROR or skipped whole say nothing (another kernel may
+// have what they lacked), nor do files that cannot be read.
 func LastDurations(outDir, kind string) map[string]float64 {
 	last := map[string]float64{}
 	runs := earlierRuns(outDir)
@@ -33,7 +33,8 @@ func LastDurations(outDir, kind string) map[string]float64 {
 // durations adds what is not in last yet.
 func durations(k *Kernel, last map[string]float64) {
 	for _, o := range k.Outcomes() {
-		if _, ok := last[o.ID]; ok || o.Status() == Error || len(o.Attempts) == 0 {
+		counts := o.Counts()
+		if _, ok := last[o.ID]; ok || o.Status() == Error || counts[Skip] == counts.Total() || len(o.Attempts) == 0 {
 			continue
 		}
 		if s := o.Attempts[len(o.Attempts)-1].seconds(); s > 0 {
