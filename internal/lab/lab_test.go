@@ -58,6 +58,23 @@ func TestWithoutAppArmor(t *testing.T) {
 	}
 }
 
+// Only a machine that has no such call lacks the ports: a refusal is the
+// kernel's, and must not be skipped over.
+func TestLacksPorts(t *testing.T) {
+	for _, c := range []struct {
+		out  string
+		err  error
+		want bool
+	}{
+		{"granted", nil, false}, {"38", nil, true}, {"1", nil, false}, {"5", nil, false},
+		{"", errors.New("no perl"), false}, {"38", errors.New("not done"), false},
+	} {
+		if got := lacksPorts(func(...string) (string, error) { return c.out, c.err }); got != c.want {
+			t.Errorf("%q, %v: %v", c.out, c.err, got)
+		}
+	}
+}
+
 // What is slow is not ended: on a machine ten times slower than hardware, a
 // script has several times what was measured on User Mode Linux.
 func TestScriptDeadline(t *testing.T) {
