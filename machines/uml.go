@@ -68,7 +68,8 @@ func bootUML(ctx context.Context, o Options, dir *runDir, begun time.Time) (Mach
 		name: o.Kernel.Image, args: words, channel: theirs,
 		// The guest's memory is a file there; only a tmpfs is fast, and
 		// executable as seccomp mode demands.
-		env: []string{"TMPDIR=/dev/shm"},
+		env:    []string{"TMPDIR=/dev/shm"},
+		pinned: true,
 	}
 	return boot(ctx, o, l, ours, key, dir, info, begun)
 }

@@ -38,6 +38,8 @@ type launch struct {
 	args    []string
 	env     []string
 	channel *os.File // the guest's end of the channel; becomes descriptor 3
+	// pinned keeps it on one processor of the host.
+	pinned bool
 }
 
 // socketPair makes the two ends of a channel.
@@ -79,6 +81,9 @@ func boot(ctx context.Context, o Options, l launch, ours net.Conn, key ssh.Publi
 		console.close()
 		audit.close()
 		return nil, fmt.Errorf("start %s: %w", l.name, err)
+	}
+	if l.pinned {
+		dir.pin(ctx, m.cmd.Process.Pid)
 	}
 	go func() {
 		_ = m.cmd.Wait()
