@@ -16,7 +16,7 @@ import (
 // have what they lacked), nor do files that cannot be read.
 func LastDurations(outDir, kind string) map[string]float64 {
 	last := map[string]float64{}
-	runs := earlierRuns(outDir)
+	runs := pastRuns(outDir)
 	for _, same := range []bool{true, false} {
 		for _, run := range runs {
 			for i := range run.Kernels {
@@ -46,21 +46,42 @@ func durations(k *Kernel, last map[string]float64) {
 // maxHistory bounds what is read: results of a full run are megabytes.
 const maxHistory = 12
 
-// earlierRuns are the newest runs below dir, the newest first.
-func earlierRuns(dir string) []Run {
-	paths, _ := filepath.Glob(filepath.Join(dir, "*", ResultsFile))
+// Past is a run of the history.
+type Past struct {
+	Dir string // the folder of the run
+	*Run
+}
+
+// History is what came before the run in dir, which started at that time: the
+// newest runs in the folders beside it that can be read, the newest first.
+func History(dir string, started time.Time) []Past {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil
+	}
+	runs := pastRuns(filepath.Dir(dir))
+	return slices.DeleteFunc(runs, func(p Past) bool { return p.Dir == dir || !p.Started.Before(started) })
+}
+
+// pastRuns are the newest runs below dir, the newest first.
+func pastRuns(dir string) []Past {
+	entries, _ := os.ReadDir(dir)
 	type file struct {
 		path string
 		at   time.Time
 	}
 	var files []file
-	for _, p := range paths {
+	for _, e := range entries {
+		if !e.IsDir() { // out/latest is a link to one of the others
+			continue
+		}
+		p := filepath.Join(dir, e.Name(), ResultsFile)
 		if st, err := os.Stat(p); err == nil && st.Mode().IsRegular() {
 			files = append(files, file{p, st.ModTime()})
 		}
 	}
 	slices.SortFunc(files, func(a, b file) int { return cmp.Or(b.at.Compare(a.at), cmp.Compare(b.path, a.path)) })
-	var runs []Run
+	var runs []Past
 	for _, f := range files[:min(len(files), maxHistory)] {
 		b, err := os.ReadFile(f.path)
 		if err != nil {
@@ -68,9 +89,9 @@ func earlierRuns(dir string) []Run {
 		}
 		var run Run
 		if json.Unmarshal(b, &run) == nil && run.Format > 0 && run.Format <= FormatVersion {
-			runs = append(runs, run)
+			runs = append(runs, Past{filepath.Dir(f.path), &run})
 		}
 	}
-	slices.SortStableFunc(runs, func(a, b Run) int { return b.Started.Compare(a.Started) })
+	slices.SortStableFunc(runs, func(a, b Past) int { return b.Started.Compare(a.Started) })
 	return runs
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -386,6 +387,16 @@ func TestLastDurations(t *testing.T) {
 	}
 	if got := LastDurations(filepath.Join(out, "none"), "uml"); len(got) != 0 {
 		t.Errorf("no runs: %v", got)
+	}
+	if err := os.Symlink("tcg", filepath.Join(out, "latest")); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, p := range History(filepath.Join(out, "tcg"), start) {
+		names = append(names, filepath.Base(p.Dir))
+	}
+	if want := []string{"broken", "new", "old"}; !slices.Equal(names, want) {
+		t.Errorf("history %v, want %v", names, want)
 	}
 }
 
