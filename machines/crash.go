@@ -22,39 +22,59 @@ type pattern struct {
 // stand first. The texts are the kernel's own (named beside each).
 var patterns = []pattern{
 	// mm/kasan/report.c
-	{regexp.MustCompile(`BUG: KASAN: (\S+) in ([^+\s]+)`), "KASAN: $1 in $2"},
+	{regexp.MustCompile(`BUG: KASAN: (.+?) in ([^+\s]+)`), "KASAN: $1 in $2"},
+	{regexp.MustCompile(`BUG: KASAN: (\S+) on address`), "KASAN: $1"},
+	// mm/kmsan/report.c
+	{regexp.MustCompile(`BUG: KMSAN: (\S+) in ([^+\s]+)`), "KMSAN: $1 in $2"},
 	// mm/kfence/report.c
 	{regexp.MustCompile(`BUG: KFENCE: (.+) in ([^+\s]+)`), "KFENCE: $1 in $2"},
 	// kernel/kcsan/report.c
-	{regexp.MustCompile(`BUG: KCSAN: (\S+) in (.+)`), "KCSAN: $1 in $2"},
+	{regexp.MustCompile(`BUG: KCSAN: (.+?) in (.+)`), "KCSAN: $1 in $2"},
 	// lib/ubsan.c
-	{regexp.MustCompile(`UBSAN: (\S+) in (\S+)`), "UBSAN: $1 in $2"},
+	{regexp.MustCompile(`UBSAN: (\S+|Undefined behaviour) in (\S+)`), "UBSAN: $1 in $2"},
 	// mm/kmemleak.c
 	{regexp.MustCompile(`kmemleak: (\d+) new suspected memory leaks`), "kmemleak: suspected memory leaks"},
-	// kernel/locking/lockdep.c
-	{regexp.MustCompile(`WARNING: (possible circular locking dependency|possible recursive locking|inconsistent lock state|bad unlock balance|held lock freed|Nested lock was not taken|possible irq lock inversion dependency)`), "lockdep: $1"},
+	// lib/debugobjects.c
+	{regexp.MustCompile(`ODEBUG: (\w+) .*object type: (\S+)`), "ODEBUG: $1 $2"},
+	// kernel/locking/lockdep.c; older kernels frame some of these in brackets
+	{regexp.MustCompile(`(?:BUG|INFO|WARNING): (possible circular locking dependency|possible recursive locking|inconsistent lock state|bad unlock balance|bad contention|held lock freed|Nested lock was not taken|possible irq lock inversion dependency|Invalid wait context|lock held when returning to user space|suspicious RCU usage)`), "lockdep: $1"},
+	{regexp.MustCompile(`(?:\S+-safe -> \S+-unsafe|\S+-order) lock(?:ing)?\S* (?:order|dependency) detected`), "lockdep: unsafe lock order"},
+	{regexp.MustCompile(`(?:BUG|WARNING): \S+/\d+ still has locks held`), "lockdep: a task still has locks held"},
+	{regexp.MustCompile(`INFO: trying to register non-static key`), "lockdep: non-static key"},
 	{regexp.MustCompile(`BUG: (MAX_LOCK\w+ too low|MAX_STACK\w+ too low|key \S+ not in \.data)`), "lockdep: $1"},
-	{regexp.MustCompile(`WARNING: suspicious RCU usage`), "lockdep: suspicious RCU usage"},
 	// kernel/rcu/tree_stall.h
 	{regexp.MustCompile(`(?:INFO: )?rcu\S*:? (?:INFO: )?(?:rcu_\w+ )?(?:self-)?detected (?:expedited )?stalls?`), "RCU stall"},
 	// kernel/watchdog.c
 	{regexp.MustCompile(`BUG: soft lockup - CPU#\d+ stuck for`), "soft lockup"},
 	{regexp.MustCompile(`(?:Watchdog detected hard LOCKUP|watchdog: CPU\d+: Watchdog detected hard LOCKUP)`), "hard lockup"},
 	// kernel/hung_task.c
-	{regexp.MustCompile(`INFO: task (\S+?):\d+ (?:<.*> )?(?:is )?blocked for more than`), "task $1 hung"},
+	{regexp.MustCompile(`INFO: task (\S+?):\d+ (?:<.*> )?(?:is )?blocked (?:in I/O wait )?for more than`), "task $1 hung"},
+	{regexp.MustCompile(`INFO: task (\S+?):\d+ can't die for more than`), "task $1 cannot die"},
 	// arch/x86/mm/fault.c
 	{regexp.MustCompile(`BUG: kernel NULL pointer dereference`), "NULL pointer dereference"},
 	{regexp.MustCompile(`BUG: unable to handle (?:kernel )?(?:page fault|paging request|NULL pointer)`), "bad page fault"},
-	{regexp.MustCompile(`Unable to handle kernel (\S+ ?\S*) at`), "$1"},
-	{regexp.MustCompile(`general protection fault(?:, probably for .*|:.*)`), "general protection fault"},
+	{regexp.MustCompile(`Unable to handle kernel (\S+ ?\S*)(?: to user memory without uaccess routines)? at`), "$1"},
+	{regexp.MustCompile(`general protection fault(?:, probably for|:| for non-canonical)`), "general protection fault"},
 	{regexp.MustCompile(`kernel BUG at (\S+?)[!\s]`), "kernel BUG at $1"},
-	{regexp.MustCompile(`kernel stack overflow|BUG: stack guard page was hit|corrupted stack end detected`), "stack overflow"},
+	{regexp.MustCompile(`^PANIC: double fault`), "double fault"},
+	{regexp.MustCompile(`^divide[ _]error: \d+ \[#`), "divide error"},
+	{regexp.MustCompile(`kernel stack overflow|stack guard page was hit|corrupted stack end detected`), "stack overflow"},
 	{regexp.MustCompile(`^(?:\[[^\]]*\] )?(?:Oops|Internal error): (\S+)`), "oops $1"},
+	// mm/slub.c, mm/memory.c, kernel/workqueue.c and others
+	{regexp.MustCompile(`^BUG (\S+) \(.*\): (.+)`), "BUG: $2 ($1)"},
+	{regexp.MustCompile(`BUG: (Bad page map|rwlock bad magic|workqueue leaked (?:lock|atomic|RCU)|memory leak)`), "BUG: $1"},
+	// net/core/dev.c
+	{regexp.MustCompile(`unregister_netdevice: waiting for (\S+) to become free`), "unregister_netdevice: $1 does not become free"},
+	// fs/super.c, fs/open.c
+	{regexp.MustCompile(`VFS: Busy inodes after unmount`), "VFS: busy inodes after unmount"},
+	{regexp.MustCompile(`VFS: Close: file count is`), "VFS: close of a file with count 0"},
+	// arch/x86/kernel/unwind_frame.c
+	{regexp.MustCompile(`WARNING: kernel stack (regs|frame pointer) at`), "WARNING: kernel stack $1 has a bad value"},
 	{regexp.MustCompile(`BUG: (sleeping function called from invalid context|scheduling while atomic|workqueue lockup|Bad page state|Bad rss-counter state|spinlock \S+|using \S+ in preemptible)`), "BUG: $1"},
 	// lib/refcount.c, then kernel/panic.c
 	{regexp.MustCompile(`(refcount_t: [a-z -]+[a-z])`), "$1"},
 	{regexp.MustCompile(`WARNING: CPU: \d+ PID: \d+ at \S+ ([^+\s]+)\+`), "WARNING in $1"},
-	{regexp.MustCompile(`WARNING: \S+:\d+ at ([^+\s]+)\+`), "WARNING in $1"}, // since 6.18
+	{regexp.MustCompile(`WARNING: (?:\[.*\] )?\S+:\d+ at ([^+\s,]+)[+,]`), "WARNING in $1"}, // since 6.18
 	{regexp.MustCompile(`WARNING: (?:CPU: \d+ PID: \d+ )?at (\S+)`), "WARNING at $1"},
 	// mm/oom_kill.c: the machine has too little memory, which no test asked for.
 	{regexp.MustCompile(`Out of memory: Killed process \d+ \((.+?)\)`), "out of memory, killed $1"},
