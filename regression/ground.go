@@ -75,19 +75,8 @@ var openQuestions = map[string][]string{
 	"mount rules": {"mount"},
 }
 
-// has is whether the kernel has a feature: a file that doesn't say no, a folder
-// with something in it, or a word in the file above it.
 func has(features map[string]string, path string) bool {
-	if v, ok := features[path]; ok {
-		return strings.TrimSpace(v) != "no"
-	}
-	for p := range features {
-		if strings.HasPrefix(p, path+"/") && len(p) > len(path)+1 {
-			return true
-		}
-	}
-	i := strings.LastIndexByte(path, '/')
-	return i >= 0 && slices.Contains(strings.Fields(features[path[:i]]), path[i+1:])
+	return (&reports.Kernel{Features: features}).HasFeature(path)
 }
 
 // gaps are the classes that a kernel mediates and a parser before some version

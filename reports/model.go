@@ -3,7 +3,11 @@
 // the terminal's verdict from it. It runs nothing.
 package reports
 
-import "time"
+import (
+	"slices"
+	"strings"
+	"time"
+)
 
 // Status is the verdict of one result.
 type Status string
@@ -36,6 +40,18 @@ type Result struct {
 	Lacks string `json:"lacks,omitempty"`
 	// Output is the test's own text that led to the verdict.
 	Output string `json:"output,omitempty"`
+	// Known is what was found before an expectation spoke of it; nil where
+	// none did.
+	Known *Known `json:"known,omitempty"`
+}
+
+// Known says which expectation made the status of a result what it is, and
+// what it would be without: so a run can be judged again.
+type Known struct {
+	Found     Status `json:"found"`
+	Reason    string `json:"reason,omitempty"` // as it was found
+	By        string `json:"by"`               // "expectations.yaml:12"
+	Reference string `json:"reference,omitempty"`
 }
 
 // Spec is one unit of work on one kernel: an upstream script, an isolation row.
@@ -91,6 +107,22 @@ type Kernel struct {
 	// NotRun are the specs that were planned and never started, once for each
 	// time.
 	NotRun []string `json:"not_run,omitempty"`
+}
+
+// HasFeature says whether the kernel has a feature of AppArmor: a file in the
+// features folder that doesn't say no, a folder with something in it, or a word
+// in the file above it.
+func (k *Kernel) HasFeature(path string) bool {
+	if v, ok := k.Features[path]; ok {
+		return strings.TrimSpace(v) != "no"
+	}
+	for p := range k.Features {
+		if strings.HasPrefix(p, path+"/") && len(p) > len(path)+1 {
+			return true
+		}
+	}
+	i := strings.LastIndexByte(path, '/')
+	return i >= 0 && slices.Contains(strings.Fields(k.Features[path[:i]]), path[i+1:])
 }
 
 // MachineKind is what durations depend on: "uml", "qemu/tcg", "qemu/kvm".

@@ -171,7 +171,7 @@ var _ = SynchronizedAfterSuite(func() {
 	}
 	bench.RunEnded()
 	Expect(bench.Close()).To(Succeed())
-	run, files, err := reports.Write(bench.Dir)
+	run, files, err := reports.Write(bench.Dir, plan.Expectations.Review)
 	Expect(err).NotTo(HaveOccurred())
 	if *planFile == "" {
 		// Whoever made the plan shows the verdict.

@@ -55,6 +55,7 @@ func runCommand() *cobra.Command {
 	kernelFlag(f, &o.Config.Kernels)
 	machineFlags(f, &o.Config)
 	f.IntVar(&o.Procs, "procs", runtime.NumCPU(), "`machines` side by side")
+	f.StringArrayVar(&o.Config.Expectations, "expectations", nil, "`file` with failures that are expected, beside those that come along")
 	f.StringVar(&scripts, "script", "", "only these upstream scripts, `NAME[,NAME]…`")
 	f.StringVar(&o.LabelFilter, "label-filter", "", "only specs whose labels fit, Ginkgo's `EXPR`")
 	f.StringVar(&o.Focus, "focus", "", "only specs whose text matches `RE`")

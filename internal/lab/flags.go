@@ -16,8 +16,8 @@ import (
 
 // Options are the flags of the suite.
 type Options struct {
-	kernels, scripts listFlag
-	cfg              Config
+	kernels, scripts, expectations listFlag
+	cfg                            Config
 }
 
 // listFlag is a flag that may come several times, or hold several names.
@@ -47,6 +47,7 @@ func Flags(fs *flag.FlagSet) *Options {
 	o := &Options{scripts: listFlag{split: true}}
 	fs.Var(&o.kernels, "kernel", "kernel to test, `SPEC`; may be given several times (default "+DefaultKernel+")")
 	fs.Var(&o.scripts, "script", "only these upstream scripts, `NAME[,NAME]…`")
+	fs.Var(&o.expectations, "expectations", "`file` with failures that are expected, beside those that come along; may be given several times")
 	fs.StringVar(&o.cfg.Guest, "guest", DefaultGuest, "Debian `suite` of the guest")
 	fs.StringVar(&o.cfg.Source, "apparmor-src", DefaultSource, "source of the upstream suite, `SPEC`")
 	fs.StringVar(&o.cfg.Accelerator, "accel", "auto", "QEMU's accelerator: auto, kvm or tcg")
@@ -59,7 +60,7 @@ func Flags(fs *flag.FlagSet) *Options {
 // Config is what the flags say.
 func (o *Options) Config() Config {
 	c := o.cfg
-	c.Kernels, c.Scripts = o.kernels.values, o.scripts.values
+	c.Kernels, c.Scripts, c.Expectations = o.kernels.values, o.scripts.values, o.expectations.values
 	return c
 }
 

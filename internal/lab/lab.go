@@ -42,11 +42,10 @@ type Lab struct {
 // kernelState is what this process has learned of one kernel.
 type kernelState struct {
 	described bool
-	noPorts   bool // the machine has no x86 I/O ports
-	// environment is what known problems depend on.
-	environment regression.Environment
-	failures    int // boots in a row that failed
-	refused     error
+	noPorts   bool           // the machine has no x86 I/O ports
+	kernel    reports.Kernel // as it was described; expectations depend on it
+	failures  int            // boots in a row that failed
+	refused   error
 }
 
 // maxFailures is how many boots in a row may fail before a kernel counts as
@@ -226,9 +225,7 @@ func (l *Lab) examine(ctx context.Context, b *kernels.Build, m machines.Machine)
 	}
 	k.Gaps = regression.Gaps(k.Features, k.Properties["parser"])
 	s.noPorts = lacksPorts(look)
-	s.environment = regression.Environment{
-		Libapparmor: k.Properties["libapparmor"], Parser: k.Properties["parser"], Suite: l.Plan.Source, Features: k.Features,
-	}
+	s.kernel = k
 	l.journal.Kernel(k)
 	s.described = true
 	return nil

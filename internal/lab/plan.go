@@ -23,6 +23,7 @@ import (
 	"proofhouse/machines"
 	"proofhouse/regression"
 	"proofhouse/reports"
+	"proofhouse/reports/expect"
 )
 
 // The default trio: kernel, guest and upstream source. See docs/suite.md for
@@ -43,6 +44,8 @@ type Config struct {
 	Memory      int      // of a machine, in MiB; 0 = the default
 	Plain       bool     // no words on the command line to make a kernel boot faster
 	Out         string   // folder of all runs
+	// Expectations are the user's own lists of expected failures, files.
+	Expectations []string
 }
 
 // Plan is all that a run needs, prepared: everything in it is on this
@@ -58,8 +61,11 @@ type Plan struct {
 	Scripts []regression.Script `json:"scripts"` // in the order to start them
 	Seconds map[string]float64  `json:"seconds"` // expected, by script
 	Source  string              `json:"source"`  // version and note of the upstream suite
-	Init    string              `json:"init"`
-	Tools   map[string]string   `json:"tools"`
+	// Expectations are the user's own and those that come along, as they were
+	// when the run began.
+	Expectations expect.List       `json:"expectations,omitempty"`
+	Init         string            `json:"init"`
+	Tools        map[string]string `json:"tools"`
 }
 
 // given is what the user said of a build; it is not part of the build.
@@ -82,7 +88,11 @@ func Prepare(ctx context.Context, cfg Config, progress func(string)) (*Plan, err
 	if len(cfg.Kernels) == 0 {
 		cfg.Kernels = []string{DefaultKernel}
 	}
-	p := &Plan{Config: cfg, Modules: map[string]string{}, Tools: map[string]string{}}
+	expectations, err := expect.Load(cfg.Expectations...)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plan{Config: cfg, Expectations: expectations, Modules: map[string]string{}, Tools: map[string]string{}}
 	if !slices.Contains(images.Suites, cfg.Guest) {
 		return nil, exit.BadInputf("guest %q: no such suite (there are %s)", cfg.Guest, strings.Join(images.Suites, ", "))
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,11 +72,12 @@ func (l *Lab) runScript(ctx context.Context, b *kernels.Build, name string, spec
 	case err != nil && spec.Crash == "":
 		spec.Results = append(withoutWhole(spec.Results, name), broken(name, err.Error()))
 	}
-	spec.Results = regression.WhoLacks(spec.Results, l.state(b).environment.Features)
-	spec.Results = regression.Known(spec.Results, l.state(b).environment)
+	kernel := &l.state(b).kernel
+	spec.Results = regression.WhoLacks(spec.Results, kernel.Features)
 	if l.state(b).noPorts {
 		spec.Results = regression.MachineLacks(spec.Results, map[string]bool{regression.IOPorts: true})
 	}
+	spec.Results = l.Plan.Expectations.Judge(kernel, spec.Results, time.Now())
 	l.keepAudit(ctx, b, m, audit, name, spec)
 	if why != "" || troubled(spec.Results) {
 		l.drop(why) // what a script that failed left behind is not to reach the next
@@ -108,6 +110,14 @@ func troubled(results []reports.Result) bool {
 		}
 	}
 	return false
+}
+
+// explained says whether the report shows the denials of the spec: also where a
+// failure was expected, it is a failure.
+func explained(results []reports.Result) bool {
+	return troubled(results) || slices.ContainsFunc(results, func(r reports.Result) bool {
+		return r.Known != nil && r.Known.Found == reports.Fail
+	})
 }
 
 // aftermath looks at what the script did to the kernel. It returns why the
@@ -183,7 +193,7 @@ func (l *Lab) keepAudit(ctx context.Context, b *kernels.Build, m machines.Machin
 	} else {
 		spec.Audit = l.relative(file)
 	}
-	if !troubled(spec.Results) {
+	if !explained(spec.Results) {
 		return
 	}
 	for line := range strings.Lines(text) {

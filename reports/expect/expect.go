@@ -1,0 +1,261 @@
+// Package expect knows the failures that are expected: which subtest, on which
+// kernel and with which userspace, why, and until when.
+//
+//	list, err := expect.Load("mine.yaml") // with the entries that come along
+//	…
+//	spec.Results = list.Judge(kernel, spec.Results, time.Now())
+//
+// An expectation turns a FAIL into XFAIL and a PASS into XPASS, and nothing
+// else: an ERROR says nothing about the kernel that could have been expected.
+// What was found stays in [reports.Result.Known], so that a run can be judged
+// again.
+package expect
+
+import (
+	_ "embed"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"proofhouse/internal/exit"
+	"proofhouse/reports"
+)
+
+// Entry is one known problem.
+type Entry struct {
+	// Subtest is the ID of a result, in which * stands for any text.
+	Subtest string `json:"subtest"`
+	// When has to hold as a whole; one without any condition always holds.
+	When When `json:"when,omitzero"`
+	// Reason is the cause, in words, and Reference where more is said of it.
+	Reason    string `json:"reason"`
+	Reference string `json:"reference,omitempty"`
+	// Expires is the last day, in UTC, on which the entry counts:
+	// "2027-03-31". Empty: it counts for good.
+	Expires string `json:"expires,omitempty"`
+	// At says where the entry stands: "expectations.yaml:12".
+	At string `json:"at"`
+}
+
+// When is what a known problem depends on.
+type When struct {
+	// Release, Parser, Libapparmor, Suite and LXC are ranges of versions.
+	Release     Range `json:"release,omitzero"`
+	Parser      Range `json:"parser,omitzero"`
+	Libapparmor Range `json:"libapparmor,omitzero"`
+	Suite       Range `json:"suite,omitzero"`
+	LXC         Range `json:"lxc,omitzero"`
+	// Guest and Machine are names any of which will do: "sid"; "uml", "qemu",
+	// "qemu/tcg".
+	Guest   []string `json:"guest,omitempty"`
+	Machine []string `json:"machine,omitempty"`
+	// Feature and Lacks are paths in AppArmor's features folder that the
+	// kernel has to have, and to lack, all of them.
+	Feature []string `json:"feature,omitempty"`
+	Lacks   []string `json:"lacks,omitempty"`
+}
+
+// holds says whether all conditions do. What is not known of the kernel makes
+// a condition on it false: then the failure stands.
+func (w When) holds(k *reports.Kernel) bool {
+	for _, c := range []struct {
+		versions Range
+		of       string
+	}{
+		{w.Release, k.Release},
+		{w.Parser, k.Properties["parser"]},
+		{w.Libapparmor, k.Properties["libapparmor"]},
+		{w.Suite, k.Properties["suite"]},
+		{w.LXC, k.Properties["lxc"]},
+	} {
+		if !c.versions.has(c.of) {
+			return false
+		}
+	}
+	machine := k.Properties["machine"]
+	switch {
+	case len(w.Guest) > 0 && !slices.Contains(w.Guest, k.Properties["guest"]):
+		return false
+	case len(w.Machine) > 0 && !slices.Contains(w.Machine, machine) && !slices.Contains(w.Machine, k.MachineKind()):
+		return false
+	case len(w.Feature)+len(w.Lacks) > 0 && len(k.Features) == 0:
+		return false
+	}
+	for _, f := range w.Feature {
+		if !k.HasFeature(f) {
+			return false
+		}
+	}
+	for _, f := range w.Lacks {
+		if k.HasFeature(f) {
+			return false
+		}
+	}
+	return true
+}
+
+// expired says whether the entry does not count any more.
+func (e *Entry) expired(now time.Time) bool {
+	return e.Expires != "" && now.UTC().Format(time.DateOnly) > e.Expires
+}
+
+// List is the expectations of a run. The first entry that fits a result is the
+// one that counts.
+type List []Entry
+
+//go:embed expectations.yaml
+var shipped []byte
+
+// File is the name of the list that comes along.
+const File = "expectations.yaml"
+
+// Load reads the user's own lists, and puts the one that comes along behind
+// them: where both have something to say, the user's word counts.
+func Load(files ...string) (List, error) {
+	var all List
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			return nil, exit.BadInputf("read expectations: %w", err)
+		}
+		l, err := Parse(filepath.Base(f), text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f, err)
+		}
+		all = append(all, l...)
+	}
+	ours, err := Parse(File, shipped)
+	if err != nil {
+		return nil, err
+	}
+	return append(all, ours...), nil
+}
+
+// Judge applies the list to results of one spec on the kernel. results is not
+// changed. A result that was judged before is judged anew, by what was found.
+func (l List) Judge(k *reports.Kernel, results []reports.Result, now time.Time) []reports.Result {
+	out := slices.Clone(results)
+	var mine List
+	for _, e := range l {
+		if e.When.holds(k) {
+			mine = append(mine, e)
+		}
+	}
+	for i := range out {
+		r := &out[i]
+		if r.Known != nil {
+			r.Status, r.Reason, r.Known = r.Known.Found, r.Known.Reason, nil
+		}
+		if r.Status != reports.Fail && r.Status != reports.Pass {
+			continue
+		}
+		if e := mine.entry(r.ID); e != nil {
+			e.judge(r, now)
+		}
+	}
+	return out
+}
+
+// entry is the first one about the subtest.
+func (l List) entry(id string) *Entry {
+	for i := range l {
+		if match(l[i].Subtest, id) {
+			return &l[i]
+		}
+	}
+	return nil
+}
+
+func (e *Entry) judge(r *reports.Result, now time.Time) {
+	known := &reports.Known{Found: r.Status, Reason: r.Reason, By: e.At, Reference: e.Reference}
+	switch {
+	case r.Status == reports.Fail && e.expired(now):
+		r.Reason = fmt.Sprintf("known, but its expectation (%s) expired on %s: %s", e.At, e.Expires, e.Reason)
+	case r.Status == reports.Fail:
+		r.Status, r.Reason = reports.XFail, e.Reason
+	case e.expired(now):
+		return
+	default:
+		r.Status, r.Reason = reports.XPass, "was expected to fail: "+e.Reason
+	}
+	r.Known = known
+}
+
+// match says whether the pattern is the ID, its stars filled in.
+func match(pattern, id string) bool {
+	parts := strings.Split(pattern, "*")
+	first, rest := parts[0], parts[1:]
+	if len(rest) == 0 {
+		return pattern == id
+	}
+	id, ok := strings.CutPrefix(id, first)
+	if !ok {
+		return false
+	}
+	for _, p := range rest[:len(rest)-1] {
+		i := strings.Index(id, p)
+		if i < 0 {
+			return false
+		}
+		id = id[i+len(p):]
+	}
+	return strings.HasSuffix(id, rest[len(rest)-1])
+}
+
+// Review has the run say which entries matched nothing, though the scripts that
+// they are about ran to their end on a kernel that they are about. It is for
+// [reports.Write].
+func (l List) Review(run *reports.Run) {
+	for i := range run.Kernels {
+		k := &run.Kernels[i]
+		for _, e := range l {
+			if e.When.holds(k) && e.stale(k) {
+				run.Remarks = append(run.Remarks, fmt.Sprintf("%s: the expectation for %q matches no subtest on %s", e.At, e.Subtest, k.Release))
+			}
+		}
+	}
+}
+
+// stale says whether the subtest of the entry is not there, where it could be.
+func (e *Entry) stale(k *reports.Kernel) bool {
+	ran := false
+	for _, o := range k.Outcomes() {
+		if !match(e.spec(), o.ID) {
+			continue
+		}
+		for _, t := range o.Subtests {
+			switch {
+			case match(e.Subtest, t.ID):
+				return false
+			case t.Status == reports.Skip, t.Status == reports.Error:
+				// What was skipped or lost may have been it.
+				return false
+			}
+			ran = true
+		}
+	}
+	return ran
+}
+
+// spec is the part of the pattern that names specs.
+func (e *Entry) spec() string {
+	parts := strings.SplitN(e.Subtest, "/", 3)
+	return parts[0] + "/" + parts[1]
+}
+
+// Again judges a whole run anew, by what was found. It is for [reports.Write].
+func (l List) Again(now time.Time) func(*reports.Run) {
+	return func(run *reports.Run) {
+		for i := range run.Kernels {
+			k := &run.Kernels[i]
+			for n := range k.Specs {
+				s := &k.Specs[n]
+				s.Results = l.Judge(k, s.Results, now)
+			}
+		}
+		l.Review(run)
+	}
+}
