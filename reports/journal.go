@@ -21,6 +21,7 @@ type Kind string
 const (
 	ProcessStarted Kind = "process-started" // the first of a journal; carries Format
 	ProcessEnded   Kind = "process-ended"
+	PartStarted    Kind = "part"        // before the first of a journal that was joined; carries Part and Format
 	RunStarted     Kind = "run-started" // carries Run
 	RunEnded       Kind = "run-ended"
 	KernelOpened   Kind = "kernel"         // carries Kernel
@@ -37,6 +38,7 @@ type Event struct {
 	Time    time.Time `json:"time"`
 	Process int       `json:"process"`
 	Format  int       `json:"format,omitempty"`
+	Part    *Part     `json:"part,omitempty"`
 	Run     *RunStart `json:"run,omitempty"`
 	Kernel  *Kernel   `json:"kernel,omitempty"`
 	Machine *Machine  `json:"machine,omitempty"`
@@ -51,6 +53,10 @@ type RunStart struct {
 	Processes int               `json:"processes"` // that run specs side by side
 	Planned   []Planned         `json:"planned"`   // in the order in which they will start
 	Host      map[string]string `json:"host,omitempty"`
+	// Shard is set for a run that is one of several parts; Whole is then what
+	// all of them together are to run.
+	Shard *Shard    `json:"shard,omitempty"`
+	Whole []Planned `json:"whole,omitempty"`
 }
 
 // Journal is what one process of a run writes down, as it happens, in a file
@@ -64,6 +70,7 @@ type RunStart struct {
 type Journal struct {
 	process int
 	dir     string
+	release func() // the run's folder
 
 	mu    sync.Mutex
 	f     *os.File
@@ -78,12 +85,17 @@ func Create(dir string, process int) (*Journal, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the run's folder: %w", noSpace(dir, err))
 	}
+	release, err := Hold(dir)
+	if err != nil {
+		return nil, err
+	}
 	path := filepath.Join(dir, fmt.Sprintf("journal-%d.jsonl", process))
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o644)
 	if err != nil {
+		release()
 		return nil, fmt.Errorf("open the journal: %w", noSpace(dir, err))
 	}
-	j := &Journal{process: process, dir: dir, f: f}
+	j := &Journal{process: process, dir: dir, release: release, f: f}
 	if endsInHalfLine(f) {
 		j.begin = []byte("\n")
 	}
@@ -174,6 +186,9 @@ func (j *Journal) Close() error {
 		j.err = fmt.Errorf("close the journal: %w", noSpace(j.dir, err))
 	}
 	j.f = nil
+	if j.release != nil {
+		j.release()
+	}
 	return j.err
 }
 

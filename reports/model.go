@@ -4,6 +4,7 @@
 package reports
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -170,8 +171,31 @@ type Run struct {
 	// Remarks say what was found wrong with the journals, such as a line that
 	// was cut by a kill.
 	Remarks []string `json:"remarks,omitempty"`
+	// Shard is which part of a whole this run is, for one that is no whole.
+	Shard *Shard `json:"shard,omitempty"`
+	// Parts are the runs that this one was joined from; none for a run that
+	// was one from the start.
+	Parts   []Part   `json:"parts,omitempty"`
 	Kernels []Kernel `json:"kernels"`
 }
 
-// FormatVersion is the version of the journal and of results.json.
-const FormatVersion = 1
+// Shard says that a run is part Index, from 1, of Count.
+type Shard struct {
+	Index int `json:"index"`
+	Count int `json:"count"`
+}
+
+// String is the shard as the command line has it: "2/5".
+func (s Shard) String() string { return fmt.Sprintf("%d/%d", s.Index, s.Count) }
+
+// Part is one of several runs that were joined.
+type Part struct {
+	Number int    `json:"number"` // from 1
+	Name   string `json:"name"`   // of the folder that it was in
+	Shard  *Shard `json:"shard,omitempty"`
+}
+
+// FormatVersion is the version of the journal and of results.json. Format 2
+// has parts and shards: whoever knew but 1 would take what is left of a joined
+// run for the whole.
+const FormatVersion = 2

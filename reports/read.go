@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"proofhouse/internal/exit"
@@ -20,6 +22,7 @@ import (
 // journal is one journal file as it was read.
 type journal struct {
 	process int
+	part    Part // 0 for a journal that was not joined
 	events  []Event
 	remarks []string
 }
@@ -102,6 +105,9 @@ func decode(process int, text []byte) (journal, error) {
 		}
 		// The file's name is what tells processes apart.
 		e.Process = process
+		if e.Event == PartStarted {
+			j.part = *e.Part
+		}
 		if e.Kernel != nil {
 			e.Kernel.Specs, e.Kernel.Machines, e.Kernel.NotRun = nil, nil, nil
 		}
@@ -114,6 +120,7 @@ func decode(process int, text []byte) (journal, error) {
 var needs = map[Kind]func(e *Event) bool{
 	ProcessStarted: func(e *Event) bool { return e.Format > 0 },
 	ProcessEnded:   func(*Event) bool { return true },
+	PartStarted:    func(e *Event) bool { return e.Part != nil && e.Part.Number > 0 },
 	RunStarted:     func(e *Event) bool { return e.Run != nil },
 	RunEnded:       func(*Event) bool { return true },
 	KernelOpened:   func(e *Event) bool { return e.Kernel != nil && e.Kernel.ID != "" },
@@ -162,9 +169,7 @@ func merge(journals []journal) *Run {
 		planned: map[specKey]int{},
 		ran:     map[specKey]int{},
 	}
-	for _, j := range journals {
-		m.plan(j)
-	}
+	m.plans(journals)
 	for _, j := range journals {
 		m.journal(j)
 	}
@@ -187,37 +192,161 @@ func (m *merger) kernel(id string) *Kernel {
 	return k
 }
 
-// plan takes what a journal says of the run as a whole. Were a plan written by
-// several processes, it would still be one plan.
-func (m *merger) plan(j journal) {
-	times := map[specKey]int{}
-	for _, e := range j.events {
-		if m.run.Started.IsZero() || e.Time.Before(m.run.Started) {
-			m.run.Started = e.Time
+// plans takes what the journals say of the run as a whole.
+func (m *merger) plans(journals []journal) {
+	var splits []*split
+	for _, part := range parts(journals) {
+		planned, s := m.plan(part)
+		for key, n := range planned {
+			m.planned[key] += n
 		}
-		if e.Event != RunStarted {
+		if s == nil {
 			continue
 		}
-		if m.run.Tool == "" {
-			m.run.Tool, m.run.Argv = e.Run.Tool, e.Run.Argv
-		}
-		m.run.Host = overlay(e.Run.Host, m.run.Host)
-		for _, p := range e.Run.Planned {
-			m.kernel(p.Kernel)
-			times[specKey{p.Kernel, p.ID}]++
+		same := func(o *split) bool { return len(o.have) == len(s.have) && maps.Equal(o.whole, s.whole) }
+		if i := slices.IndexFunc(splits, same); i < 0 {
+			splits = append(splits, s)
+		} else {
+			for n := range s.have {
+				splits[i].have[n] += s.have[n]
+			}
 		}
 	}
-	for key, n := range times {
-		m.planned[key] = max(m.planned[key], n)
+	for _, s := range splits {
+		times := slices.Max(s.have)
+		for key, n := range s.whole {
+			m.planned[key] += n * times
+		}
+		for i, n := range s.have {
+			if n < times {
+				m.run.Remarks = append(m.run.Remarks, fmt.Sprintf("shard %d/%d is missing: %s", i+1, len(s.have), s.kernels()))
+			}
+		}
+	}
+}
+
+// split is a run that was split into shards, as far as these are there.
+type split struct {
+	whole map[specKey]int // what all of them were to run: the same in each
+	have  []int           // how often each shard is there
+}
+
+func (s *split) kernels() string {
+	ids := map[string]bool{}
+	for key := range s.whole {
+		ids[key.kernel] = true
+	}
+	return "kernel " + strings.Join(slices.Sorted(maps.Keys(ids)), ", ")
+}
+
+// maxShards bounds what a journal, which is a file like any other, can ask for.
+const maxShards = 10_000
+
+func (s *Shard) valid() bool {
+	return s != nil && s.Index >= 1 && s.Index <= s.Count && s.Count <= maxShards
+}
+
+// parts are the journals by the part that they belong to.
+func parts(journals []journal) [][]journal {
+	var list [][]journal
+	sorted := slices.Clone(journals)
+	slices.SortStableFunc(sorted, func(a, b journal) int { return cmp.Compare(a.part.Number, b.part.Number) })
+	for i, j := range sorted {
+		if i == 0 || sorted[i-1].part.Number != j.part.Number {
+			list = append(list, nil)
+		}
+		list[len(list)-1] = append(list[len(list)-1], j)
+	}
+	return list
+}
+
+// plan takes the plan of one part. Were it written by several processes, it
+// would still be one plan. A shard that was joined plans nothing by itself: it
+// is one of a split, so that what a missing shard was to run is missed.
+func (m *merger) plan(part []journal) (planned map[specKey]int, of *split) {
+	planned, whole := map[specKey]int{}, map[specKey]int{}
+	var shard *Shard
+	for _, j := range part {
+		times, all := map[specKey]int{}, map[specKey]int{}
+		for _, e := range j.events {
+			if m.run.Started.IsZero() || e.Time.Before(m.run.Started) {
+				m.run.Started = e.Time
+			}
+			if e.Event != RunStarted {
+				continue
+			}
+			if m.run.Tool == "" {
+				m.run.Tool, m.run.Argv = e.Run.Tool, e.Run.Argv
+			}
+			m.run.Host = overlay(e.Run.Host, m.run.Host)
+			if e.Run.Shard.valid() {
+				shard = e.Run.Shard
+			}
+			for _, p := range e.Run.Planned {
+				m.kernel(p.Kernel)
+				times[specKey{p.Kernel, p.ID}]++
+			}
+			for _, p := range e.Run.Whole {
+				all[specKey{p.Kernel, p.ID}]++
+			}
+		}
+		most(planned, times)
+		most(whole, all)
+	}
+	p := part[0].part
+	if p.Number == 0 {
+		m.run.Shard = shard
+		return planned, nil
+	}
+	p.Shard = shard
+	m.run.Parts = append(m.run.Parts, p)
+	if shard == nil {
+		return planned, nil
+	}
+	of = &split{whole: whole, have: make([]int, shard.Count)}
+	of.have[shard.Index-1]++
+	return nil, of
+}
+
+func most(to, from map[specKey]int) {
+	for key, n := range from {
+		to[key] = max(to[key], n)
 	}
 }
 
 // ends tells whether the run came to its end, and if so which processes did
 // not.
 func (m *merger) ends(journals []journal) {
-	var started, ended time.Time
-	var remarks []string
-	for _, j := range journals {
+	for _, part := range parts(journals) {
+		name := ""
+		if p := part[0].part; p.Number > 0 {
+			name = p.Name + ": "
+		}
+		for _, j := range part {
+			m.remark(name, j.remarks)
+		}
+		ended, remarks := endOf(part)
+		if ended.IsZero() {
+			m.run.CutShort = true
+		}
+		m.run.Ended = latest(m.run.Ended, ended)
+		m.remark(name, remarks)
+	}
+	if m.run.CutShort {
+		m.run.Ended = time.Time{}
+	}
+}
+
+func (m *merger) remark(prefix string, remarks []string) {
+	for _, r := range remarks {
+		m.run.Remarks = append(m.run.Remarks, prefix+r)
+	}
+}
+
+// endOf is when the part's run ended; zero if it did not.
+func endOf(part []journal) (ended time.Time, remarks []string) {
+	var started time.Time
+	for _, j := range part {
 		alive := false
 		for _, e := range j.events {
 			switch e.Event {
@@ -236,15 +365,9 @@ func (m *merger) ends(journals []journal) {
 		}
 	}
 	if ended.IsZero() || started.After(ended) { // repeated, and killed then
-		m.run.CutShort = true
-		remarks = []string{"the run has no end: it was killed, or it still goes on"}
-	} else {
-		m.run.Ended = ended
+		return time.Time{}, []string{"the run has no end: it was killed, or it still goes on"}
 	}
-	for _, j := range journals {
-		m.run.Remarks = append(m.run.Remarks, j.remarks...)
-	}
-	m.run.Remarks = append(m.run.Remarks, remarks...)
+	return ended, remarks
 }
 
 func latest(a, b time.Time) time.Time {

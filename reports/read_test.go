@@ -23,8 +23,8 @@ func TestReadBadInput(t *testing.T) {
 		"no folder":  {func(dir string) { _ = os.Remove(dir) }, "no such file"},
 		"no journal": {func(string) {}, "holds no run"},
 		"newer format": {func(dir string) {
-			writeJournal(t, dir, 1, `{"event":"process-started","time":"2030-01-01T00:00:00Z","format":2}`)
-		}, "journal-1.jsonl: written by a newer proofhouse: format 2, this one reads 1"},
+			writeJournal(t, dir, 1, `{"event":"process-started","time":"2030-01-01T00:00:00Z","format":3}`)
+		}, "journal-1.jsonl: written by a newer proofhouse: format 3, this one reads 2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "run")

@@ -2,11 +2,14 @@ package reports
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"proofhouse/internal/exit"
@@ -16,6 +19,8 @@ import (
 const (
 	ResultsFile = "results.json"
 	JUnitFile   = "junit.xml"
+	// ConsoleFile has the consoles of all machines of one kernel.
+	ConsoleFile = "console.log"
 )
 
 // document is results.json: the run and what follows from it, so that a reader
@@ -67,6 +72,9 @@ func Write(dir string, edits ...func(*Run)) (*Run, []string, error) {
 		if err != nil {
 			return run, files, err
 		}
+		if err := writeConsole(filepath.Join(dir, name)); err != nil {
+			return run, files, fmt.Errorf("write the console in %s: %w", dir, noSpace(dir, err))
+		}
 		if len(run.Kernels) > 1 {
 			files = append(files, its...)
 		}
@@ -115,6 +123,53 @@ func writeRun(dir string, run *Run) ([]string, error) {
 		files = append(files, path)
 	}
 	return files, nil
+}
+
+// writeConsole joins the consoles of a kernel's machines, each process's in
+// turn: side by side their lines would be mixed.
+func writeConsole(dir string) error {
+	var paths []journalPath
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if m := consoleName.FindStringSubmatch(e.Name()); m != nil && e.Type().IsRegular() {
+			n, _ := strconv.Atoi(m[1])
+			paths = append(paths, journalPath{n, filepath.Join(dir, e.Name())})
+		}
+	}
+	if len(paths) == 0 {
+		return nil
+	}
+	slices.SortFunc(paths, func(a, b journalPath) int { return cmp.Compare(a.process, b.process) })
+	return replace(filepath.Join(dir, ConsoleFile), func(w io.Writer) error {
+		for _, p := range paths {
+			if err := appendFile(w, p.path); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// appendFile copies a text file, and ends its last line.
+func appendFile(w io.Writer, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	n, err := io.Copy(w, f)
+	if err != nil || n == 0 {
+		return err
+	}
+	var last [1]byte
+	if _, err := f.ReadAt(last[:], n-1); err == nil && last[0] != '\n' {
+		_, err = io.WriteString(w, "\n")
+		return err
+	}
+	return nil
 }
 
 // replace makes the file at path anew, or leaves the old one.
