@@ -24,6 +24,7 @@ import (
 	"proofhouse/internal/exit"
 	"proofhouse/internal/lab"
 	"proofhouse/reports"
+	"proofhouse/reports/page"
 )
 
 func init() {
@@ -171,7 +172,7 @@ var _ = SynchronizedAfterSuite(func() {
 	}
 	bench.RunEnded()
 	Expect(bench.Close()).To(Succeed())
-	run, files, err := reports.Write(bench.Dir, plan.Expectations.Review)
+	run, files, err := page.Reports(bench.Dir, plan.Expectations.Review)
 	Expect(err).NotTo(HaveOccurred())
 	if *planFile == "" {
 		// Whoever made the plan shows the verdict.

@@ -14,6 +14,7 @@ import (
 	"proofhouse/internal/progress"
 	"proofhouse/internal/runner"
 	"proofhouse/reports"
+	"proofhouse/reports/page"
 )
 
 // machineFlags are those of every command that boots a kernel.
@@ -113,7 +114,7 @@ func reportCommand() *cobra.Command {
 		Example: "  proofhouse report out/latest",
 		Args:    someArgs(1, "name the folder of one run"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			result, files, err := reports.Write(args[0])
+			result, files, err := page.Reports(args[0])
 			if err != nil {
 				return err
 			}

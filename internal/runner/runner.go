@@ -23,6 +23,7 @@ import (
 	"proofhouse/internal/lab"
 	"proofhouse/internal/tools"
 	"proofhouse/reports"
+	"proofhouse/reports/page"
 )
 
 // Options are what one run is to do.
@@ -94,7 +95,7 @@ func Run(ctx context.Context, o Options, w Watcher) (run *reports.Run, files []s
 	if journals, _ := filepath.Glob(filepath.Join(dir, "journal-*.jsonl")); len(journals) == 0 && err == nil {
 		return nil, nil, fmt.Errorf("the suite did not start: see %s", filepath.Join(dir, ginkgoLog))
 	}
-	run, files, werr := reports.Write(dir, plan.Expectations.Review)
+	run, files, werr := page.Reports(dir, plan.Expectations.Review)
 	return run, files, errors.Join(err, werr)
 }
 

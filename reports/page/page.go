@@ -1,0 +1,124 @@
+// Package page makes index.html: one run as a page for people. It needs no
+// network and no server; what it shows is inside it, but for the whole logs,
+// which it links to.
+//
+//	run, files, err := page.Reports(dir)
+//
+// The page has three sources: page.html, the frame with the verdict, which is
+// there without scripts, too; page.css; and page.js, which draws the rest from
+// the data that stand in the page as JSON (see model.go).
+//
+// Whatever a test printed can stand in a page. It is only ever put there as
+// text, and the page's policy (CSP) lets no script run but ours.
+package page
+
+import (
+	"bufio"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"proofhouse/internal/exit"
+	"proofhouse/reports"
+)
+
+// File is the name of the page in the folder of its run.
+const File = "index.html"
+
+var (
+	//go:embed page.html
+	frame string
+	//go:embed page.css
+	style string
+	//go:embed page.js
+	script string
+
+	page = template.Must(template.New(File).Parse(frame))
+)
+
+// Reports makes all reports of the run in dir: those of [reports.Write], and the
+// page, whose path comes first. Each of edits has its way with the run before.
+func Reports(dir string, edits ...func(*reports.Run)) (*reports.Run, []string, error) {
+	run, files, err := reports.Write(dir, edits...)
+	if err != nil {
+		return run, files, err
+	}
+	path, err := Write(dir, run, reports.History(dir, run.Started))
+	if err != nil {
+		return run, files, err
+	}
+	return run, append([]string{path}, files...), nil
+}
+
+// Write makes the page of the run in dir, with what the runs of the history
+// (the newest first, as [reports.History] has them) tell of the same kernels,
+// and returns its path. The file is the old one or the new one, never half.
+func Write(dir string, run *reports.Run, history []reports.Past) (path string, err error) {
+	path = filepath.Join(dir, File)
+	defer func() {
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+			err = exit.BadInputf("no space left under %s: %w", dir, err)
+		}
+	}()
+	f, err := os.CreateTemp(dir, "."+File+"-*")
+	if err != nil {
+		return "", fmt.Errorf("write the page: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+			_ = os.Remove(f.Name())
+		}
+	}()
+	w := bufio.NewWriter(f)
+	if err := HTML(w, dir, run, history); err != nil {
+		return "", err
+	}
+	if err := w.Flush(); err != nil {
+		return "", fmt.Errorf("write the page: %w", err)
+	}
+	if err := f.Chmod(0o644); err != nil {
+		return "", fmt.Errorf("write the page: %w", err)
+	}
+	if err := f.Close(); err != nil {
+		return "", fmt.Errorf("write the page: %w", err)
+	}
+	return path, os.Rename(f.Name(), path)
+}
+
+// HTML writes the page. Its links start from dir, the folder of the run; what
+// dir lacks is not linked to.
+func HTML(w io.Writer, dir string, run *reports.Run, history []reports.Past) error {
+	doc := newDocument(dir, run, history)
+	// json.Marshal writes <, > and & as \u003c…: nothing in the data can end
+	// the script element that they stand in, nor begin a comment.
+	data, err := json.Marshal(doc)
+	if err != nil {
+		return fmt.Errorf("write the page: %w", err)
+	}
+	err = page.Execute(w, map[string]any{
+		"Doc":    doc,
+		"Policy": "default-src 'none'; style-src " + hash(style) + "; script-src " + hash(script) + "; base-uri 'none'; form-action 'none'",
+		"Style":  template.CSS(style),
+		"Script": template.JS(script),
+		"Data":   template.JS(data),
+	})
+	if err != nil {
+		return fmt.Errorf("write the page: %w", err)
+	}
+	return nil
+}
+
+// hash names a text in a Content-Security-Policy.
+func hash(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}
