@@ -15,8 +15,18 @@ import (
 // on any. Specs that were an ERROR or skipped whole say nothing (another kernel may
 // have what they lacked), nor do files that cannot be read.
 func LastDurations(outDir, kind string) map[string]float64 {
+	var runs []*Run
+	for _, p := range pastRuns(outDir) {
+		runs = append(runs, p.Run)
+	}
+	return lastDurations(runs, kind)
+}
+
+// Durations is the same from one run.
+func Durations(run *Run, kind string) map[string]float64 { return lastDurations([]*Run{run}, kind) }
+
+func lastDurations(runs []*Run, kind string) map[string]float64 {
 	last := map[string]float64{}
-	runs := pastRuns(outDir)
 	for _, same := range []bool{true, false} {
 		for _, run := range runs {
 			for i := range run.Kernels {

@@ -61,6 +61,31 @@ func Read(dir string) (*Run, error) {
 	return merge(journals), nil
 }
 
+// Open reads a run from its folder, as [Read] does, or from a results.json,
+// which may stand alone.
+func Open(path string) (*Run, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, exit.BadInput(err)
+	}
+	if st.IsDir() {
+		return Read(path)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, exit.BadInput(err)
+	}
+	var run Run
+	err = json.Unmarshal(b, &run)
+	switch {
+	case err != nil || run.Format < 1:
+		return nil, exit.BadInputf("%s is no results.json of proofhouse", path)
+	case run.Format > FormatVersion:
+		return nil, exit.BadInputf("%s: %w: format %d, this one reads %d", path, errNewer, run.Format, FormatVersion)
+	}
+	return &run, nil
+}
+
 type journalPath struct {
 	process int
 	path    string

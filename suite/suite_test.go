@@ -64,12 +64,7 @@ func TestSuite(t *testing.T) {
 		}
 	}
 	var err error
-	if *planFile != "" {
-		plan, err = lab.Load(*planFile)
-	} else {
-		plan, err = lab.Prepare(context.Background(), options.Config(), say)
-	}
-	if err != nil {
+	if plan, err = prepare(say); err != nil {
 		refuse(err)
 	}
 	// A spec ends at the deadlines of what it runs; the suite as a whole has
@@ -81,13 +76,58 @@ func TestSuite(t *testing.T) {
 	// stands alone, and has a priority: the longest is first.
 	suiteConfig.RandomizeAllSpecs = true
 	RegisterFailHandler(Fail)
+	preview := func() []reports.Planned {
+		return planOf(PreviewSpecs("AppArmor on a kernel build", suiteConfig, reporterConfig))
+	}
+	if plan.Config.Shard.Count > 0 {
+		if err := takeShard(preview); err != nil {
+			refuse(err)
+		}
+	}
 	if first && !suiteConfig.DryRun {
-		preview := PreviewSpecs("AppArmor on a kernel build", suiteConfig, reporterConfig)
-		if planned = planOf(preview); len(planned) == 0 {
+		if planned = preview(); len(planned) == 0 {
 			refuse(exit.BadInputf("no spec matches the label filter and focus that were given"))
 		}
 	}
 	RunSpecs(t, "AppArmor on a kernel build", suiteConfig, reporterConfig)
+}
+
+func prepare(say func(string)) (*lab.Plan, error) {
+	if *planFile != "" {
+		return lab.Load(*planFile)
+	}
+	cfg, err := options.Config()
+	if err != nil {
+		return nil, err
+	}
+	return lab.Prepare(context.Background(), cfg, say)
+}
+
+// mine are the specs of this shard; nil for a run that is the whole.
+var mine map[lab.SpecKey]bool
+
+// ours says whether a spec is this run's. Whoever defines specs asks.
+func ours(kernel, id string) bool { return mine == nil || mine[lab.SpecKey{Kernel: kernel, ID: id}] }
+
+// takeShard narrows the suite to one part of what the filters let through.
+func takeShard(preview func() []reports.Planned) error {
+	shard := plan.Config.Shard
+	plan.Whole = preview()
+	if shard.Count > len(plan.Whole) {
+		return exit.BadInputf("shard %s: there are only %d specs to divide", shard, len(plan.Whole))
+	}
+	part := lab.Split(plan.Whole, shard.Count)[shard.Index-1]
+	mine = map[lab.SpecKey]bool{}
+	for _, p := range part {
+		mine[lab.KeyOf(p)] = true
+	}
+	// A spec that does not ask would run in every shard.
+	for _, p := range preview() {
+		if !mine[lab.KeyOf(p)] {
+			return fmt.Errorf("shard %s: %s does not keep to it", shard, p.ID)
+		}
+	}
+	return nil
 }
 
 // refuse ends the process before anything has run, in one line. Whoever
@@ -109,7 +149,7 @@ func planOf(preview Report) []reports.Planned {
 		if script == "" || s.State.Is(types.SpecStateSkipped|types.SpecStatePending) {
 			continue
 		}
-		specs = append(specs, reports.Planned{ID: lab.SpecID(script), Kernel: kernel, Seconds: plan.Seconds[script]})
+		specs = append(specs, reports.Planned{ID: lab.SpecID(script), Kernel: kernel, Seconds: plan.Expected(kernel, script)})
 	}
 	return specs
 }

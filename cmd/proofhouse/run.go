@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"runtime"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -33,7 +32,7 @@ func kernelFlag(f *pflag.FlagSet, specs *[]string) {
 
 func runCommand() *cobra.Command {
 	var o runner.Options
-	var scripts string
+	var scripts, shard string
 	var smoke, verbose bool
 	c := &cobra.Command{
 		Use:   "run",
@@ -46,8 +45,12 @@ func runCommand() *cobra.Command {
 			if o.Config.Scripts = lab.SplitNames(scripts); smoke {
 				o.LabelFilter = and(o.LabelFilter, "smoke")
 			}
-			if o.Procs < 1 || o.Repeat < 0 {
+			if c.Flags().Changed("procs") && o.Procs < 1 || o.Repeat < 0 {
 				return exit.BadInputf("--procs wants at least 1 and --repeat at least 0")
+			}
+			var err error
+			if o.Config.Shard, err = lab.ParseShard(shard); err != nil {
+				return err
 			}
 			return run(c.Context(), o, verbose)
 		},
@@ -55,12 +58,14 @@ func runCommand() *cobra.Command {
 	f := c.Flags()
 	kernelFlag(f, &o.Config.Kernels)
 	machineFlags(f, &o.Config)
-	f.IntVar(&o.Procs, "procs", runtime.NumCPU(), "`machines` side by side")
+	f.IntVar(&o.Procs, "procs", 0, "`machines` side by side (default: one for each processor, as far as there is memory)")
 	f.StringArrayVar(&o.Config.Expectations, "expectations", nil, "`file` with failures that are expected, beside those that come along")
 	f.StringVar(&scripts, "script", "", "only these upstream scripts, `NAME[,NAME]…`")
 	f.StringVar(&o.LabelFilter, "label-filter", "", "only specs whose labels fit, Ginkgo's `EXPR`")
 	f.StringVar(&o.Focus, "focus", "", "only specs whose text matches `RE`")
 	f.BoolVar(&smoke, "smoke", false, "a verdict in a minute: only the specs labelled smoke")
+	f.StringVar(&shard, "shard", "", "only a part of the run, `INDEX/COUNT`: proofhouse merge joins the parts")
+	f.StringVar(&o.Config.Durations, "durations", "", "expect what took how long in an earlier `run`: its folder, or its results.json")
 	f.StringVar(&o.Dir, "out", "", "`folder` of this run (default: a new one under out/)")
 	f.IntVar(&o.Repeat, "repeat", 0, "run it all `N` times more: what differs is flaky")
 	f.BoolVarP(&verbose, "verbose", "v", false, "a line for every script, also for those that passed")

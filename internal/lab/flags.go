@@ -17,6 +17,7 @@ import (
 // Options are the flags of the suite.
 type Options struct {
 	kernels, scripts, expectations listFlag
+	shard                          string
 	cfg                            Config
 }
 
@@ -54,14 +55,18 @@ func Flags(fs *flag.FlagSet) *Options {
 	fs.IntVar(&o.cfg.Memory, "memory", 0, "memory of a machine in `MiB` (default 1024)")
 	fs.BoolVar(&o.cfg.Plain, "plain", false, "boot with no words on the command line that make it faster")
 	fs.StringVar(&o.cfg.Out, "out", DefaultOut(), "`folder` of all runs")
+	fs.StringVar(&o.shard, "shard", "", "only a part of the run, `INDEX/COUNT`: proofhouse merge joins the parts")
+	fs.StringVar(&o.cfg.Durations, "durations", "", "expect what took how long in an earlier `run`: its folder, or its results.json")
 	return o
 }
 
 // Config is what the flags say.
-func (o *Options) Config() Config {
+func (o *Options) Config() (Config, error) {
 	c := o.cfg
 	c.Kernels, c.Scripts, c.Expectations = o.kernels.values, o.scripts.values, o.expectations.values
-	return c
+	var err error
+	c.Shard, err = ParseShard(o.shard)
+	return c, err
 }
 
 // DefaultOut is where runs go: out/ at the top of a checkout, else out/ here.
@@ -102,11 +107,14 @@ func NewRunDir(out string, now time.Time) (string, error) {
 	}
 }
 
+// Latest is the link in the folder of runs that points to the newest.
+const Latest = "latest"
+
 // link has out/latest point to the run, for people.
 func link(out, name string) {
 	tmp := filepath.Join(out, "."+name+".latest")
 	if os.Symlink(name, tmp) == nil {
-		_ = os.Rename(tmp, filepath.Join(out, "latest"))
+		_ = os.Rename(tmp, filepath.Join(out, Latest))
 	}
 }
 
@@ -116,7 +124,8 @@ type refusal struct {
 	Line   string `json:"line"`
 }
 
-const refusalFile = "refused.json"
+// RefusalFile has, in the folder of a run that did not begin, why.
+const RefusalFile = "refused.json"
 
 // Refuse writes down, in the run's folder, why the run did not begin. The
 // first word stands: several processes may come to the same end.
@@ -125,7 +134,7 @@ func Refuse(dir string, err error) {
 	if jsonErr != nil {
 		return
 	}
-	f, openErr := os.OpenFile(filepath.Join(dir, refusalFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, openErr := os.OpenFile(filepath.Join(dir, RefusalFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if openErr != nil {
 		return
 	}
@@ -135,7 +144,7 @@ func Refuse(dir string, err error) {
 
 // Refused is why the run in dir did not begin, or nil.
 func Refused(dir string) error {
-	b, err := os.ReadFile(filepath.Join(dir, refusalFile))
+	b, err := os.ReadFile(filepath.Join(dir, RefusalFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {

@@ -63,9 +63,13 @@ func Open(plan *Plan, dir string, process int, say func(string)) (*Lab, error) {
 
 // RunStarted writes down what the run is about to do; one process calls it.
 func (l *Lab) RunStarted(planned []reports.Planned, processes int) {
-	l.journal.RunStarted(reports.RunStart{
+	start := reports.RunStart{
 		Tool: version.String(), Argv: os.Args, Processes: processes, Planned: planned, Host: Host(),
-	})
+	}
+	if s := l.Plan.Config.Shard; s.Count > 0 {
+		start.Shard, start.Whole = &s, l.Plan.Whole
+	}
+	l.journal.RunStarted(start)
 	for _, b := range l.Plan.Builds {
 		l.journal.Kernel(l.describe(b))
 	}
@@ -142,9 +146,12 @@ func (l *Lab) boot(ctx context.Context, b *kernels.Build) (machines.Machine, err
 	o := l.Plan.Options(b)
 	o.ConsoleFile = filepath.Join(dir, fmt.Sprintf("console-%d.log", l.process))
 	o.Progress = l.say
-	m, err := machines.Open(ctx, o)
 	l.opened++
 	l.current = reports.Machine{ID: fmt.Sprintf("%s-%d.%d", kindName(b), l.process, l.opened), Kernel: b.ID()}
+	if err := announce(o.ConsoleFile, l.current.ID); err != nil {
+		return nil, err
+	}
+	m, err := machines.Open(ctx, o)
 	if err != nil {
 		lost := l.current
 		lost.Lost = err.Error()
@@ -155,6 +162,16 @@ func (l *Lab) boot(ctx context.Context, b *kernels.Build) (machines.Machine, err
 	l.current.Slowness = m.Info().Slowness
 	l.journal.MachineOpened(l.current)
 	return m, nil
+}
+
+// announce says in the console's file which machine follows.
+func announce(file, machine string) error {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return fmt.Errorf("keep the console: %w", err)
+	}
+	_, err = fmt.Fprintf(f, "=== machine %s, %s ===\n", machine, time.Now().UTC().Format(time.RFC3339))
+	return errors.Join(err, f.Close())
 }
 
 // drop closes the machine, if there is one. why says what was wrong with it.

@@ -124,8 +124,8 @@ func TestFlags(t *testing.T) {
 	if err := fs.Parse([]string{"-kernel", "a,modules=b", "-kernel", "c", "-script", "open,exec", "-script", "pipe"}); err != nil {
 		t.Fatal(err)
 	}
-	c := o.Config()
-	if !slices.Equal(c.Kernels, []string{"a,modules=b", "c"}) || !slices.Equal(c.Scripts, []string{"open", "exec", "pipe"}) {
+	c, err := o.Config()
+	if err != nil || !slices.Equal(c.Kernels, []string{"a,modules=b", "c"}) || !slices.Equal(c.Scripts, []string{"open", "exec", "pipe"}) {
 		t.Errorf("%+v", c)
 	}
 }

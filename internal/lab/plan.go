@@ -44,6 +44,12 @@ type Config struct {
 	Memory      int      // of a machine, in MiB; 0 = the default
 	Plain       bool     // no words on the command line to make a kernel boot faster
 	Out         string   // folder of all runs
+	// Shard is which part of the run is to be done; Count 0 is all of it.
+	Shard reports.Shard
+	// Durations is the folder of an earlier run, or its results.json: what
+	// took how long there is expected again. "" = what the runs in Out tell,
+	// and, of a shard, the table that comes along: all jobs must know the same.
+	Durations string
 	// Expectations are the user's own lists of expected failures, files.
 	Expectations []string
 }
@@ -60,7 +66,11 @@ type Plan struct {
 	Modules map[string]string   `json:"modules"` // Build.ID -> disk with its modules
 	Scripts []regression.Script `json:"scripts"` // in the order to start them
 	Seconds map[string]float64  `json:"seconds"` // expected, by script
-	Source  string              `json:"source"`  // version and note of the upstream suite
+	// Pace is how much longer than Seconds it takes on a build, by Build.ID.
+	Pace   map[string]float64 `json:"pace,omitempty"`
+	Source string             `json:"source"` // version and note of the upstream suite
+	// Whole is what all shards together are to run, where this run is one.
+	Whole []reports.Planned `json:"-"`
 	// Expectations are the user's own and those that come along, as they were
 	// when the run began.
 	Expectations expect.List       `json:"expectations,omitempty"`
@@ -153,8 +163,15 @@ func (p *Plan) scripts(src *regression.Source) error {
 		return err
 	}
 	p.Seconds = map[string]float64{}
-	kind := machineKind(p.Builds[0], p.Config.Accelerator)
-	last := reports.LastDurations(p.Config.Out, kind)
+	kind := p.machineKind(p.Builds[0])
+	last, err := p.measured(kind)
+	if err != nil {
+		return err
+	}
+	p.Pace = map[string]float64{}
+	for _, b := range p.Builds {
+		p.Pace[b.ID()] = cmp.Or(pace[p.machineKind(b)], 1) / cmp.Or(pace[kind], 1)
+	}
 	for _, s := range all {
 		p.Seconds[s.Name] = cmp.Or(last[SpecID(s.Name)], regression.DefaultSeconds(s.Name)*cmp.Or(pace[kind], 1))
 	}
@@ -193,15 +210,37 @@ func kindName(b *kernels.Build) string {
 var pace = map[string]float64{"qemu/tcg": 2.5, "qemu/kvm": 0.3, "local": 0.2}
 
 // machineKind is reports.Kernel.MachineKind for a machine that is not open yet.
-func machineKind(b *kernels.Build, accelerator string) string {
+func (p *Plan) machineKind(b *kernels.Build) string {
 	kind := kindName(b)
 	if kind != "qemu" {
 		return kind
 	}
-	if accelerator == "kvm" || accelerator != "tcg" && machines.KVM() == "works" {
+	known := p.Config.Shard.Count == 0 // the hosts of other shards may differ
+	if a := p.Config.Accelerator; a == "kvm" || a != "tcg" && known && machines.KVM() == "works" {
 		return kind + "/kvm"
 	}
 	return kind + "/tcg"
+}
+
+// measured is how long each spec took the last time.
+func (p *Plan) measured(kind string) (map[string]float64, error) {
+	switch {
+	case p.Config.Durations != "":
+		run, err := reports.Open(p.Config.Durations)
+		if err != nil {
+			return nil, fmt.Errorf("read the durations: %w", err)
+		}
+		return reports.Durations(run, kind), nil
+	case p.Config.Shard.Count > 0:
+		return nil, nil
+	}
+	return reports.LastDurations(p.Config.Out, kind), nil
+}
+
+// Expected is how many seconds a spec should take on the kernel with that ID;
+// name is that in Seconds. 0: unknown.
+func (p *Plan) Expected(kernel, name string) float64 {
+	return p.Seconds[name] * cmp.Or(p.Pace[kernel], 1)
 }
 
 func (p *Plan) needsGuest() bool {
@@ -229,8 +268,8 @@ func (p *Plan) Options(b *kernels.Build) machines.Options {
 	}
 }
 
-// planFile is a plan's name in the folder of its run.
-const planFile = "plan.json"
+// PlanFile is a plan's name in the folder of its run.
+const PlanFile = "plan.json"
 
 // Save writes the plan into the run's folder and returns the file's name.
 func (p *Plan) Save(dir string) (string, error) {
@@ -238,7 +277,7 @@ func (p *Plan) Save(dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	file := filepath.Join(dir, planFile)
+	file := filepath.Join(dir, PlanFile)
 	return file, os.WriteFile(file, append(b, '\n'), 0o644)
 }
 

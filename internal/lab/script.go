@@ -165,7 +165,8 @@ func (l *Lab) create(b *kernels.Build, name string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	return os.Create(filepath.Join(dir, name))
+	f, _, err := reports.CreateNumbered(filepath.Join(dir, name))
+	return f, err
 }
 
 func (l *Lab) relative(file string) string {

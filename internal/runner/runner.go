@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -30,7 +31,7 @@ import (
 type Options struct {
 	Config      lab.Config
 	Dir         string // of this run; "" = a new one under Config.Out
-	Procs       int    // processes side by side
+	Procs       int    // processes side by side; 0 = as many as the machine can take
 	LabelFilter string // Ginkgo's
 	Focus       string // Ginkgo's: a regular expression
 	Repeat      int    // how often to run it all again
@@ -70,9 +71,17 @@ func Run(ctx context.Context, o Options, w Watcher) (run *reports.Run, files []s
 	if err != nil {
 		return nil, nil, err
 	}
+	release, err := reports.Hold(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer release()
 	planFile, err := plan.Save(dir)
 	if err != nil {
 		return nil, nil, err
+	}
+	if o.Procs == 0 {
+		o.Procs = procs(plan, runtime.NumCPU(), memAvailable())
 	}
 	args := arguments(o, suite, planFile, dir)
 	w.Step("starting the machines")

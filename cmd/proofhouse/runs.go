@@ -1,0 +1,182 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"proofhouse/internal/exit"
+	"proofhouse/internal/history"
+	"proofhouse/internal/lab"
+	"proofhouse/reports"
+)
+
+func runsCommand() *cobra.Command {
+	out := lab.DefaultOut()
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "runs", Short: "List the runs that are kept, and remove old ones",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return exit.BadInputf("runs %s: there is prune", args[0])
+			}
+			return nil
+		},
+		Example: `  proofhouse runs
+  proofhouse runs prune --keep 20 --dry-run`,
+		RunE: func(*cobra.Command, []string) error {
+			entries, err := history.List(out)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(append([]history.Entry{}, entries...))
+			}
+			return printRuns(os.Stdout, entries)
+		},
+	}
+	c.PersistentFlags().StringVar(&out, "out", out, "`folder` of all runs")
+	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	c.AddCommand(pruneCommand(&out))
+	return c
+}
+
+func printRuns(w io.Writer, entries []history.Entry) error {
+	if len(entries) == 0 {
+		_, err := fmt.Fprintln(w, "no runs")
+		return err
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(t, "RUN\tKERNEL\tTOOK\tVERDICT")
+	for _, e := range entries {
+		name := e.Name
+		if !strings.HasPrefix(name, e.Started.Local().Format("2006-01-02T15-04")) {
+			name += ", " + e.Started.Local().Format("2006-01-02 15:04")
+		}
+		took := "-"
+		if e.Seconds > 0 {
+			took = reports.Elapsed(time.Duration(e.Seconds * float64(time.Second)))
+		}
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", reports.Plain(name), reports.Plain(kernelsOf(e)), took, reports.Plain(verdictOf(e)))
+	}
+	return t.Flush()
+}
+
+func kernelsOf(e history.Entry) string {
+	switch n := len(e.Kernels); {
+	case n == 0:
+		return "-"
+	case n > 3:
+		return fmt.Sprintf("%s and %d more", strings.Join(e.Kernels[:2], ", "), n-2)
+	}
+	return strings.Join(e.Kernels, ", ")
+}
+
+func verdictOf(e history.Entry) string {
+	verdict := e.Verdict
+	switch e.State {
+	case history.Running:
+		verdict = "goes on"
+	case history.Refused:
+		verdict = "did not begin: " + verdict
+	case history.Unreadable:
+		verdict = "cannot be read: " + verdict
+	}
+	if e.Shard != "" {
+		verdict += " (shard " + e.Shard + ")"
+	}
+	return verdict
+}
+
+func pruneCommand(out *string) *cobra.Command {
+	var keep int
+	var dryRun bool
+	c := &cobra.Command{
+		Use: "prune --keep N", Short: "Remove all runs but the newest", Args: noArgs,
+		Long: `Removes all runs but the newest N. A run that goes on, the one that out/latest
+points to, and what is no run are left.`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if !c.Flags().Changed("keep") {
+				return exit.BadInputf("say how many runs to keep: --keep N")
+			}
+			gone, err := history.Prune(*out, keep, dryRun)
+			word := "removed"
+			if dryRun {
+				word = "would remove"
+			}
+			for _, e := range gone {
+				fmt.Println(word, e.Dir)
+			}
+			if err == nil && len(gone) == 0 {
+				fmt.Println("nothing to remove")
+			}
+			return err
+		},
+	}
+	c.Flags().IntVar(&keep, "keep", 0, "how many to keep, `N`")
+	c.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be removed")
+	return c
+}
+
+func mergeCommand() *cobra.Command {
+	var out string
+	var attempts, verbose bool
+	c := &cobra.Command{
+		Use:   "merge DIR...",
+		Short: "Join runs, such as the shards of one, into one run",
+		Long: `Joins the runs in the folders into one, with all that they found and the
+reports on it. They are the shards of one run, runs on different kernels, or
+both: builds with the same ID become one kernel. The exit status is that of the
+joined run; a shard that is missing leaves it without a verdict.`,
+		Example: `  proofhouse merge shard-1 shard-2 shard-3 --out merged
+  proofhouse merge --attempts monday tuesday`,
+		Args: someArgs(0, "name the folders of the runs to join"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			dir, err := merge(out, attempts, args)
+			if err != nil {
+				return err
+			}
+			run, files, err := reports.Write(dir)
+			if err != nil {
+				return err
+			}
+			return verdict(run, files, verbose, nil)
+		},
+	}
+	c.Flags().StringVar(&out, "out", "", "`folder` of the joined run (default: a new one under out/)")
+	c.Flags().BoolVar(&attempts, "attempts", false, "join what several runs have of a kernel as attempts at the same: what differs is flaky")
+	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "a line for every script, also for those that passed")
+	return c
+}
+
+// merge joins the runs and returns the folder of the joined one.
+func merge(out string, attempts bool, dirs []string) (string, error) {
+	if out != "" {
+		return out, reports.Join(out, attempts, dirs...)
+	}
+	// Joined first and shown then: one that is refused must not be out/latest,
+	// which may itself be one of those to join.
+	root := lab.DefaultOut()
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return "", exit.BadInputf("make the folder of runs: %w", err)
+	}
+	tmp, err := os.MkdirTemp(root, ".merge-")
+	if err != nil {
+		return "", exit.BadInputf("make the folder of the joined run: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(tmp) }()
+	joined := filepath.Join(tmp, "run")
+	if err := reports.Join(joined, attempts, dirs...); err != nil {
+		return "", err
+	}
+	if out, err = lab.NewRunDir(root, time.Now()); err != nil {
+		return "", err
+	}
+	return out, os.Rename(joined, out)
+}

@@ -1,0 +1,316 @@
+// Package history is the folder of runs, out/: what is in it, and how it is
+// kept small.
+//
+//	runs, err := history.List("out")
+//	gone, err := history.Prune("out", 20, false)
+package history
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"proofhouse/internal/exit"
+	"proofhouse/internal/lab"
+	"proofhouse/reports"
+)
+
+// Entry is one run.
+type Entry struct {
+	Name    string    `json:"name"` // of its folder
+	Dir     string    `json:"dir"`
+	Kernels []string  `json:"kernels"` // releases, or what else they are known by
+	Started time.Time `json:"started"`
+	Seconds float64   `json:"seconds,omitempty"` // from its start to its last sign of life
+	State   State     `json:"state"`
+	// Status is the exit status of a run that is over, and Verdict its line:
+	// why a run was refused, or cannot be read, where it was not judged.
+	Status  int    `json:"status"`
+	Verdict string `json:"verdict"`
+	Shard   string `json:"shard,omitempty"` // "2/5" of a run that is a part
+	Latest  bool   `json:"latest,omitempty"`
+}
+
+// State is how far a run came.
+type State string
+
+// The states.
+const (
+	Done       State = "done"
+	Running    State = "running"
+	Killed     State = "killed"     // it has no end
+	Refused    State = "refused"    // it did not begin
+	Unreadable State = "unreadable" // such as one of a newer version
+)
+
+// files of which a folder has at least one if it is that of a run.
+var files = []string{"journal-*.jsonl", lab.PlanFile, lab.RefusalFile, reports.ResultsFile}
+
+// nameRE is how runs are called that nobody gave a name.
+var nameRE = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}(\.[0-9]+)?$`)
+
+func isRun(dir string) bool {
+	if nameRE.MatchString(filepath.Base(dir)) {
+		return true
+	}
+	for _, f := range files {
+		if found, _ := filepath.Glob(filepath.Join(escape(dir), f)); len(found) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// escape has filepath.Glob take a path for what it is.
+func escape(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}
+
+// List reads the runs in the folder out, the newest first. A folder that is not
+// there has none.
+func List(out string) ([]Entry, error) {
+	dirs, err := folders(out)
+	if err != nil {
+		return nil, err
+	}
+	latest := latestOf(out)
+	entries := make([]Entry, len(dirs))
+	next := make(chan int)
+	var readers sync.WaitGroup
+	for range runtime.NumCPU() {
+		readers.Go(func() {
+			for i := range next {
+				entries[i] = read(dirs[i])
+				entries[i].Latest = entries[i].Name == latest
+			}
+		})
+	}
+	for i := range dirs {
+		next <- i
+	}
+	close(next)
+	readers.Wait()
+	slices.SortStableFunc(entries, func(a, b Entry) int {
+		return cmp.Or(b.Started.Compare(a.Started), cmp.Compare(b.Name, a.Name))
+	})
+	return entries, nil
+}
+
+// folders are those in out that hold runs. Links, such as out/latest, lead to
+// one of the others.
+func folders(out string) ([]string, error) {
+	list, err := os.ReadDir(out)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, exit.BadInputf("read the folder of runs: %w", err)
+	}
+	var dirs []string
+	for _, e := range list {
+		dir := filepath.Join(out, e.Name())
+		if e.IsDir() && e.Name()[0] != '.' && isRun(dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs, nil
+}
+
+func latestOf(out string) string {
+	target, err := os.Readlink(filepath.Join(out, lab.Latest))
+	if err != nil {
+		return ""
+	}
+	return filepath.Base(target)
+}
+
+func read(dir string) Entry {
+	e := Entry{Name: filepath.Base(dir), Dir: dir, Started: modTime(dir), Status: exit.NoVerdict}
+	if t, err := time.ParseInLocation("2006-01-02T15-04-05", e.Name[:min(len(e.Name), 19)], time.Local); err == nil {
+		e.Started = t
+	}
+	running := reports.Running(dir)
+	s, err := summaryOf(dir)
+	switch {
+	case err == nil:
+		e.take(s)
+	case lab.Refused(dir) != nil && !running:
+		refused := lab.Refused(dir)
+		e.State, e.Status, e.Verdict = Refused, exit.Status(refused), refused.Error()
+		e.Kernels = planned(dir)
+		return e
+	case running:
+		e.Kernels = planned(dir)
+	case len(journals(dir)) == 0:
+		e.State, e.Verdict, e.Kernels = Killed, "nothing was written down", planned(dir)
+		return e
+	default:
+		e.State, e.Verdict = Unreadable, err.Error()
+		return e
+	}
+	if running {
+		e.State, e.Status, e.Verdict = Running, exit.NoVerdict, ""
+		e.Seconds = time.Since(e.Started).Seconds()
+	}
+	return e
+}
+
+// summary is what is needed of a results.json.
+type summary struct {
+	Format   int            `json:"format"`
+	Verdict  string         `json:"verdict"`
+	Status   int            `json:"status"`
+	Started  time.Time      `json:"started"`
+	Ended    time.Time      `json:"ended"`
+	CutShort bool           `json:"cut_short"`
+	Shard    *reports.Shard `json:"shard"`
+	Kernels  []struct {
+		ID      string `json:"id"`
+		Spec    string `json:"spec"`
+		Release string `json:"release"`
+		Specs   []struct {
+			End time.Time `json:"end"`
+		} `json:"specs"`
+	} `json:"kernels"`
+}
+
+func (e *Entry) take(s *summary) {
+	e.State, e.Status, e.Verdict = Done, s.Status, s.Verdict
+	if s.CutShort {
+		e.State = Killed
+	}
+	if s.Shard != nil {
+		e.Shard = s.Shard.String()
+	}
+	if !s.Started.IsZero() {
+		e.Started = s.Started
+	}
+	end := s.Ended
+	for _, k := range s.Kernels {
+		e.Kernels = append(e.Kernels, cmp.Or(k.Release, k.Spec, k.ID))
+		for _, spec := range k.Specs {
+			if spec.End.After(end) {
+				end = spec.End
+			}
+		}
+	}
+	if end.After(s.Started) {
+		e.Seconds = end.Sub(s.Started).Seconds()
+	}
+}
+
+// summaryOf reads results.json where it tells all that the journals do, and
+// otherwise these.
+func summaryOf(dir string) (*summary, error) {
+	results := filepath.Join(dir, reports.ResultsFile)
+	made := modTime(results)
+	old := made.IsZero()
+	for _, j := range journals(dir) {
+		old = old || modTime(j).After(made)
+	}
+	if !old {
+		b, err := os.ReadFile(results)
+		var s summary
+		if err == nil && json.Unmarshal(b, &s) == nil && s.Format > 0 && s.Format <= reports.FormatVersion {
+			return &s, nil
+		}
+	}
+	run, err := reports.Read(dir)
+	if err != nil {
+		return nil, err
+	}
+	var text strings.Builder
+	if err := reports.JSON(&text, run); err != nil {
+		return nil, err
+	}
+	var s summary
+	return &s, json.Unmarshal([]byte(text.String()), &s)
+}
+
+func journals(dir string) []string {
+	found, _ := filepath.Glob(filepath.Join(escape(dir), "journal-*.jsonl"))
+	return found
+}
+
+// planned are the kernels of a run that has written nothing down yet.
+func planned(dir string) (names []string) {
+	plan, err := lab.Load(filepath.Join(dir, lab.PlanFile))
+	if err != nil {
+		return nil
+	}
+	for _, b := range plan.Builds {
+		names = append(names, cmp.Or(b.Release, b.Spec))
+	}
+	return names
+}
+
+func modTime(path string) time.Time {
+	st, err := os.Stat(path)
+	if err != nil {
+		return time.Time{}
+	}
+	return st.ModTime()
+}
+
+// Prune removes all runs in the folder out but the newest keep, and returns
+// those that it removed; with dryRun, those that it would. It leaves what is no
+// run, runs that go on, and the one that out/latest points to.
+func Prune(out string, keep int, dryRun bool) ([]Entry, error) {
+	if keep < 0 {
+		return nil, exit.BadInputf("keep %d runs: want 0 or more", keep)
+	}
+	entries, err := List(out)
+	if err != nil {
+		return nil, err
+	}
+	if !dryRun {
+		left, _ := filepath.Glob(filepath.Join(escape(out), pruned+"*"))
+		for _, dir := range left { // of a removal that was cut short
+			_ = os.RemoveAll(dir)
+		}
+	}
+	var gone []Entry
+	for _, e := range entries[min(keep, len(entries)):] {
+		if e.Latest || e.State == Running {
+			continue
+		}
+		if !dryRun {
+			switch err := remove(e.Dir); {
+			case errors.Is(err, reports.ErrRunning):
+				continue
+			case err != nil:
+				return gone, fmt.Errorf("remove the run %s: %w", e.Dir, err)
+			}
+		}
+		gone = append(gone, e)
+	}
+	return gone, nil
+}
+
+// pruned is how the names of runs begin that are being removed.
+const pruned = ".pruned-"
+
+// remove takes the run out of sight first, so that a removal which is cut short
+// leaves no half of a run.
+func remove(dir string) error {
+	release, err := reports.Seize(dir)
+	if err != nil {
+		return err
+	}
+	defer release()
+	hidden := filepath.Join(filepath.Dir(dir), pruned+filepath.Base(dir))
+	if err := os.Rename(dir, hidden); err != nil {
+		return err
+	}
+	return os.RemoveAll(hidden)
+}

@@ -1,0 +1,64 @@
+package lab
+
+import (
+	"cmp"
+	"regexp"
+	"slices"
+	"strconv"
+
+	"proofhouse/internal/exit"
+	"proofhouse/reports"
+)
+
+var shardRE = regexp.MustCompile(`^([0-9]{1,4})/([0-9]{1,4})$`)
+
+// ParseShard reads "2/5", the second of five parts of a run. An empty text is
+// the whole, whose Count is 0.
+func ParseShard(text string) (reports.Shard, error) {
+	if text == "" {
+		return reports.Shard{}, nil
+	}
+	m := shardRE.FindStringSubmatch(text)
+	if m == nil {
+		return reports.Shard{}, exit.BadInputf("shard %q: want INDEX/COUNT, such as 2/5", text)
+	}
+	index, _ := strconv.Atoi(m[1]) // four digits fit
+	count, _ := strconv.Atoi(m[2])
+	if index < 1 || index > count {
+		return reports.Shard{}, exit.BadInputf("shard %q: the index goes from 1 to the count", text)
+	}
+	return reports.Shard{Index: index, Count: count}, nil
+}
+
+// SpecKey tells one spec on one kernel from another.
+type SpecKey struct{ Kernel, ID string }
+
+// KeyOf is the key of a spec that is planned.
+func KeyOf(p reports.Planned) SpecKey { return SpecKey{p.Kernel, p.ID} }
+
+// unknownSeconds is what a spec is thought to take of which nothing is known.
+const unknownSeconds = 2
+
+// Split divides specs into n parts that take about the same time: the longest
+// first, each to the part that has least to do. It depends on nothing but the
+// set of specs, so that jobs which know nothing of each other divide alike.
+func Split(specs []reports.Planned, n int) [][]reports.Planned {
+	sorted := slices.Clone(specs)
+	weight := func(p reports.Planned) float64 {
+		if p.Seconds > 0 {
+			return p.Seconds
+		}
+		return unknownSeconds
+	}
+	slices.SortFunc(sorted, func(a, b reports.Planned) int {
+		return cmp.Or(cmp.Compare(weight(b), weight(a)), cmp.Compare(a.Kernel, b.Kernel), cmp.Compare(a.ID, b.ID))
+	})
+	parts := make([][]reports.Planned, n)
+	load := make([]float64, n)
+	for _, p := range sorted {
+		i := slices.Index(load, slices.Min(load))
+		parts[i] = append(parts[i], p)
+		load[i] += weight(p)
+	}
+	return parts
+}
