@@ -166,7 +166,7 @@ func (r *rootRecipe) prepare(dir string) error {
 func tidy(dir string) error {
 	for _, name := range []string{
 		"settings.tar", "tests.tar", "build.sh", "customize.sh", "mke2fs.conf", "make.args",
-		packagesFile, releaseFile, workFolder,
+		packagesFile, releaseFile, workFolder, "sysroot.packages", "sysroot.files",
 	} {
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
 			return err

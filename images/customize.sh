@@ -10,3 +10,25 @@ xargs --null --arg-file=make.args chroot "$1"
 chroot "$1" passwd --delete root
 chroot "$1" dpkg-query --show --showformat='${db:Status-Abbrev}\t${Package}\t${Version}\n' >packages
 sed -n 's/^Date: //p' "$1"/var/lib/apt/lists/*Release >release
+
+# What builds programs for this root: a compiler, liblxc with its headers, and
+# what those need. lxc-dev itself wants all of lxc, so it is taken by itself.
+# The packages' lists of files name some paths through the links at the top.
+{
+	echo lxc-dev
+	chroot "$1" apt-cache depends --recurse --installed --no-recommends --no-suggests --no-conflicts --no-breaks \
+		--no-replaces --no-enhances gcc libc6-dev pkgconf libcap-dev libdbus-1-dev libseccomp-dev libselinux-dev \
+		$(chroot "$1" dpkg-query --show --showformat='${Package} ' 'liblxc1*') |
+		sed -n '/^[a-z0-9]/{s/:.*//;p}'
+} | sort -u >sysroot.packages
+while read -r package; do
+	chroot "$1" dpkg-query --listfiles "$package" 2>/dev/null || true # a virtual package has none
+done <sysroot.packages | sed -n 's|^/\(.\)|./\1|p' | sort -u >sysroot.files
+mkdir sysroot
+for top in bin lib lib64 sbin; do
+	ln -s "usr/$top" "sysroot/$top"
+	mkdir -p "sysroot/usr/$top"
+done
+tar --create --directory="$1" --no-recursion --ignore-failed-read --files-from=sysroot.files --warning=no-failed-read \
+	--exclude='./usr/share/*' --exclude='lib*san.*' --exclude=lto1 |
+	tar --extract --directory=sysroot --keep-directory-symlink --no-same-owner

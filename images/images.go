@@ -46,6 +46,7 @@ type Request struct {
 // Root is a guest root that is ready to be booted.
 type Root struct {
 	Image    string            `json:"-"`        // path of the raw ext4 file; never written to
+	Sysroot  string            `json:"-"`        // folder with what builds programs for it: a compiler, libc, liblxc
 	Suite    string            `json:"suite"`    // the Debian suite
 	Packages map[string]string `json:"packages"` // every installed package and its version
 	Hash     string            `json:"hash"`     // of all that went in, in hex; archive updates do not change it
@@ -57,6 +58,7 @@ type Root struct {
 // Names of the files in a root's cache entry.
 const (
 	imageFile = "root.ext4"
+	sysroot   = "sysroot"
 	metaFile  = "root.json"
 	logFile   = "build.log" // all that mmdebstrap, make and mkfs said
 )
@@ -93,7 +95,7 @@ func readRoot(dir string) (*Root, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the guest root's description: %w", err)
 	}
-	root := &Root{Image: filepath.Join(dir, imageFile)}
+	root := &Root{Image: filepath.Join(dir, imageFile), Sysroot: filepath.Join(dir, sysroot)}
 	if err := json.Unmarshal(b, root); err != nil {
 		return nil, fmt.Errorf("read %s: %w", filepath.Join(dir, metaFile), err)
 	}

@@ -107,6 +107,7 @@ var packages = []struct{ name, why string }{
 
 	// containers
 	{"lxc", "containers in namespaces of their own"},
+	{"lxc-dev", "what nsmgr is built against for this guest, in the root's build folder"},
 	{"lxc-templates", "the busybox template, which works offline"},
 	{"busybox-static", "what that template copies"},
 	{"uidmap", "newuidmap and newgidmap: unprivileged containers"},

@@ -1,0 +1,47 @@
+package images
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+
+	"proofhouse/internal/child"
+	"proofhouse/internal/exit"
+)
+
+//go:embed sysroot.sh
+var sysrootScript string
+
+// A Build is a command that builds something for a root.
+type Build struct {
+	Args []string // the program by its path, and its arguments
+	Env  []string // all of its environment
+	See  []string // folders of this machine that it sees, at the paths they have here
+}
+
+// Run runs the build in the root's build folder, where the compiler and the
+// libraries are those of the root. Nothing else of this machine is there but
+// /dev, /proc and what b says. The error has what the command said.
+func (r *Root) Run(ctx context.Context, b Build) error {
+	if st, err := os.Stat(r.Sysroot); err != nil || !st.IsDir() {
+		return exit.BadInputf("the guest root %s has no build folder: it is from an older proofhouse", r.Suite)
+	}
+	box, err := sandboxFor(ctx)
+	if err != nil {
+		return err
+	}
+	words := slices.Concat(box.command[1:], []string{"sh", "-c", sysrootScript, "sh", r.Sysroot, strconv.Itoa(len(b.See))}, b.See, b.Args)
+	cmd := child.Command(ctx, box.command[0], words...)
+	cmd.Env = append(slices.Clone(b.Env), "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return fmt.Errorf("%w: %s", err, bytes.TrimSpace(out))
+	}
+	return nil
+}
