@@ -84,7 +84,8 @@ type given struct {
 	Append []string `json:"append,omitempty"`
 }
 
-// guestTools are our programs that every guest has on its PATH.
+// guestTools are our programs that every guest has on its PATH, built for its
+// libraries.
 var guestTools = []string{"nsmgr"}
 
 // Prepare makes everything that cfg asks for. What is there already costs
@@ -124,7 +125,7 @@ func Prepare(ctx context.Context, cfg Config, progress func(string)) (*Plan, err
 		return nil, err
 	}
 	p.Image = p.Root.Image
-	return p, p.programs(ctx)
+	return p, p.programs(ctx, progress)
 }
 
 func (p *Plan) builds(ctx context.Context, progress func(string)) error {
@@ -247,11 +248,19 @@ func (p *Plan) needsGuest() bool {
 	return slices.ContainsFunc(p.Builds, func(b *kernels.Build) bool { return b.Kind != kernels.Local })
 }
 
-func (p *Plan) programs(ctx context.Context) (err error) {
+func (p *Plan) programs(ctx context.Context, progress func(string)) (err error) {
 	if p.Init, err = tools.Static(ctx, "guest-init"); err != nil {
 		return err
 	}
 	for _, name := range guestTools {
+		if p.Tools[name], err = tools.Guest(ctx, p.Root, name); err == nil {
+			continue
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+		// It still serves for all but containers.
+		progress(fmt.Sprintf("%s cannot be built for guest %s, and goes there without its container commands: %v", name, p.Root.Suite, err))
 		if p.Tools[name], err = tools.Static(ctx, name); err != nil {
 			return err
 		}
