@@ -167,6 +167,17 @@ func numbered(dir string) ([]int, error) {
 	return numbers, nil
 }
 
+// ProcessLabel is the label of a process's first thread, which one that has
+// ended keeps until its parent asks for its end. It needs no securityfs.
+func ProcessLabel(pid int) (Label, error) {
+	v := View{proc: procfs}
+	l, err := v.taskLabel(pid, pid)
+	if err != nil {
+		return l, fmt.Errorf("read the label of process %d: %w", pid, err)
+	}
+	return l, nil
+}
+
 func (v *View) taskLabel(pid, tid int) (Label, error) {
 	dir := filepath.Join(v.proc, strconv.Itoa(pid), "task", strconv.Itoa(tid), "attr")
 	b, err := readSmall(filepath.Join(dir, "apparmor", "current"))

@@ -59,7 +59,7 @@ input, 3 something broke.`,
 	})
 	root.AddCommand(
 		createCommand(), listCommand(), showCommand(), loadCommand(), unloadCommand(), execCommand(), tasksCommand(),
-		deleteCommand(), featuresCommand(), gcCommand(), verifyCommand(), probeCommand(), auditCommand(), watchCommand(),
+		deleteCommand(), containerCommand(), featuresCommand(), gcCommand(), verifyCommand(), probeCommand(), auditCommand(), watchCommand(),
 		saveCommand(), restoreCommand(), applyCommand(), hookCommand(), doctorCommand(), manCommand(),
 		completionCommand(root), versionCommand(),
 	)

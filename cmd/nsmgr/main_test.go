@@ -56,6 +56,7 @@ func TestBadInput(t *testing.T) {
 		{"apply -f /no/such/file", "no such file"},
 		{"hook pre-start", "LXC_NAME"},
 		{"completion tcsh", "bash, zsh and fish"},
+		{"container nope", "unknown command"},
 	} {
 		_, err := run(t, strings.Fields(c.args)...)
 		var line bytes.Buffer
@@ -68,7 +69,11 @@ func TestBadInput(t *testing.T) {
 
 // commands are all that a user is shown.
 func commands() []*cobra.Command {
-	return slices.DeleteFunc(slices.Clone(command().Commands()), func(c *cobra.Command) bool { return c.Hidden || c.Name() == "help" })
+	all := slices.Clone(command().Commands())
+	for _, c := range all {
+		all = append(all, c.Commands()...)
+	}
+	return slices.DeleteFunc(all, func(c *cobra.Command) bool { return c.Hidden || c.Name() == "help" })
 }
 
 func TestHelp(t *testing.T) {
@@ -79,7 +84,7 @@ func TestHelp(t *testing.T) {
 		if !strings.Contains(c.Example, "nsmgr ") {
 			t.Errorf("%s has no example", c.Name())
 		}
-		out, err := run(t, c.Name(), "--help")
+		out, err := run(t, append(strings.Fields(c.CommandPath())[1:], "--help")...)
 		if err != nil || !strings.Contains(out, "Usage:") {
 			t.Errorf("%s --help: %v, %q", c.Name(), err, out)
 		}
@@ -93,7 +98,7 @@ func TestManual(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range commands() {
-		if !strings.Contains(got, ".SS \"nsmgr "+roff.Replace(c.Use)) {
+		if !strings.Contains(got, ".SS \""+c.Parent().CommandPath()+" "+roff.Replace(c.Use)) {
 			t.Errorf("%s is not in it", c.Name())
 		}
 	}

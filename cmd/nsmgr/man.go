@@ -32,6 +32,9 @@ func writeMan(w io.Writer, root *cobra.Command) error {
 			continue
 		}
 		writeCommand(&b, c)
+		for _, sub := range c.Commands() {
+			writeCommand(&b, sub)
+		}
 	}
 	b.WriteString(".SH FILES\n.TP\n.I /sys/kernel/security/apparmor\nthe kernel's interface\n.TP\n.I /run/nsmgr\nlocks, and what is known of the namespaces that nsmgr made\n")
 	b.WriteString(".SH SEE ALSO\n.BR apparmor (7),\n.BR apparmor_parser (8),\n.BR aa\\-exec (1),\n.BR lxc.container.conf (5)\n")
@@ -40,7 +43,7 @@ func writeMan(w io.Writer, root *cobra.Command) error {
 }
 
 func writeCommand(b *strings.Builder, c *cobra.Command) {
-	fmt.Fprintf(b, ".SS \"nsmgr %s\"\n%s.\n", roff.Replace(c.Use), roff.Replace(c.Short))
+	fmt.Fprintf(b, ".SS \"%s %s\"\n%s.\n", roff.Replace(c.Parent().CommandPath()), roff.Replace(c.Use), roff.Replace(c.Short))
 	if c.Long != "" {
 		b.WriteString(".PP\n")
 		paragraphs(b, c.Long)

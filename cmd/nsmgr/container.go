@@ -1,0 +1,403 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"proofhouse/containers"
+	"proofhouse/internal/exit"
+	"proofhouse/nsmgr"
+	"proofhouse/profiles"
+)
+
+func containerCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "container COMMAND", Short: "Drive LXC containers that a namespace confines",
+		Long: `Makes, starts and ends LXC containers whose tasks have the label
+HOST_PROFILE//&:NAMESPACE:PROFILE, and runs commands in them. What confines a
+container is in its LXC configuration, as lxc.apparmor.profile. After a start,
+and for each command, the label is read back from the kernel: a task that has
+another is ended.`,
+		Example: `  nsmgr create container-ns
+  nsmgr container create web --namespace container-ns
+  nsmgr container start web
+  nsmgr container run web -- cat /proc/self/attr/current
+  nsmgr container destroy web`,
+		Args: func(_ *cobra.Command, got []string) error {
+			if len(got) > 0 {
+				return exit.BadInputf("unknown command %q (nsmgr container --help lists them)", got[0])
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	var lxcPath string
+	c.PersistentFlags().StringVar(&lxcPath, "lxcpath", containers.DefaultPath, "`folder` of LXC's containers")
+	named := func(name string) containers.Container { return containers.Container{Name: name, Path: lxcPath} }
+	c.AddCommand(
+		containerCreateCommand(named), containerStartCommand(named), containerRunCommand(named), containerStopCommand(named),
+		containerDestroyCommand(named), containerListCommand(named), containerStatusCommand(named),
+	)
+	for _, sub := range c.Commands() {
+		// Before the arguments: what is missing does not depend on them.
+		check := sub.Args
+		sub.Args = func(c *cobra.Command, got []string) error {
+			if err := containers.Available(); err != nil {
+				return err
+			}
+			return check(c, got)
+		}
+		sub.ValidArgsFunction = completeContainers(&lxcPath)
+	}
+	return c
+}
+
+// completeContainers offers the containers there are.
+func completeContainers(lxcPath *string) cobra.CompletionFunc {
+	return func(c *cobra.Command, got []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(got) > 0 || c.Name() == "create" || c.Name() == "list" {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		names, err := containers.List(*lxcPath)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// containerCreation are the flags of container create.
+type containerCreation struct {
+	namespace, profile, host string
+	making                   containers.Making
+}
+
+func containerCreateCommand(named func(string) containers.Container) *cobra.Command {
+	var o containerCreation
+	c := &cobra.Command{
+		Use: "create NAME [-- TEMPLATE_ARG...]", Short: "Make a container for a namespace, or give it one that is there",
+		Long: `Makes a container with LXC's busybox template, which needs no network, with
+another of LXC's templates, or of a folder with a root file system, which stays
+the user's: destroy leaves it. If there is a container of that name and neither
+is asked for, it keeps all but its lxc.apparmor.profile.
+
+The label is HOST_PROFILE//&:NAMESPACE:PROFILE. The namespace must be there, with
+the profile; without --profile it is its only one.
+
+Where LXC's default configuration names a bridge that is not there, the container
+has no network.`,
+		Example: `  nsmgr container create web --namespace container-ns
+  nsmgr container create web --namespace outer//inner --unprivileged
+  nsmgr container create web --namespace container-ns --rootfs /srv/web
+  nsmgr container create web --namespace container-ns --template download -- -d debian -r trixie -a amd64`,
+		Args: args(1, 0, "give the container's name"),
+		RunE: func(c *cobra.Command, got []string) error { return o.run(c, named(got[0]), got[1:]) },
+	}
+	f := c.Flags()
+	f.StringVarP(&o.namespace, "namespace", "n", "", "`namespace` to confine it by; that of its own name if left out")
+	f.StringVarP(&o.profile, "profile", "p", "", "`profile` of the namespace")
+	f.StringVar(&o.host, "host-profile", "", "`profile` of the host to stack it on: host-ct, or host-ct-nested with --nesting, if left out")
+	f.StringVarP(&o.making.Template, "template", "t", "", "LXC's template `NAME`, or a program's path")
+	f.StringVar(&o.making.Rootfs, "rootfs", "", "`folder` with a root file system")
+	f.BoolVar(&o.making.Unprivileged, "unprivileged", false, "map its users to subordinate ids of root")
+	f.BoolVar(&o.making.Nesting, "nesting", false, "let it run containers of its own")
+	return c
+}
+
+func (o *containerCreation) run(c *cobra.Command, ct containers.Container, templateArgs []string) error {
+	if err := containers.CheckName(ct.Name); err != nil {
+		return err
+	}
+	m := o.making
+	if m.Args = templateArgs; len(m.Args) > 0 && m.Template == "" {
+		return exit.BadInputf("nsmgr container create: there are arguments for a template (%s), and no --template", strings.Join(m.Args, " "))
+	}
+	if m.Template != "" && m.Rootfs != "" {
+		return exit.BadInputf("nsmgr container create: give --template or --rootfs, not both")
+	}
+	v, ns, err := onNamespace(cmp.Or(o.namespace, ct.Name))
+	if err != nil {
+		return err
+	}
+	t := nsmgr.Target{Namespace: ns, Profile: o.profile, Host: o.host}
+	if t.Host == "" {
+		t.Host = profiles.Host
+		if m.Nesting {
+			t.Host = hostProfile(profiles.Nested)
+		}
+	}
+	if t.Profile == "" {
+		if t.Profile, err = onlyProfile(v, ns); err != nil {
+			return err
+		}
+	}
+	m.Label = t.Label()
+	if err := checkLabel(c.Context(), v, m.Label); err != nil {
+		return err
+	}
+	if err := ct.Create(c.Context(), m); err != nil {
+		return err
+	}
+	say(c, "made container %s", ct.Name)
+	say(c, "label  %s", m.Label)
+	say(c, "undo   nsmgr container destroy %s", ct.Name)
+	return nil
+}
+
+// checkLabel makes sure that all parts of a container's label are loaded. A
+// host side that nsmgr ships is loaded where it is missing.
+func checkLabel(ctx context.Context, v *nsmgr.View, l nsmgr.Label) error {
+	for _, p := range l.Parts {
+		if p.Profile == nsmgr.Unconfined || p.Profile == "" {
+			if p.Namespace != "" && !v.Exists(p.Namespace) {
+				return exit.BadInput(fmt.Errorf("%w namespace %q (nsmgr create)", nsmgr.ErrNotExist, p.Namespace))
+			}
+			continue
+		}
+		there, err := v.HasProfile(p.Namespace, p.Profile)
+		switch {
+		case err != nil:
+			return err
+		case there:
+		case p.Namespace != "":
+			return exit.BadInput(fmt.Errorf("%w profile %q in namespace %q (nsmgr load)", nsmgr.ErrNotExist, p.Profile, p.Namespace))
+		case p.Profile == profiles.Host || p.Profile == hostProfile(profiles.Nested):
+			if _, err := loadHost(ctx, v, p.Profile); err != nil {
+				return err
+			}
+		default:
+			return exit.BadInput(fmt.Errorf("%w profile %q on the host to stack a container on (apparmor_parser loads it)", nsmgr.ErrNotExist, p.Profile))
+		}
+	}
+	return nil
+}
+
+func containerStartCommand(named func(string) containers.Container) *cobra.Command {
+	return &cobra.Command{
+		Use: "start NAME", Short: "Start a container, and make sure what confines it",
+		Long: `Removes what a crash left of the container, starts it, and reads the label of its
+init back from the kernel: one that is not the label asked for ends the container.
+A host side that nsmgr ships is loaded if it is missing; any other part of the
+label must be there.`,
+		Example: "  nsmgr container start web",
+		Args:    args(1, 1, "give one container"),
+		RunE: func(c *cobra.Command, got []string) error {
+			ct := named(got[0])
+			s, err := ct.Status(c.Context())
+			if err != nil {
+				return err
+			}
+			if l, err := nsmgr.ParseLabel(s.Label); err == nil && l.In("") {
+				v, err := nsmgr.Open()
+				if err != nil {
+					return err
+				}
+				if err := checkLabel(c.Context(), v, l); err != nil {
+					return fmt.Errorf("start container %q: %w", ct.Name, err)
+				}
+			}
+			if err := ct.Start(c.Context()); err != nil {
+				return err
+			}
+			if s, err = ct.Status(c.Context()); err != nil {
+				return err
+			}
+			say(c, "started container %s", ct.Name)
+			say(c, "init   %d %s", s.PID, s.Confined)
+			return nil
+		},
+	}
+}
+
+func containerRunCommand(named func(string) containers.Container) *cobra.Command {
+	var cmd containers.Command
+	c := &cobra.Command{
+		Use: "run NAME [--] CMD ARG...", Short: "Run a command in a container",
+		Long: `Runs the command in the container, under the container's label, which is read
+back from the kernel: a command that has another is killed. Its environment is
+PATH, HOME and what --env says.
+
+The exit status is the command's. If a signal ended it, nsmgr ends by the same
+one, having said so: a shell then has 128 and the signal's number in $?.`,
+		Example: `  nsmgr container run web -- cat /proc/self/attr/current
+  nsmgr container run web --env LANG=C --cwd /srv -- ./task`,
+		Args: args(2, 0, "give the container and the command"),
+		RunE: func(c *cobra.Command, got []string) error {
+			for _, kv := range cmd.Env {
+				if name, _, ok := strings.Cut(kv, "="); !ok || name == "" {
+					return exit.BadInputf("nsmgr container run: --env %q is not NAME=VALUE", kv)
+				}
+			}
+			cmd.Args = got[1:]
+			cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+			end, err := named(got[0]).Run(c.Context(), cmd)
+			if err != nil {
+				return err
+			}
+			if end.Signal != 0 {
+				_, _ = fmt.Fprintf(c.ErrOrStderr(), "nsmgr: container %s: %s was %s\n", got[0], got[1], end)
+				containers.DieOf(end.Signal)
+				return exit.With(128+int(end.Signal), errors.New(""))
+			}
+			if end.Status != 0 {
+				return exit.With(end.Status, errors.New(""))
+			}
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.SetInterspersed(true)
+	f.StringArrayVarP(&cmd.Env, "env", "e", nil, "variable of its environment, `NAME=VALUE`; may be given several times")
+	f.StringVar(&cmd.Dir, "cwd", "", "`folder` of the container to run it in")
+	return c
+}
+
+// defaultPatience is how long a container may take to shut down.
+const defaultPatience = 10 * time.Second
+
+func containerStopCommand(named func(string) containers.Container) *cobra.Command {
+	var patience time.Duration
+	var kill bool
+	c := &cobra.Command{
+		Use: "stop NAME", Short: "Shut a container down, or end it",
+		Long: `Asks the container's init to shut down, and kills what is left of the container
+if that takes longer than --timeout. It returns when no task of it is left.`,
+		Example: "  nsmgr container stop web\n  nsmgr container stop web --kill",
+		Args:    args(1, 1, "give one container"),
+		RunE: func(c *cobra.Command, got []string) error {
+			if kill {
+				patience = 0
+			}
+			if err := named(got[0]).Stop(c.Context(), patience); err != nil {
+				return err
+			}
+			say(c, "stopped container %s", got[0])
+			return nil
+		},
+	}
+	c.Flags().DurationVar(&patience, "timeout", defaultPatience, "how long it may take to shut down")
+	c.Flags().BoolVar(&kill, "kill", false, "do not ask")
+	return c
+}
+
+func containerDestroyCommand(named func(string) containers.Container) *cobra.Command {
+	return &cobra.Command{
+		Use: "destroy NAME", Short: "End a container and remove it",
+		Long: `Kills the container if it runs, and removes it with its root file system; one that
+was given with --rootfs stays. Its namespace stays too (nsmgr delete).`,
+		Example: "  nsmgr container destroy web",
+		Args:    args(1, 1, "give one container"),
+		RunE: func(c *cobra.Command, got []string) error {
+			if err := named(got[0]).Destroy(c.Context()); err != nil {
+				return err
+			}
+			say(c, "removed container %s", got[0])
+			return nil
+		},
+	}
+}
+
+func containerListCommand(named func(string) containers.Container) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "list", Short: "List LXC's containers and what confines them",
+		Long:    "Lists all of LXC's containers, also those that no namespace confines.",
+		Example: "  nsmgr container list --json", Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			names, err := containers.List(named("").Path)
+			if err != nil {
+				return err
+			}
+			slices.Sort(names)
+			list := []containers.Status{}
+			for _, name := range names {
+				s, err := named(name).Status(c.Context())
+				if err != nil {
+					return err
+				}
+				list = append(list, s)
+			}
+			if asJSON {
+				return printJSON(c, list)
+			}
+			if len(list) == 0 {
+				return nil
+			}
+			rows := [][]string{{"CONTAINER", "STATE", "PID", "NAMESPACE", "LABEL"}}
+			for _, s := range list {
+				pid := "-"
+				if s.PID > 0 {
+					pid = fmt.Sprint(s.PID)
+				}
+				rows = append(rows, []string{s.Name, s.State, pid, cmp.Or(string(s.Namespace), "-"), inForce(s)})
+			}
+			return table(c.OutOrStdout(), rows)
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return c
+}
+
+// inForce is the label that a container has, or is to have if it does not run.
+func inForce(s containers.Status) string {
+	switch {
+	case s.PID == 0:
+		return cmp.Or(s.Label, "-")
+	case !s.AsAsked:
+		return s.Confined + "  (not " + s.Label + ")"
+	}
+	return s.Confined
+}
+
+func containerStatusCommand(named func(string) containers.Container) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "status NAME", Short: "Show one container and what confines it",
+		Long: `Shows the container. Exit status 1: it runs, and has another label than the one it
+is configured to have.`,
+		Example: "  nsmgr container status web",
+		Args:    args(1, 1, "give one container"),
+		RunE: func(c *cobra.Command, got []string) error {
+			s, err := named(got[0]).Status(c.Context())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				if err := printJSON(c, s); err != nil {
+					return err
+				}
+			} else {
+				printStatus(c, s)
+			}
+			if s.PID > 0 && !s.AsAsked {
+				return exit.Fail(fmt.Errorf("container %q has the label %s, not %s", s.Name, s.Confined, s.Label))
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return c
+}
+
+func printStatus(c *cobra.Command, s containers.Status) {
+	say(c, "container  %s, %s", s.Name, strings.ToLower(s.State))
+	say(c, "label      %s", cmp.Or(s.Label, "none"))
+	if s.PID > 0 {
+		say(c, "init       %d %s", s.PID, s.Confined)
+	}
+	if s.Mapped {
+		say(c, "users      mapped")
+	}
+	say(c, "root       %s", s.Rootfs)
+	for _, left := range s.Leftovers {
+		say(c, "left over  %s", left)
+	}
+}

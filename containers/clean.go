@@ -1,0 +1,228 @@
+package containers
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"proofhouse/internal/exit"
+)
+
+// mark is the file that is there while a container is being started: one that
+// is found says that its start was cut short.
+func (c Container) mark() string { return filepath.Join(c.dir(), "nsmgr.starting") }
+
+// lockFile has one byte for each container, at a place that its path gives.
+const lockFile = "/run/nsmgr/containers"
+
+// lock makes this process the only nsmgr that changes the container. The lock
+// is of the kind that belongs to a process, so that neither the monitor, which
+// is forked of this process, nor a command has it; the kernel gives it back
+// when the process dies.
+func (c Container) lock(ctx context.Context) (unlock func(), err error) {
+	if err := CheckName(c.Name); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(lockFile), 0o755); err != nil {
+		return nil, exit.BadInputf("lock container %q: %w", c.Name, err)
+	}
+	f, err := os.OpenFile(lockFile, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, exit.BadInputf("lock container %q: %w (it takes root)", c.Name, err)
+	}
+	place := fnv.New64a()
+	_, _ = place.Write([]byte(c.dir()))
+	at := unix.Flock_t{Type: unix.F_WRLCK, Start: int64(place.Sum64() & (math.MaxInt64 >> 1)), Len: 1}
+	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &at)
+		if err == nil {
+			return func() { _ = f.Close() }, nil
+		}
+		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.EINTR) {
+			_ = f.Close()
+			return nil, fmt.Errorf("lock container %q: %w", c.Name, err)
+		}
+		select {
+		case <-ctx.Done():
+			_ = f.Close()
+			return nil, fmt.Errorf("another nsmgr is at work on container %q: %w", c.Name, context.Cause(ctx))
+		case <-time.After(wait):
+		}
+	}
+}
+
+// remains are what is left of a container whose monitor is gone.
+type remains struct {
+	pids    []int
+	cgroups []string // folders, those below before those above
+}
+
+func (r remains) describe() []string {
+	var all []string
+	for _, pid := range r.pids {
+		all = append(all, fmt.Sprintf("process %d", pid))
+	}
+	for _, dir := range r.cgroups {
+		all = append(all, "cgroup "+dir)
+	}
+	return all
+}
+
+const cgroupfs = "/sys/fs/cgroup"
+
+// leftovers finds what is left of the container, while liblxc says that it does
+// not run: its monitor was killed, which leaves its init.
+func (c Container) leftovers(rootfs string) (r remains) {
+	for _, dir := range c.cgroups() {
+		mine := true
+		for _, pid := range procsBelow(dir) {
+			if c.owns(pid, rootfs, dir) {
+				r.pids = append(r.pids, pid)
+			} else {
+				mine = false
+			}
+		}
+		if mine {
+			r.cgroups = append(r.cgroups, below(dir)...)
+		}
+	}
+	slices.Sort(r.pids)
+	r.pids = slices.Compact(r.pids)
+	return r
+}
+
+// cgroups are the folders that LXC makes for the container, in every hierarchy:
+// lxc.payload.NAME and lxc.monitor.NAME, with -1, -2, … behind the name where
+// one was there already. One of a container whose own name is so is left out.
+func (c Container) cgroups() []string {
+	var found []string
+	for _, top := range []string{cgroupfs, filepath.Join(cgroupfs, "*")} {
+		for _, kind := range []string{"lxc.payload.", "lxc.monitor."} {
+			dirs, _ := filepath.Glob(filepath.Join(top, kind+"*"))
+			for _, dir := range dirs {
+				if c.named(strings.TrimPrefix(filepath.Base(dir), kind)) {
+					found = append(found, dir)
+				}
+			}
+		}
+	}
+	return found
+}
+
+// named says whether a cgroup's name is of this container.
+func (c Container) named(name string) bool {
+	if name == c.Name {
+		return true
+	}
+	number, ok := strings.CutPrefix(name, c.Name+"-")
+	if _, err := strconv.Atoi(number); !ok || err != nil {
+		return false
+	}
+	return !exists(filepath.Join(c.path(), name, "config"))
+}
+
+// below are the folder and those below it, deepest first.
+func below(dir string) []string {
+	var all []string
+	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			all = append(all, path)
+		}
+		return nil
+	})
+	slices.Reverse(all)
+	return all
+}
+
+func procsBelow(dir string) []int {
+	var pids []int
+	for _, d := range below(dir) {
+		b, err := os.ReadFile(filepath.Join(d, "cgroup.procs"))
+		if err != nil {
+			continue
+		}
+		for _, word := range bytes.Fields(b) {
+			if pid, err := strconv.Atoi(string(word)); err == nil && pid > 0 {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+// owns says whether a task of such a cgroup is of this container: two
+// containers of the same name in different folders share the name of their
+// cgroups. Its root is the container's, if that is to be seen.
+func (c Container) owns(pid int, rootfs, dir string) bool {
+	if pid == os.Getpid() {
+		return false
+	}
+	folder := rootfsFolder(rootfs)
+	if folder == "" || strings.HasPrefix(filepath.Base(dir), "lxc.monitor.") {
+		return c.path() == DefaultPath
+	}
+	want, err := os.Stat(folder)
+	if err != nil {
+		return c.path() == DefaultPath
+	}
+	got, err := os.Stat(filepath.Join("/proc", strconv.Itoa(pid), "root"))
+	if err != nil { // gone, or its policy hides it
+		return c.path() == DefaultPath
+	}
+	return os.SameFile(want, got)
+}
+
+// cleanPatience is how long killed tasks may take to be gone.
+const cleanPatience = 10 * time.Second
+
+// clean kills and removes the leftovers, and returns when they are gone.
+func (c Container) clean(ctx context.Context, rootfs string) error {
+	defer func() { _ = os.Remove(c.mark()) }()
+	for end := time.Now().Add(cleanPatience); ; {
+		r := c.leftovers(rootfs)
+		for _, dir := range r.cgroups {
+			_ = syscall.Rmdir(dir) // the last is waited for below
+		}
+		if len(r.pids) == 0 && len(r.cgroups) == 0 {
+			return nil
+		}
+		for _, pid := range r.pids {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		if len(r.pids) > 0 {
+			c.killPayload()
+		}
+		if time.Now().After(end) {
+			return exit.Fail(fmt.Errorf("container %q: what a crash left does not go: %s", c.Name, strings.Join(r.describe(), ", ")))
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("remove what is left of container %q: %w", c.Name, context.Cause(ctx))
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// killPayload has the kernel kill all tasks of the container's cgroups: no
+// policy denies that, as it may deny a signal. Kernels before 5.14, and cgroups
+// of version 1, cannot.
+func (c Container) killPayload() {
+	for _, dir := range c.cgroups() {
+		if strings.HasPrefix(filepath.Base(dir), "lxc.payload.") {
+			_ = os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0)
+		}
+	}
+}

@@ -1,0 +1,616 @@
+//go:build cgo && lxc
+
+package containers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/lxc/go-lxc"
+
+	"proofhouse/internal/exit"
+	"proofhouse/nsmgr"
+)
+
+// Available says why this program cannot drive containers; nil if it can.
+func Available() error { return nil }
+
+// Version is liblxc's.
+func Version() string { return lxc.Version() }
+
+// The keys of LXC's configuration that are used here (lxc.container.conf(5)).
+const (
+	keyProfile = "lxc.apparmor.profile"
+	keyNesting = "lxc.apparmor.allow_nesting"
+	keyRootfs  = "lxc.rootfs.path"
+	keyOptions = "lxc.rootfs.options"
+	keyIDMap   = "lxc.idmap"
+	keyLink    = "lxc.net.0.link"
+)
+
+// open is liblxc's object of the container. What a killed lxc_create of it left
+// is removed by liblxc here.
+func (c Container) open() (*lxc.Container, error) {
+	if err := CheckName(c.Name); err != nil {
+		return nil, err
+	}
+	ct, err := lxc.NewContainer(c.Name, c.path())
+	if err != nil {
+		return nil, fmt.Errorf("open container %q: %w", c.Name, err)
+	}
+	return ct, nil
+}
+
+// there is open for a container that must exist.
+func (c Container) there() (*lxc.Container, error) {
+	ct, err := c.open()
+	if err != nil {
+		return nil, err
+	}
+	if !ct.Defined() {
+		_ = ct.Release()
+		return nil, exit.BadInputf("no such container %q in %s (nsmgr container create)", c.Name, c.path())
+	}
+	return ct, nil
+}
+
+func item(ct *lxc.Container, key string) string {
+	if v := ct.ConfigItem(key); len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+// List are the names of the containers in path, "" for the default.
+func List(path string) ([]string, error) {
+	return lxc.DefinedContainerNames(Container{Path: path}.path()), nil
+}
+
+// Status looks at the container.
+func (c Container) Status(context.Context) (s Status, err error) {
+	ct, err := c.there()
+	if err != nil {
+		return s, err
+	}
+	defer func() { _ = ct.Release() }()
+	return c.status(ct), nil
+}
+
+func (c Container) status(ct *lxc.Container) Status {
+	s := Status{
+		Name: c.Name, State: ct.State().String(), Rootfs: item(ct, keyRootfs),
+		Mapped: mappedTo(ct.ConfigItem(keyIDMap)) >= 0,
+	}
+	s.setLabel(item(ct, keyProfile))
+	if s.PID = max(ct.InitPid(), 0); s.PID > 0 {
+		if l, err := nsmgr.ProcessLabel(s.PID); err == nil {
+			s.Confined = l.String()
+			want, err := nsmgr.ParseLabel(s.Label)
+			s.AsAsked = err == nil && same(want, l)
+		}
+	} else {
+		s.Leftovers = c.leftovers(s.Rootfs).describe()
+	}
+	return s
+}
+
+// Create makes the container. What fails leaves nothing of it; what is killed
+// leaves what the next open of it removes.
+func (c Container) Create(ctx context.Context, m Making) (err error) {
+	unlock, err := c.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	ct, err := c.open()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = ct.Release() }()
+	if ct.Defined() {
+		return c.adopt(ct, m)
+	}
+	if err := ct.LoadConfigFile(defaultConfig()); err != nil {
+		return exit.BadInputf("read LXC's %s: %w", defaultConfig(), err)
+	}
+	set, err := c.settings(ct, m)
+	if err != nil {
+		return err
+	}
+	if err := apply(ct, set); err != nil {
+		return err
+	}
+	if m.Rootfs != "" {
+		return c.createFrom(ct, m)
+	}
+	return c.createByTemplate(ct, m, set)
+}
+
+// setting is a line of a container's configuration.
+type setting struct{ key, value string }
+
+func apply(ct *lxc.Container, set []setting) error {
+	for _, s := range set {
+		if s.value == "" {
+			_ = ct.ClearConfigItem(s.key)
+			continue
+		}
+		if err := ct.SetConfigItem(s.key, s.value); err != nil {
+			return fmt.Errorf("set %s = %s: %w", s.key, s.value, err)
+		}
+	}
+	return nil
+}
+
+func defaultConfig() string {
+	if f := lxc.GlobalConfigItem("lxc.default_config"); f != "" {
+		return f
+	}
+	return "/etc/lxc/default.conf"
+}
+
+// settings are what the container's configuration has to say. LXC's default
+// configuration is in ct.
+func (c Container) settings(ct *lxc.Container, m Making) ([]setting, error) {
+	set := []setting{{keyProfile, ""}, {keyNesting, ""}, {keyProfile, m.Label.String()}}
+	if m.Nesting {
+		set = append(set, setting{keyNesting, "1"})
+	}
+	if link := item(ct, keyLink); link != "" && !exists(filepath.Join("/sys/class/net", link)) {
+		set = append(set, setting{"lxc.net", ""}, setting{"lxc.net.0.type", "empty"})
+	}
+	if !m.Unprivileged {
+		return set, nil
+	}
+	mapped, err := c.mapping()
+	return append(set, mapped...), err
+}
+
+// mapping gives the container a range of ids that no other has.
+func (c Container) mapping() (set []setting, err error) {
+	names, err := List(c.Path)
+	if err != nil {
+		return nil, err
+	}
+	var used []int
+	for _, name := range names {
+		other, err := Container{name, c.Path}.open()
+		if err != nil {
+			return nil, err
+		}
+		if at := mappedTo(other.ConfigItem(keyIDMap)); at >= 0 {
+			used = append(used, at)
+		}
+		_ = other.Release()
+	}
+	for _, of := range []struct{ kind, file string }{{"u", "/etc/subuid"}, {"g", "/etc/subgid"}} {
+		first, count, err := subordinate(of.file)
+		if err != nil {
+			return nil, err
+		}
+		at, err := freeRange(first, count, used)
+		if err != nil {
+			return nil, err
+		}
+		set = append(set, setting{keyIDMap, fmt.Sprintf("%s 0 %d %d", of.kind, at, idRange)})
+	}
+	// The kernel maps the owners of the files as they are seen through the
+	// container's root mount, so the files themselves stay as they are.
+	return append(set, setting{keyOptions, "idmap=container"}), nil
+}
+
+func (c Container) createByTemplate(ct *lxc.Container, m Making, set []setting) error {
+	template := m.Template
+	if template == "" {
+		template = "busybox"
+	}
+	path, err := templatePath(template)
+	if err != nil {
+		return err
+	}
+	// The template makes files of root's; users are mapped when they are used.
+	if m.Unprivileged {
+		_ = ct.ClearConfigItem(keyIDMap)
+		_ = ct.ClearConfigItem(keyOptions)
+	}
+	said, err := c.capture(func() error {
+		return ct.Create(lxc.TemplateOptions{Template: path, Backend: lxc.Directory, ExtraArgs: m.Args})
+	})
+	if err != nil {
+		return fmt.Errorf("create container %q with template %s: %w%s", c.Name, template, err, said)
+	}
+	// A template writes lines of its own behind ours.
+	if err := apply(ct, set); err == nil {
+		err = ct.SaveConfigFile(c.config())
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("configure container %q: %w", c.Name, err), ct.Destroy())
+	}
+	return nil
+}
+
+// templatePath finds a template: a program's path, or a name in LXC's folder.
+func templatePath(name string) (string, error) {
+	path := name
+	if !strings.Contains(name, "/") {
+		path = filepath.Join("/usr/share/lxc/templates", "lxc-"+name)
+	}
+	if st, err := os.Stat(path); err != nil || st.IsDir() || st.Mode()&0o111 == 0 {
+		return "", exit.BadInputf("template %q: there is no program %s (Debian: apt install lxc-templates)", name, path)
+	}
+	return path, nil
+}
+
+// createFrom makes a container of a root file system that is there.
+func (c Container) createFrom(ct *lxc.Container, m Making) error {
+	rootfs, err := filepath.Abs(m.Rootfs)
+	if err != nil {
+		return err
+	}
+	if st, err := os.Stat(rootfs); err != nil {
+		return exit.BadInputf("root file system: %w", err)
+	} else if !st.IsDir() {
+		return exit.BadInputf("root file system: %s is not a folder", rootfs)
+	}
+	set := []setting{{keyRootfs, "dir:" + rootfs}, {"lxc.uts.name", c.Name}}
+	for _, include := range includes(m.Unprivileged) {
+		set = append(set, setting{"lxc.include", include})
+	}
+	if err := apply(ct, set); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.dir(), 0o770); err != nil {
+		return exit.BadInputf("create container %q: %w", c.Name, err)
+	}
+	// LXC knows a container by its config: it is there whole, or not at all.
+	fresh := c.config() + ".new"
+	if err := ct.SaveConfigFile(fresh); err == nil {
+		err = os.Rename(fresh, c.config())
+	}
+	if err != nil {
+		_ = os.Remove(fresh)
+		_ = os.Remove(c.dir())
+		return fmt.Errorf("create container %q: %w", c.Name, err)
+	}
+	return nil
+}
+
+// includes are the parts of LXC's own configuration for a whole distribution.
+func includes(unprivileged bool) []string {
+	var found []string
+	names := []string{"common.conf"}
+	if unprivileged {
+		names = append(names, "userns.conf")
+	}
+	for _, name := range names {
+		if path := filepath.Join("/usr/share/lxc/config", name); exists(path) {
+			found = append(found, path)
+		}
+	}
+	return found
+}
+
+// adopt gives a container that is there the label.
+func (c Container) adopt(ct *lxc.Container, m Making) error {
+	switch {
+	case m.Template != "" || m.Rootfs != "":
+		return exit.BadInputf("container %q is there already", c.Name)
+	case m.Unprivileged && mappedTo(ct.ConfigItem(keyIDMap)) < 0:
+		return exit.BadInputf("container %q is there already, and not unprivileged", c.Name)
+	case ct.Running():
+		return exit.BadInputf("container %q runs: stop it first", c.Name)
+	}
+	if err := apply(ct, []setting{{keyProfile, ""}, {keyProfile, m.Label.String()}}); err != nil {
+		return err
+	}
+	fresh := c.config() + ".new"
+	err := ct.SaveConfigFile(fresh)
+	if err == nil {
+		err = os.Rename(fresh, c.config())
+	}
+	if err != nil {
+		_ = os.Remove(fresh)
+		return fmt.Errorf("configure container %q: %w", c.Name, err)
+	}
+	return nil
+}
+
+// startPatience is how long a container's init may take from its start to its
+// first program, on a slow machine.
+const startPatience = 30 * time.Second
+
+// Start starts the container, having removed what a crash left of it, and
+// reads back what confines its init. A label that is not the one asked for
+// ends the container, and is a [LabelError].
+func (c Container) Start(ctx context.Context) (err error) {
+	unlock, err := c.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	ct, err := c.there()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = ct.Release() }()
+	want, err := wanted(c.Name, item(ct, keyProfile))
+	if err != nil {
+		return err
+	}
+	if ct.Running() {
+		if !exists(c.mark()) {
+			return c.alreadyRuns(ct, want)
+		}
+		// Nobody has looked what confines it: its start was cut short.
+		if err := c.end(ctx, ct); err != nil {
+			return err
+		}
+	}
+	if err := c.clean(ctx, item(ct, keyRootfs)); err != nil {
+		return err
+	}
+	if err := os.WriteFile(c.mark(), nil, 0o600); err != nil {
+		return fmt.Errorf("start container %q: %w", c.Name, err)
+	}
+	defer func() { _ = os.Remove(c.mark()) }()
+	// Both have a default for what the program does, not for what is safe: the
+	// monitor is forked of this process.
+	for _, step := range []error{ct.WantDaemonize(true), ct.WantCloseAllFds(true)} {
+		if step != nil {
+			return fmt.Errorf("start container %q: %w", c.Name, step)
+		}
+	}
+	said, err := c.logged(ct, ct.Start)
+	if err == nil {
+		err = c.verify(ctx, ct, want)
+	} else {
+		err = exit.Fail(fmt.Errorf("start container %q: %w%s", c.Name, err, said))
+	}
+	if err != nil {
+		return errors.Join(err, c.end(context.WithoutCancel(ctx), ct))
+	}
+	return nil
+}
+
+func (c Container) alreadyRuns(ct *lxc.Container, want nsmgr.Label) error {
+	if got, err := nsmgr.ProcessLabel(ct.InitPid()); err == nil && !same(got, want) {
+		return exit.Fail(fmt.Errorf("container %q runs already, with the label %s instead of %s: stop it", c.Name, got, want))
+	}
+	return exit.BadInputf("container %q runs already", c.Name)
+}
+
+// verify reads back the label of the container's init.
+func (c Container) verify(ctx context.Context, ct *lxc.Container, want nsmgr.Label) error {
+	pid := ct.InitPid()
+	if pid <= 0 {
+		return exit.Fail(fmt.Errorf("container %q ended as soon as it was started", c.Name))
+	}
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	got, executed, err := readBack(ctx, pid, want)
+	switch {
+	case err != nil:
+		return exit.Fail(fmt.Errorf("container %q: its init: %w", c.Name, err))
+	case !executed:
+		return exit.Fail(fmt.Errorf("container %q: its init could not be executed", c.Name))
+	case !same(got, want):
+		return exit.Fail(&LabelError{c.Name, "init", want, got})
+	}
+	return nil
+}
+
+// Run runs a command in the container, under the label that the container is
+// configured to have, and says how it ended. A command that has another label
+// is killed, and that is a [LabelError]. It goes on where ctx ends, but for
+// SIGKILL.
+func (c Container) Run(ctx context.Context, cmd Command) (End, error) {
+	ct, err := c.there()
+	if err != nil {
+		return End{}, err
+	}
+	defer func() { _ = ct.Release() }()
+	want, err := wanted(c.Name, item(ct, keyProfile))
+	if err != nil {
+		return End{}, err
+	}
+	if !ct.Running() {
+		return End{}, exit.BadInputf("container %q does not run (nsmgr container start %[1]s)", c.Name)
+	}
+	// An attached command gets the label that init has: of a namespace that
+	// was removed meanwhile, that is not the one of its name.
+	init, err := nsmgr.ProcessLabel(ct.InitPid())
+	if err != nil {
+		return End{}, fmt.Errorf("container %q: %w", c.Name, err)
+	}
+	if !same(init, want) {
+		return End{}, exit.Fail(fmt.Errorf("container %q: its init has the label %s, not %s: nothing is run under that", c.Name, init, want))
+	}
+	opts, closeFiles, err := attachOptions(cmd)
+	if err != nil {
+		return End{}, err
+	}
+	defer closeFiles()
+	return c.attach(ctx, ct, cmd.Args, opts, want)
+}
+
+// attachOptions are go-lxc's. Groups is never set: it takes all of LXC's
+// attach flags away, so that the command runs outside of the container's
+// label, with the host's capabilities.
+func attachOptions(cmd Command) (o lxc.AttachOptions, closeFiles func(), err error) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return o, nil, err
+	}
+	fd := func(f *os.File) uintptr {
+		if f == nil {
+			f = null
+		}
+		return f.Fd()
+	}
+	o = lxc.DefaultAttachOptions
+	o.ClearEnv, o.Env = true, append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}, cmd.Env...)
+	o.StdinFd, o.StdoutFd, o.StderrFd = fd(cmd.Stdin), fd(cmd.Stdout), fd(cmd.Stderr)
+	if cmd.Dir != "" {
+		o.Cwd = cmd.Dir
+	}
+	return o, func() {
+		_ = null.Close()
+		runtime.KeepAlive(cmd)
+	}, nil
+}
+
+// attach starts the command and waits for it itself: go-lxc's own waiting
+// reports an end by a signal as status 0, and 255 as an error.
+func (c Container) attach(ctx context.Context, ct *lxc.Container, args []string, o lxc.AttachOptions, want nsmgr.Label) (End, error) {
+	pid, err := ct.RunCommandNoWait(args, o)
+	if err != nil {
+		return End{}, fmt.Errorf("container %q: run %s: %w", c.Name, args[0], err)
+	}
+	got, executed, err := readBack(ctx, pid, want)
+	if err != nil || executed && !keeps(want, got) {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		_, _ = wait(pid)
+		if err == nil {
+			err = &LabelError{c.Name, args[0], want, got}
+		}
+		return End{}, exit.Fail(fmt.Errorf("container %q: run %s: %w", c.Name, args[0], err))
+	}
+	end, err := wait(pid)
+	if err == nil && !executed {
+		err = exit.BadInputf("container %q: %s could not be executed there (%v)", c.Name, args[0], end)
+	}
+	return end, err
+}
+
+func wait(pid int) (End, error) {
+	var ws syscall.WaitStatus
+	for {
+		_, err := syscall.Wait4(pid, &ws, 0, nil)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case err != nil:
+			return End{}, fmt.Errorf("wait for process %d: %w", pid, err)
+		case ws.Signaled():
+			return End{Signal: ws.Signal()}, nil
+		}
+		return End{Status: ws.ExitStatus()}, nil
+	}
+}
+
+// Stop asks the container to shut down, and ends it if it does not within the
+// patience; 0 ends it at once. It returns when none of its tasks is left.
+func (c Container) Stop(ctx context.Context, patience time.Duration) error {
+	unlock, err := c.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	ct, err := c.there()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = ct.Release() }()
+	if !ct.Running() && len(c.leftovers(item(ct, keyRootfs)).pids) == 0 {
+		return exit.BadInputf("container %q does not run", c.Name)
+	}
+	if ct.Running() && patience > 0 {
+		_ = ct.Shutdown(patience) // what comes of it is looked at next
+	}
+	return c.end(ctx, ct)
+}
+
+// end kills what is left of a container that ran, and waits for it to be gone.
+func (c Container) end(ctx context.Context, ct *lxc.Container) error {
+	if ct.Running() {
+		if err := ct.Stop(); err != nil && ct.Running() {
+			// The monitor does not answer, or its signal is denied.
+			c.killPayload()
+			if !ct.Wait(lxc.STOPPED, 5*time.Second) {
+				return exit.Fail(fmt.Errorf("stop container %q: %w", c.Name, err))
+			}
+		}
+	}
+	return c.clean(ctx, item(ct, keyRootfs))
+}
+
+// Destroy ends the container and removes it, but for a root file system that is
+// the user's own folder.
+func (c Container) Destroy(ctx context.Context) error {
+	unlock, err := c.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	ct, err := c.there()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = ct.Release() }()
+	if err := c.end(ctx, ct); err != nil {
+		return err
+	}
+	if c.foreign(item(ct, keyRootfs)) {
+		if err := ct.ClearConfigItem(keyRootfs); err != nil {
+			return fmt.Errorf("remove container %q: %w", c.Name, err)
+		}
+	}
+	if said, err := c.logged(ct, ct.Destroy); err != nil {
+		return exit.Fail(fmt.Errorf("remove container %q: %w%s", c.Name, err, said))
+	}
+	return nil
+}
+
+// logged calls an operation of liblxc and returns what it logged as errors.
+func (c Container) logged(ct *lxc.Container, do func() error) (said string, err error) {
+	f, err := os.CreateTemp("", "nsmgr-lxc-")
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		_ = f.Close()
+		_ = os.Remove(f.Name())
+	}()
+	if err := ct.SetLogFile(f.Name()); err != nil {
+		return "", fmt.Errorf("set LXC's log: %w", err)
+	}
+	if err := ct.SetLogLevel(lxc.ERROR); err != nil {
+		return "", fmt.Errorf("set LXC's log: %w", err)
+	}
+	if err = do(); err != nil {
+		b, _ := os.ReadFile(f.Name())
+		said = logErrors(string(b))
+	}
+	return said, err
+}
+
+// capture keeps what an operation, and the programs that it starts, write to
+// this process's output: a template is a shell script, and talks.
+func (c Container) capture(do func() error) (said string, err error) {
+	f, err := os.CreateTemp("", "nsmgr-lxc-")
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		_ = f.Close()
+		_ = os.Remove(f.Name())
+	}()
+	restore, err := redirect(f)
+	if err != nil {
+		return "", err
+	}
+	err = do()
+	restore()
+	if err != nil {
+		b, _ := os.ReadFile(f.Name())
+		said = lastWords(string(b))
+	}
+	return said, err
+}
