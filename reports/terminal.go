@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -35,12 +36,8 @@ func Terminal(w io.Writer, run *Run, style Style, files ...string) error {
 	for i := range run.Kernels {
 		t.kernel(&run.Kernels[i])
 	}
-	if len(files) > 0 {
-		t.heading("REPORTS")
-		for _, f := range files {
-			t.line("  %s", Plain(f))
-		}
-	}
+	t.files(files)
+	t.matrix()
 	t.line("")
 	t.verdict(status, line)
 	return t.w.Flush()
@@ -72,10 +69,38 @@ func (t *terminal) eachKernel() {
 	if len(t.run.Kernels) < 2 {
 		return
 	}
-	for _, k := range t.run.Kernels {
+	names := columnNames(t.run.Kernels)
+	for i, k := range t.run.Kernels {
 		alone := t.run.only(k)
 		_, line := Verdict(&alone)
+		if strings.HasPrefix(names[i], "[") {
+			line = names[i] + " " + line
+			if k.Append != "" {
+				line += ", with " + k.Append
+			}
+		}
 		t.item("  ", line)
+	}
+}
+
+// files are where the reports are: of the folders below, one of each kernel,
+// just the folders.
+func (t *terminal) files(files []string) {
+	if len(files) == 0 {
+		return
+	}
+	t.heading("REPORTS")
+	top := filepath.Dir(files[0])
+	var below []string
+	for _, f := range files {
+		if dir := filepath.Dir(f); dir == top {
+			t.line("  %s", Plain(f))
+		} else if !slices.Contains(below, dir) {
+			below = append(below, dir)
+		}
+	}
+	for _, dir := range below {
+		t.line("  %s%c", Plain(dir), filepath.Separator)
 	}
 }
 
@@ -113,7 +138,9 @@ func (t *terminal) hang(first, text string, width int, ink []color.Attribute) {
 func (t *terminal) kernel(k *Kernel) {
 	outcomes := k.Outcomes()
 	t.header(k, outcomes)
-	t.table(outcomes)
+	if len(t.run.Kernels) == 1 {
+		t.table(outcomes)
+	}
 	t.failures("FAILED", Fail, outcomes)
 	t.failures("ERRORS: no verdict on these", Error, outcomes)
 	t.lost(k)
