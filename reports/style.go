@@ -100,9 +100,9 @@ func Plain(s string) string {
 	}, strings.TrimSpace(s))
 }
 
-// wrap breaks text at single spaces so that each line has at most width
+// Wrap breaks text at single spaces so that each line has at most width
 // columns; a word that is longer stays whole. Width 0 is one line.
-func wrap(text string, width int) []string {
+func Wrap(text string, width int) []string {
 	if width <= 0 || utf8.RuneCountInString(text) <= width {
 		return []string{text}
 	}

@@ -56,7 +56,7 @@ func (t *terminal) line(format string, args ...any) {
 
 func (t *terminal) verdict(status int, line string) {
 	ink := map[int]color.Attribute{exit.OK: color.FgGreen, exit.Failed: color.FgRed, exit.NoVerdict: color.FgMagenta}
-	for i, l := range wrap(Plain(line), cmp.Or(t.s.Width, 80)-2) {
+	for i, l := range Wrap(Plain(line), cmp.Or(t.s.Width, 80)-2) {
 		if i > 0 {
 			l = "  " + l
 		}
@@ -124,7 +124,7 @@ func (t *terminal) hang(first, text string, width int, ink []color.Attribute) {
 	if width > 0 {
 		width = max(width-indent, 20)
 	}
-	for i, l := range wrap(Plain(text), width) {
+	for i, l := range Wrap(Plain(text), width) {
 		if i == 1 {
 			first = strings.Repeat(" ", indent)
 		}

@@ -51,7 +51,10 @@ Exit status: 0 all as expected, 1 something failed, 2 bad usage or bad input,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return exit.BadInputf("%w (%s --help tells more)", err, c.CommandPath())
 	})
-	root.AddCommand(runCommand(), execCommand(), shellCommand(), kernelsCommand(), reportCommand(), mergeCommand(), runsCommand(), cacheCommand(), doctorCommand(), setupCommand(), versionCommand())
+	root.AddCommand(
+		runCommand(), execCommand(), shellCommand(), kernelsCommand(), reportCommand(), compareCommand(),
+		mergeCommand(), runsCommand(), cacheCommand(), doctorCommand(), setupCommand(), versionCommand(),
+	)
 	return root
 }
 

@@ -55,6 +55,8 @@ func TestShipped(t *testing.T) {
 		{self, reports.Fail, kernel("7.3.4", "libapparmor", "4.1.8-3", "suite", "4.1.8"), reports.Fail},
 		{self, reports.Fail, kernel("7.3.4", "libapparmor", "5.0.2-5", "suite", "5.0.2"), reports.Fail},
 		{self, reports.Fail, kernel("7.3.4"), reports.Fail},
+		{self, reports.Pass, sid("6.1.176"), reports.Pass},
+		{self, reports.Fail, sid("6.1.176"), reports.Fail},
 		{self, reports.Error, sid("7.3.4"), reports.Error},
 		{"regression/introspect/introspect other confined", reports.Fail, sid("7.3.4"), reports.Fail},
 		{e2e, reports.Fail, compressing, reports.XFail},

@@ -1,0 +1,203 @@
+package compare
+
+import (
+	"bufio"
+	"compress/gzip"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"proofhouse/reports"
+)
+
+// Evidence is what two kernels said while the same script ran.
+type Evidence struct {
+	Spec string `json:"spec"`
+	Base Said   `json:"base"`
+	New  Said   `json:"new"`
+}
+
+// Said is one kernel's part of the [Evidence].
+type Said struct {
+	// Denials is the number of audit records about denials, in all attempts.
+	Denials int `json:"denials"`
+	// Only are the records that the other kernel has none like. What differs
+	// from run to run, such as times and process numbers, does not count.
+	Only []string `json:"only,omitempty"`
+	// More is how many of those are not in Only.
+	More    int    `json:"more,omitempty"`
+	Crash   string `json:"crash,omitempty"`
+	Console string `json:"console,omitempty"`
+	Output  string `json:"output,omitempty"` // file with all that the script printed
+	Audit   string `json:"audit,omitempty"`  // file with all records
+	// Incomplete says why there may be more records than were seen.
+	Incomplete string `json:"incomplete,omitempty"`
+}
+
+// maxOnly bounds the records that a comparison holds of one script.
+const maxOnly = 20
+
+// evidence reads what both sides kept of the spec; false if they kept nothing.
+func evidence(base, next *Side, p pair) (Evidence, bool) {
+	e := Evidence{Spec: p.id}
+	var records [2]*records
+	for i, s := range []struct {
+		side *Side
+		o    *reports.Outcome
+		said *Said
+	}{{base, p.before, &e.Base}, {next, p.after, &e.New}} {
+		records[i] = newRecords()
+		if s.o == nil {
+			continue
+		}
+		for n := range s.o.Attempts {
+			s.said.take(s.side, &s.o.Attempts[n], records[i])
+		}
+		s.said.Denials = records[i].n
+	}
+	e.Base.Only, e.Base.More = records[0].without(records[1])
+	e.New.Only, e.New.More = records[1].without(records[0])
+	return e, e.Base.anything() || e.New.anything()
+}
+
+func (s *Said) anything() bool {
+	return s.Denials > 0 || s.Crash != "" || s.Console != "" || s.Output != ""
+}
+
+func (s *Said) take(side *Side, a *reports.Spec, r *records) {
+	if s.Crash == "" {
+		s.Crash = a.Crash
+	}
+	if s.Console == "" {
+		s.Console = a.Console
+	}
+	if a.Output != "" {
+		s.Output = a.Output
+	}
+	if a.Audit != "" {
+		s.Audit = a.Audit
+		err := r.read(side.Dir, a.Audit)
+		if err == nil {
+			return
+		}
+		s.Incomplete = "the audit records are not there"
+		if !errors.Is(err, fs.ErrNotExist) {
+			s.Incomplete = err.Error()
+		}
+	}
+	for _, d := range a.Denials {
+		r.add(d)
+	}
+}
+
+// records are denials, without what differs from run to run.
+type records struct {
+	n     int
+	order []string
+	text  map[string]string // by its stable part, the first as it was
+}
+
+func newRecords() *records { return &records{text: map[string]string{}} }
+
+// maxRecords bounds how many different ones are kept: a script makes some
+// thousand.
+const maxRecords = 20_000
+
+func (r *records) add(line string) {
+	if !strings.Contains(line, `apparmor="DENIED"`) && !strings.Contains(line, `apparmor="ALLOWED"`) {
+		return
+	}
+	r.n++
+	line = strings.TrimSpace(line)
+	key := stable(line)
+	if _, ok := r.text[key]; !ok && len(r.order) < maxRecords {
+		r.text[key] = line
+		r.order = append(r.order, key)
+	}
+}
+
+// read takes the records of a file in the run's folder. Its name comes from
+// the run: it must not lead anywhere else.
+func (r *records) read(dir, name string) error {
+	if dir == "" || !filepath.IsLocal(name) {
+		return fs.ErrNotExist
+	}
+	f, err := os.Open(filepath.Join(dir, name))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	var in io.Reader = f
+	if strings.HasSuffix(name, ".gz") {
+		if in, err = gzip.NewReader(f); err != nil {
+			return err
+		}
+	}
+	lines := bufio.NewReader(in)
+	for {
+		line, err := lines.ReadString('\n')
+		r.add(line)
+		if errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+// without are the records that o has none like, the telling ones first.
+func (r *records) without(o *records) (only []string, more int) {
+	for _, key := range r.order {
+		if _, ok := o.text[key]; !ok {
+			only = append(only, r.text[key])
+		}
+	}
+	slices.SortStableFunc(only, func(a, b string) int { return telling(a) - telling(b) })
+	if len(only) > maxOnly {
+		only, more = only[:maxOnly], len(only)-maxOnly
+	}
+	return only, more
+}
+
+// telling ranks records by how likely they explain a failure: those in which
+// the kernel names an error of its own come first, then what it denied.
+func telling(record string) int {
+	switch {
+	case strings.Contains(record, " error="):
+		return 0
+	case strings.Contains(record, `="DENIED"`):
+		return 1
+	}
+	return 2
+}
+
+// unstable is what differs between two records of the same event.
+var unstable = []struct {
+	re *regexp.Regexp
+	by string
+}{
+	{regexp.MustCompile(`^.*?audit\([0-9.:]+\): `), ""},
+	{regexp.MustCompile(`\b(pid|peer_pid|opid|ino|fsuid|ouid|auid|ses)=\d+`), "$1=N"},
+	{regexp.MustCompile(`sdtest\.\d+-\d+-[A-Za-z0-9]{6}`), "sdtest"},
+	{regexp.MustCompile(`/proc/\d+/(?:task/\d+/)?`), "/proc/N/"},
+	{regexp.MustCompile(`/dev/(loop|pts/)\d+`), "/dev/$1"},
+	{regexp.MustCompile(`test_namespaces_[A-Za-z0-9]{6}`), "test_namespaces"},
+	{regexp.MustCompile(`/tmp/dbus-[A-Za-z0-9]{6,}`), "/tmp/dbus"},
+	{regexp.MustCompile(`(addr=)"@[0-9A-Fa-f]{5,}"`), "$1N"},
+	{regexp.MustCompile(`\b([ls]?(?:fport|lport|port)|src|dest)=\d+`), "$1=N"},
+	// 6.12 and later say the class, 6.1 does not; the class says nothing that
+	// the operation does not.
+	{regexp.MustCompile(` class="[a-z_]*"`), ""},
+}
+
+func stable(record string) string {
+	for _, u := range unstable {
+		record = u.re.ReplaceAllString(record, u.by)
+	}
+	return record
+}

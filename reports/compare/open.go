@@ -1,0 +1,228 @@
+package compare
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"proofhouse/internal/exit"
+	"proofhouse/reports"
+)
+
+// Open finds a kernel in a run by the name that a user gives it: a run's
+// folder, the folder of one kernel in it, or a results.json. A run with several
+// kernels is followed by a colon and the one that is meant, by its ID, its
+// spec, its release, or the beginning of its ID or release:
+// "out/latest:debian:trixie".
+//
+// A name that leads to no kernel, or to several, is bad input.
+func Open(name string) (*Side, error) {
+	path, kernel, err := split(name)
+	if err != nil {
+		return nil, err
+	}
+	run, dir, err := load(path)
+	if err != nil {
+		return nil, err
+	}
+	k, err := pick(run, path, kernel)
+	if err != nil {
+		return nil, err
+	}
+	return &Side{Name: name, Dir: dir, Run: run, Kernel: k}, nil
+}
+
+// split finds the first colon with a file before it.
+func split(name string) (path, kernel string, err error) {
+	if _, err := os.Stat(name); err == nil {
+		return name, "", nil
+	}
+	for i, c := range name {
+		if c != ':' || i == 0 {
+			continue
+		}
+		if _, err := os.Stat(name[:i]); err == nil {
+			return name[:i], name[i+1:], nil
+		}
+	}
+	return "", "", exit.BadInputf("%s: no such run: name its folder, that of a kernel in it, or a results.json", name)
+}
+
+// load reads the run at path, and says which folder its files are in.
+func load(path string) (run *reports.Run, dir string, err error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, "", exit.BadInput(err)
+	}
+	if !st.IsDir() {
+		run, err := readResults(path)
+		return run, runDir(filepath.Dir(path), run), err
+	}
+	results := filepath.Join(path, reports.ResultsFile)
+	switch fresh, err := newer(results, path); {
+	case err != nil:
+		return nil, "", exit.BadInput(err)
+	case fresh:
+		run, err := readResults(results)
+		return run, runDir(path, run), err
+	}
+	run, err = reports.Read(path)
+	return run, path, err
+}
+
+// newer says whether results is there, and as new as the journals beside it: a
+// run that was repeated or still goes on has newer ones.
+func newer(results, dir string) (bool, error) {
+	st, err := os.Stat(results)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	journals, err := filepath.Glob(filepath.Join(dir, "journal-*.jsonl"))
+	for _, j := range journals {
+		if js, err := os.Stat(j); err == nil && js.ModTime().After(st.ModTime()) {
+			return false, nil
+		}
+	}
+	return true, err
+}
+
+// runDir is the folder of the run whose results are in dir, which may be that
+// of one kernel.
+func runDir(dir string, run *reports.Run) string {
+	if run == nil {
+		return dir
+	}
+	for _, k := range run.Kernels {
+		for _, s := range k.Specs {
+			for _, f := range []string{s.Output, s.Audit} {
+				if f == "" || !filepath.IsLocal(f) {
+					continue
+				}
+				for _, d := range []string{dir, filepath.Dir(dir)} {
+					if _, err := os.Stat(filepath.Join(d, f)); err == nil {
+						return d
+					}
+				}
+			}
+		}
+	}
+	return dir
+}
+
+func readResults(path string) (*reports.Run, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read results: %w", err)
+	}
+	var run reports.Run
+	if err := json.Unmarshal(b, &run); err != nil {
+		return nil, exit.BadInputf("%s is no %s: %w", path, reports.ResultsFile, err)
+	}
+	switch {
+	case run.Format == 0:
+		return nil, exit.BadInputf("%s is no %s: it has no format", path, reports.ResultsFile)
+	case run.Format > reports.FormatVersion:
+		return nil, exit.BadInputf("%s was written by a newer proofhouse: format %d, this one reads %d", path, run.Format, reports.FormatVersion)
+	}
+	return &run, nil
+}
+
+func pick(run *reports.Run, path, name string) (*reports.Kernel, error) {
+	if len(run.Kernels) == 0 {
+		return nil, exit.BadInputf("%s: the run has no kernel yet", path)
+	}
+	if name == "" {
+		if len(run.Kernels) == 1 {
+			return &run.Kernels[0], nil
+		}
+		return nil, exit.BadInputf("%s has %d kernels: name the one that is meant, as in %s:%s (there are %s)",
+			path, len(run.Kernels), path, run.Kernels[0].ID, kernelIDs(run))
+	}
+	for _, fits := range []func(*reports.Kernel) bool{
+		func(k *reports.Kernel) bool { return k.ID == name },
+		func(k *reports.Kernel) bool { return k.Spec == name || k.Release == name },
+		func(k *reports.Kernel) bool {
+			return strings.HasPrefix(k.ID, name) || strings.HasPrefix(k.Release, name)
+		},
+	} {
+		var found []*reports.Kernel
+		for i := range run.Kernels {
+			if fits(&run.Kernels[i]) {
+				found = append(found, &run.Kernels[i])
+			}
+		}
+		switch len(found) {
+		case 0:
+		case 1:
+			return found[0], nil
+		default:
+			return nil, exit.BadInputf("%s: %q may be any of %d kernels (there are %s)", path, name, len(found), kernelIDs(run))
+		}
+	}
+	return nil, exit.BadInputf("%s has no kernel %q (there are %s)", path, name, kernelIDs(run))
+}
+
+func kernelIDs(run *reports.Run) string {
+	ids := make([]string, len(run.Kernels))
+	for i, k := range run.Kernels {
+		ids[i] = k.ID
+	}
+	return strings.Join(ids, ", ")
+}
+
+// maxHistory bounds what is read: results of a whole run are megabytes.
+const maxHistory = 10
+
+// History are the kernels of the runs that lie beside either side's, the
+// newest first, without the two sides themselves. What cannot be read is left
+// out.
+func History(sides ...*Side) []reports.Kernel {
+	own := map[string]bool{}
+	var outs []string
+	for _, s := range sides {
+		dir, err := filepath.EvalSymlinks(s.Dir)
+		if err != nil {
+			continue
+		}
+		if dir, err = filepath.Abs(dir); err != nil {
+			continue
+		}
+		own[dir] = true
+		if out := filepath.Dir(dir); !slices.Contains(outs, out) {
+			outs = append(outs, out)
+		}
+	}
+	type file struct {
+		path string
+		st   fs.FileInfo
+	}
+	var files []file
+	for _, out := range outs {
+		entries, _ := os.ReadDir(out)
+		for _, e := range entries {
+			// Links, such as "latest", lead to runs that are there anyway.
+			dir := filepath.Join(out, e.Name())
+			if !e.IsDir() || own[dir] {
+				continue
+			}
+			if st, err := os.Stat(filepath.Join(dir, reports.ResultsFile)); err == nil {
+				files = append(files, file{filepath.Join(dir, reports.ResultsFile), st})
+			}
+		}
+	}
+	slices.SortFunc(files, func(a, b file) int { return b.st.ModTime().Compare(a.st.ModTime()) })
+	var list []reports.Kernel
+	for _, f := range files[:min(len(files), maxHistory)] {
+		if run, err := readResults(f.path); err == nil {
+			list = append(list, run.Kernels...)
+		}
+	}
+	return list
+}
