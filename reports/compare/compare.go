@@ -13,6 +13,7 @@ package compare
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -320,6 +321,9 @@ func (d *differ) notes() {
 	}{{"BASE", d.base}, {"NEW", d.next}} {
 		if s.side.Run != nil && s.side.Run.CutShort {
 			d.c.Notes = append(d.c.Notes, s.name+" was cut short: it was killed, or it still goes on")
+		}
+		if s.side.Run != nil && s.side.Run.Shard != nil {
+			d.c.Notes = append(d.c.Notes, fmt.Sprintf("%s is shard %s of a run, and not the whole", s.name, s.side.Run.Shard))
 		}
 		if len(s.side.Kernel.Features) == 0 {
 			d.c.Notes = append(d.c.Notes, s.name+" does not say which features its kernel has")

@@ -113,7 +113,7 @@ func (m *markdown) section(s section, open bool) {
 		m.line("- %s %s", code(ch.ID), escape(ch.arrow()))
 		for _, f := range ch.facts() {
 			if f[0] == "note" || f[0] == "lost" { // our own words
-				m.line("  - %s", escape(clip(f[1], 400)))
+				m.line("  - %s: %s", f[0], escape(clip(f[1], 400)))
 				continue
 			}
 			m.line("  - %s: %s", f[0], code(clip(f[1], 400)))

@@ -1,14 +1,12 @@
 package compare
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
+	"time"
 
 	"proofhouse/internal/exit"
 	"proofhouse/reports"
@@ -60,7 +58,7 @@ func load(path string) (run *reports.Run, dir string, err error) {
 		return nil, "", exit.BadInput(err)
 	}
 	if !st.IsDir() {
-		run, err := readResults(path)
+		run, err := reports.Open(path)
 		return run, runDir(filepath.Dir(path), run), err
 	}
 	results := filepath.Join(path, reports.ResultsFile)
@@ -68,7 +66,7 @@ func load(path string) (run *reports.Run, dir string, err error) {
 	case err != nil:
 		return nil, "", exit.BadInput(err)
 	case fresh:
-		run, err := readResults(results)
+		run, err := reports.Open(results)
 		return run, runDir(path, run), err
 	}
 	run, err = reports.Read(path)
@@ -116,24 +114,6 @@ func runDir(dir string, run *reports.Run) string {
 	return dir
 }
 
-func readResults(path string) (*reports.Run, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read results: %w", err)
-	}
-	var run reports.Run
-	if err := json.Unmarshal(b, &run); err != nil {
-		return nil, exit.BadInputf("%s is no %s: %w", path, reports.ResultsFile, err)
-	}
-	switch {
-	case run.Format == 0:
-		return nil, exit.BadInputf("%s is no %s: it has no format", path, reports.ResultsFile)
-	case run.Format > reports.FormatVersion:
-		return nil, exit.BadInputf("%s was written by a newer proofhouse: format %d, this one reads %d", path, run.Format, reports.FormatVersion)
-	}
-	return &run, nil
-}
-
 func pick(run *reports.Run, path, name string) (*reports.Kernel, error) {
 	if len(run.Kernels) == 0 {
 		return nil, exit.BadInputf("%s: the run has no kernel yet", path)
@@ -177,51 +157,28 @@ func kernelIDs(run *reports.Run) string {
 	return strings.Join(ids, ", ")
 }
 
-// maxHistory bounds what is read: results of a whole run are megabytes.
-const maxHistory = 10
-
-// History are the kernels of the runs that lie beside either side's, the
-// newest first, without the two sides themselves. What cannot be read is left
-// out.
+// History are the kernels of the runs that lie beside either side's, without
+// the two sides themselves. What cannot be read is left out.
 func History(sides ...*Side) []reports.Kernel {
-	own := map[string]bool{}
-	var outs []string
-	for _, s := range sides {
-		dir, err := filepath.EvalSymlinks(s.Dir)
-		if err != nil {
-			continue
+	seen := map[string]bool{}
+	dirs := make([]string, len(sides))
+	for i, s := range sides {
+		dirs[i] = s.Dir
+		if dir, err := filepath.EvalSymlinks(s.Dir); err == nil { // such as out/latest
+			dirs[i] = dir
 		}
-		if dir, err = filepath.Abs(dir); err != nil {
-			continue
+		if dir, err := filepath.Abs(dirs[i]); err == nil {
+			dirs[i] = dir
 		}
-		own[dir] = true
-		if out := filepath.Dir(dir); !slices.Contains(outs, out) {
-			outs = append(outs, out)
-		}
+		seen[dirs[i]] = true
 	}
-	type file struct {
-		path string
-		st   fs.FileInfo
-	}
-	var files []file
-	for _, out := range outs {
-		entries, _ := os.ReadDir(out)
-		for _, e := range entries {
-			// Links, such as "latest", lead to runs that are there anyway.
-			dir := filepath.Join(out, e.Name())
-			if !e.IsDir() || own[dir] {
-				continue
-			}
-			if st, err := os.Stat(filepath.Join(dir, reports.ResultsFile)); err == nil {
-				files = append(files, file{filepath.Join(dir, reports.ResultsFile), st})
-			}
-		}
-	}
-	slices.SortFunc(files, func(a, b file) int { return b.st.ModTime().Compare(a.st.ModTime()) })
 	var list []reports.Kernel
-	for _, f := range files[:min(len(files), maxHistory)] {
-		if run, err := readResults(f.path); err == nil {
-			list = append(list, run.Kernels...)
+	for _, dir := range dirs {
+		for _, past := range reports.History(dir, time.Now()) {
+			if !seen[past.Dir] {
+				seen[past.Dir] = true
+				list = append(list, past.Kernels...)
+			}
 		}
 	}
 	return list

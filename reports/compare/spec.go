@@ -192,7 +192,7 @@ func (s *specDiff) regression(ch Change) {
 		s.lost = append(s.lost, ch.ID)
 		return
 	}
-	if ch.Base.Status == absent && ch.Note == "" && there(s.before) {
+	if ch.Base.Status == absent && ch.Note == "" && there(s.before) && !strings.HasSuffix(ch.ID, "/"+reports.Script) {
 		ch.Note = "BASE has no such subtest"
 	}
 	s.c.Regressions = append(s.c.Regressions, ch)

@@ -180,26 +180,18 @@ func (c Change) facts() (list [][2]string) {
 		}
 	}
 	add("note", c.Note)
-	expected := c.New.Expected
-	if expected == "" {
-		expected = c.Base.Expected
-	}
-	switch {
-	case c.New.Got != "" && expected != "":
-		expected += ", got " + c.New.Got
-		if c.Base.Got != "" && c.Base.Got != c.New.Got {
-			expected += ", was " + c.Base.Got
+	if c.New.Got != c.Base.Got || c.New.Status != c.Base.Status {
+		got := c.New.Got
+		if got != "" && c.Base.Got != "" && c.Base.Got != got {
+			got += "; BASE got " + c.Base.Got
 		}
-	case c.New.Got != "":
-		expected = c.New.Got
-		if c.Base.Got != "" {
-			expected += ", was " + c.Base.Got
+		expected := cmp.Or(c.New.Expected, c.Base.Expected)
+		switch {
+		case got != "" && expected != "":
+			add("expected", expected+", got "+got)
+		case got != "":
+			add("got", got)
 		}
-	default:
-		expected = "" // nothing came of it
-	}
-	if c.New.Status != c.Base.Status || c.New.Got != c.Base.Got {
-		add("expected", expected)
 	}
 	add("reason", c.New.Reason)
 	if c.Base.Reason != c.New.Reason && (bad(c.Base.Status) || c.Base.Status == reports.XFail) {
@@ -207,7 +199,7 @@ func (c Change) facts() (list [][2]string) {
 	}
 	add("lacks", c.New.Lacks)
 	if len(c.Lost) > 0 {
-		add("lost", plural(len(c.Lost), "result")+" that BASE has")
+		add("lost", "with it, "+plural(len(c.Lost), "good result")+" of BASE")
 	}
 	return list
 }
