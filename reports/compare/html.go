@@ -1,10 +1,12 @@
 package compare
 
 import (
+	"bytes"
 	"embed"
 	"html/template"
 	"io"
 	"strings"
+	"unicode"
 
 	"proofhouse/reports"
 )
@@ -68,7 +70,18 @@ func HTML(w io.Writer, c *Comparison) error {
 			data.Changed = append(data.Changed, t)
 		}
 	}
-	return page.Execute(w, data)
+	var b bytes.Buffer
+	if err := page.Execute(&b, data); err != nil {
+		return err
+	}
+	// HTML has no way to write a control character.
+	_, err := w.Write(bytes.Map(func(r rune) rune {
+		if r != '\n' && unicode.IsControl(r) {
+			return '?'
+		}
+		return r
+	}, b.Bytes()))
+	return err
 }
 
 // EvidenceOf is that of the change's spec, for the page.
