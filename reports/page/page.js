@@ -232,15 +232,28 @@ const samePlace = (a, b) => a === b || a && b && a.k === b.k && a.r === b.r && a
 function show(place, { focus = "", scroll = false } = {}) {
   const before = state.place;
   state.place = place;
-  writeAddress(!before !== !place);
-  if (place && place.r >= 0 && place.s >= 0 && !visibleSubtests(rows[place.r]).includes(place.s)) {
+  if (place && place.r >= 0 && lineOf(place) < 0) {
+    const row = rows[place.r];
     // A link beats a filter.
-    if (filtered() && !matching(rows[place.r]).includes(place.s)) clearFilters();
-    state.open.set(place.r, true);
-    const at = rows[place.r].subtests.length > foldAt && visibleSubtests(rows[place.r]).indexOf(place.s) < 0;
-    if (at) state.unfolded.add(place.r);
+    if (filtered() && !(place.s < 0 ? left().some(l => l.row === row) : matching(row).includes(place.s))) clearFilters();
+    if (place.s >= 0) {
+      state.open.set(place.r, true);
+      if (!visibleSubtests(row).includes(place.s)) state.unfolded.add(place.r);
+    }
+    drawMatrix();
+  } else {
+    if (place && place.r >= 0) drawMore(lineOf(place) + 40);
+    for (const old of byID("matrix").querySelectorAll(".at")) {
+      old.classList.remove("at");
+      old.removeAttribute("aria-current");
+    }
+    const cell = place && cellAt(place);
+    if (cell) {
+      cell.classList.add("at");
+      cell.setAttribute("aria-current", "true");
+    }
   }
-  drawMatrix();
+  writeAddress(!before !== !place);
   drawDetail();
   if (scroll && place) scrollTo(place);
   if (focus === "detail") byID("detail").focus({ preventScroll: true });
@@ -945,7 +958,10 @@ function move(from, dLine, dColumn) {
       target.focus();
       target.scrollIntoView({ block: "nearest", inline: "nearest" });
       // Where details are shown, they follow.
-      if (state.place && target.classList.contains("cell") && wide.matches) target.click();
+      if (state.place && target.classList.contains("cell") && wide.matches) {
+        const [r, s, k] = target.dataset.key.split(":").map(Number);
+        show({ k, r, s });
+      }
       return;
     }
     if (!dLine || line < -1 || line >= lines.length) return;
@@ -1027,8 +1043,8 @@ function onClick(e) {
   const place = placeOf(params.get("kernel"), params.get("test"));
   if (!place) return;
   const inMatrix = byID("matrix").contains(a);
-  const byKey = e.detail === 0 && inMatrix && !samePlace(place, state.place) === false;
-  show(place, { scroll: !inMatrix, focus: inMatrix ? (byKey || !wide.matches ? "detail" : "cell") : "" });
+  const byKey = e.detail === 0;
+  show(place, { scroll: !inMatrix, focus: byKey || !wide.matches ? "detail" : inMatrix ? "cell" : "" });
 }
 
 function theme() {
@@ -1058,6 +1074,7 @@ function start() {
   drawKernels();
   drawSummary();
   drawTools();
+  drawMatrix();
   show(state.place, { scroll: true });
 
   let typing = 0;
@@ -1085,6 +1102,7 @@ function start() {
     own = location.hash;
     readAddress();
     drawTools();
+    drawMatrix();
     show(state.place, { scroll: true });
   };
   addEventListener("popstate", again);
