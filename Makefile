@@ -5,7 +5,7 @@ KERNEL  ?=
 QEMU    ?=
 SMOKE   ?=
 ARGS    ?=
-E2E     ?= ./internal/lab ./cmd/proofhouse ./nsmgr ./cmd/nsmgr
+E2E     ?= ./internal/lab ./cmd/proofhouse ./nsmgr ./cmd/nsmgr ./reports/page
 GOLANGCI = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 # What `proofhouse run` gets of the variables above.

@@ -70,7 +70,7 @@ func TestE2EPageRegression(t *testing.T) {
 	if got := b.text(`document.querySelector("#kernels article:nth-child(2) .first").textContent`); got != "First to fail: complain›exec cx" {
 		t.Errorf("first to fail: %q", got)
 	}
-	if got := b.text(`document.querySelector("#summary .what").textContent`); got != "complain›exec cxnewexec: Permission denied" {
+	if got := b.text(`document.querySelector("#summary .what").textContent`); got != "complain›exec cx newexec: Permission denied" {
 		t.Errorf("summary: %q", got)
 	}
 
@@ -139,7 +139,7 @@ func TestE2EPageKeyboard(t *testing.T) {
 	b.keys("/", "exec cx")
 	b.wait("the search", `document.getElementById("shown").textContent === "1 row, 1 subtest"`)
 	b.keys(keyEnter)
-	b.want("the focus", focused, "complaindiffers")
+	b.want("the focus", focused, "complain differs")
 	b.keys(keyDown)
 	b.want("the focus", focused, "6.12.107: PASS")
 	b.keys(keyRight)
@@ -165,7 +165,7 @@ func TestE2EPageKeyboard(t *testing.T) {
 	b.keys(keyEscape, keyUp)
 	b.want("the focus", focused, "7.3.4: ERROR, 1 without a verdict, 1 passed")
 	b.keys(keyLeft, keyLeft)
-	b.want("the focus", focused, "signaldiffers")
+	b.want("the focus", focused, "signal differs")
 	b.keys(keyLeft)
 	b.want("the row", `document.activeElement.closest("tr").getAttribute("aria-expanded")`, "false")
 	b.keys(keyRight)

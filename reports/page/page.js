@@ -344,7 +344,7 @@ function drawKernels() {
         el("h2", null, el("span", { class: "badge" }, kernel.word), " ",
           el("a", { class: "name", href: link({ k, r: -1, s: -1 }) }, plain(kernel.name))),
         trend(kernel)),
-      el("p", { class: "line" }, plain(kernel.line)),
+      kernels.length > 1 && el("p", { class: "line" }, plain(kernel.line)),
       el("p", { class: "spec" }, spec.flatMap((s, i) => i ? [el("span", { class: "sep" }, "·"), plain(s)] : [plain(s)])),
       fabric(k),
       el("ul", { class: "counts" }, [..."FEPSXUR"].filter(l => kernel.counts[l]).map(l =>
@@ -353,7 +353,8 @@ function drawKernels() {
     );
   });
   byID("kernels").replaceChildren(...cards);
-  byID("kernels").classList.toggle("many", kernels.length > 3);
+  byID("kernels").classList.toggle("many", kernels.length > 6);
+  document.querySelector(".body").classList.toggle("single", kernels.length === 1);
 }
 
 // where says in a few words what the kernel ran on and with.
@@ -436,18 +437,16 @@ function drawSummary() {
   }
   const some = failed.filter(f => f.some), all = failed.filter(f => !f.some);
   const several = kernels.length > 1;
-  const sections = [
+  const quiet = !failed.length && !errors.length;
+  byID("summary").replaceChildren(...[
+    quiet && el("p", { class: "quiet-line" }, mark("P"), "Nothing failed."),
     several && list("Fails here, passes there", some),
     list(several && some.length ? "Fails wherever it runs" : "Failed", several ? all : failed),
     list("No verdict", errors),
     list("Flaky: the verdict changed from attempt to attempt", flaky),
     machinesLost(),
-    list("Known problems that are gone", gone),
-    gaps(),
-    skipped(skips),
-  ].filter(x => x);
-  const quiet = !failed.length && !errors.length;
-  byID("summary").replaceChildren(...(quiet ? [el("p", { class: "quiet-line" }, mark("P"), "Nothing failed.")] : []), ...sections);
+  ].filter(x => x));
+  byID("coverage").replaceChildren(...[list("Known problems that are gone", gone), gaps(), skipped(skips)].filter(x => x));
 }
 
 function list(title, places) {
@@ -476,7 +475,7 @@ function entry(place) {
       const letter = place.s >= 0 ? letterOf(row, place.s, k) : row.standings[k];
       return el("a", { href: link({ ...place, k }), class: "mark " + css(letter), title: kernel.short + ": " + statuses[letter].word, "aria-label": kernel.short + ": " + statuses[letter].word }, icon(letter));
     })),
-    el("span", { class: "what" }, placeLink({ r: place.r, s: place.s, k: place.k }), age(place), place.s < 0 && row.cells[place.k].not_run ? el("span", { class: "reason" }, "did not run") : null,
+    el("span", { class: "what" }, placeLink({ r: place.r, s: place.s, k: place.k }), " ", age(place), place.s < 0 && row.cells[place.k].not_run ? el("span", { class: "reason" }, "did not run") : null,
       reason && el("span", { class: "reason" }, plain(reason))));
 }
 
@@ -631,7 +630,7 @@ function drawLine(line, i) {
     return el("tr", { class: "row", "aria-level": 1, "aria-expanded": row.subtests.length ? String(open) : undefined, ...index },
       el("th", { scope: "row" }, el("button", {
         type: "button", class: "twist" + (open ? " open" : ""), "data-key": "r:" + row.number, "data-line": i, "data-column": -1, tabindex: "-1", onclick: () => toggle(row),
-      }, icon("twist"), el("bdi", null, plain(row.name)), row.differs && el("span", { class: "tag" }, "differs"))),
+      }, icon("twist"), el("bdi", null, plain(row.name)), " ", row.differs && el("span", { class: "tag" }, "differs"))),
       kernels.map((kernel, k) => el("td", null, rowCell(row, k, i))));
   }
   return el("tr", { class: "subtest", "aria-level": 2, ...index },
@@ -696,7 +695,8 @@ function focusCell(place) {
 
 function scrollTo(place) {
   const cell = cellAt(place);
-  if (cell) cell.scrollIntoView({ block: "center", inline: "nearest" });
+  // In the narrow layout the details cover what is below.
+  if (cell) cell.scrollIntoView({ block: wide.matches ? "center" : "start", inline: "nearest" });
 }
 
 // ---- Details
@@ -722,7 +722,8 @@ function detailHead(place, crumbs, title, letter, word, status) {
       el("button", { type: "button", class: "quiet close", "aria-label": "Close", title: "Close (Esc)", onclick: () => close() }, icon("close"))),
     el("h2", null, el("bdi", null, plain(title))),
     el("p", { class: "state" }, letter ? el("span", { class: "badge " + css(letter) }, icon(letter), word) : el("span", { class: "badge w" + status }, word),
-      el("span", null, "on ", el("a", { href: link({ k: place.k, r: -1, s: -1 }) }, plain(kernels[place.k].name))), place.r >= 0 && age(place)));
+      place.r < 0 ? el("span", null, plain(kernels[place.k].line))
+        : el("span", null, "on ", el("a", { href: link({ k: place.k, r: -1, s: -1 }) }, plain(kernels[place.k].name))), place.r >= 0 && age(place)));
 }
 
 function facts(pairs) {
@@ -868,7 +869,6 @@ function kernelDetail(place) {
   const differs = path => kernels.some(other => other.features && other.features[path] !== kernel.features[path]);
   return [
     detailHead(place, "kernel", kernel.name, "", kernel.word, kernel.status),
-    el("p", null, plain(kernel.line)),
     facts([["Spec", kernel.spec], ["Version", kernel.version], ["Source", kernel.source], ["Appended", kernel.append], ["SHA-256", kernel.sha256],
       ["Scripts", number(kernel.ran) + " of " + number(kernel.planned) + (kernel.seconds ? ", " + elapsed(kernel.seconds) + " together" : "")], ["Folder", kernel.id]]),
     properties.length > 0 && block("Machine and userspace", facts(properties)),
