@@ -15,6 +15,7 @@ import (
 	"proofhouse/internal/history"
 	"proofhouse/internal/lab"
 	"proofhouse/reports"
+	"proofhouse/reports/page"
 )
 
 func runsCommand() *cobra.Command {
@@ -142,7 +143,7 @@ joined run; a shard that is missing leaves it without a verdict.`,
 			if err != nil {
 				return err
 			}
-			run, files, err := reports.Write(dir)
+			run, files, err := page.Reports(dir)
 			if err != nil {
 				return err
 			}

@@ -27,13 +27,15 @@ type document struct {
 	Started  string   `json:"started"`
 	Took     string   `json:"took,omitempty"`
 	CutShort bool     `json:"cut_short,omitempty"`
-	Command  string   `json:"command,omitempty"`
+	Shard    string   `json:"shard,omitempty"`
 	Remarks  []string `json:"remarks,omitempty"`
 	Kernels  []kernel `json:"kernels"`
 	Rows     []row    `json:"rows"` // sorted by ID
 	// Details are tuples of numbers in Texts: expected, got, reason, lacks,
-	// output, and the letters of the attempts where they differ.
-	Details [][6]int `json:"details"`
+	// output, the letters of the attempts where they differ, and for what an
+	// expectation spoke of its place, its reference and the reason as it was
+	// found.
+	Details [][9]int `json:"details"`
 	// Texts are what numbers stand for; 0 is nothing.
 	Texts []string `json:"texts"`
 }
@@ -159,25 +161,28 @@ type builder struct {
 	doc     *document
 	dir     string
 	texts   map[string]int
-	details map[[6]int]int
+	details map[[9]int]int
 	rows    map[string]*row
 	cells   map[string][]*cell
 }
 
 func newDocument(dir string, run *reports.Run, history []reports.Past) *document {
 	b := &builder{
-		doc:     &document{Tool: run.Tool, CutShort: run.CutShort, Command: strings.Join(run.Argv, " "), Remarks: run.Remarks},
+		doc:     &document{Tool: run.Tool, CutShort: run.CutShort, Remarks: run.Remarks},
 		dir:     dir,
 		texts:   map[string]int{"": 0},
-		details: map[[6]int]int{{}: 0},
+		details: map[[9]int]int{{}: 0},
 		rows:    map[string]*row{},
 	}
 	b.doc.Texts = []string{""}
-	b.doc.Details = [][6]int{{}}
+	b.doc.Details = [][9]int{{}}
 	b.doc.Kernels = []kernel{}
 	b.doc.Rows = []row{}
 	b.doc.Status, b.doc.Word, b.doc.Line = verdict(run)
 	b.doc.Started = moment(run.Started)
+	if run.Shard != nil {
+		b.doc.Shard = run.Shard.String()
+	}
 	if took := run.Ended.Sub(run.Started); !run.Ended.IsZero() && !run.Started.IsZero() && took > 0 {
 		b.doc.Took = reports.Elapsed(took)
 	}
@@ -235,7 +240,10 @@ func (b *builder) detail(t reports.Subtest) int {
 			attempts += string(letter(s))
 		}
 	}
-	d := [6]int{b.text(t.Expected), b.text(t.Got), b.text(t.Reason), b.text(t.Lacks), b.text(t.Output), b.text(attempts)}
+	d := [9]int{b.text(t.Expected), b.text(t.Got), b.text(t.Reason), b.text(t.Lacks), b.text(t.Output), b.text(attempts)}
+	if k := t.Known; k != nil {
+		d[6], d[7], d[8] = b.text(k.By), b.text(k.Reference), b.text(k.Reason)
+	}
 	n, ok := b.details[d]
 	if !ok {
 		n = len(b.doc.Details)

@@ -83,7 +83,7 @@ function letterOf(row, s, k) {
 }
 
 // fact reads one field of a subtest's details.
-const fields = { expected: 0, got: 1, reason: 2, lacks: 3, output: 4, attempts: 5 };
+const fields = { expected: 0, got: 1, reason: 2, lacks: 3, output: 4, attempts: 5, by: 6, reference: 7, found: 8 };
 function fact(row, s, k, field) {
   const cell = row.cells[k];
   return cell && letterOf(row, s, k) !== "." ? texts[details[cell.details[s]][fields[field]]] : "";
@@ -746,6 +746,7 @@ function subtestDetail(place) {
     detailHead(place, [plain(row.group), el("span", { class: "sep" }, "›"), el("a", { href: link({ ...place, s: -1 }) }, plain(row.name))], subtestName(row, place.s), letter, statuses[letter].word),
     facts([
       ["Expected", get("expected")], ["Got", get("got")], ["Reason", get("reason")], ["Lacks", get("lacks")],
+      ["Found", get("found") !== get("reason") ? get("found") : ""], ["Known from", get("by")], ["Reference", get("reference")],
       ["Attempts", attempts && el("span", { class: "marks" }, [...attempts].map(mark))],
     ]),
     elsewhere(place),

@@ -39,7 +39,8 @@ const denial = `audit: type=1400 audit(1772366405.123:42): apparmor="DENIED" ope
 // feature for, and a row of the isolation matrix without a verdict.
 func sample() *reports.Run {
 	const old, new = "6.12.107-1f2e3d4c", "7.3.4-9a8b7c6d"
-	known := reports.Result{ID: "known", Status: reports.XFail, Reason: "upstream's"}
+	known := reports.Result{ID: "known", Status: reports.XFail, Reason: "upstream's",
+		Known: &reports.Known{Found: reports.Fail, Reason: "it fails", By: "expectations.yaml:12", Reference: "the issue"}}
 	fail := spec(new, "regression/complain", 9, 4,
 		reports.Result{ID: "no permission", Status: reports.Pass, Expected: "pass", Got: "pass"},
 		reports.Result{ID: "exec cx", Status: reports.Fail, Expected: "pass", Got: "fail", Reason: "exec: Permission denied", Output: "Error: complain failed."})
@@ -126,6 +127,10 @@ func TestModel(t *testing.T) {
 	d := doc.Details[doc.Rows[1].Cells[1].Details[1]]
 	if doc.Texts[d[0]] != "pass" || doc.Texts[d[2]] != "exec: Permission denied" {
 		t.Errorf("details %v", d)
+	}
+	d = doc.Details[doc.Rows[2].Cells[1].Details[1]]
+	if doc.Texts[d[6]] != "expectations.yaml:12" || doc.Texts[d[7]] != "the issue" || doc.Texts[d[8]] != "it fails" {
+		t.Errorf("details of what was expected to fail %v", d)
 	}
 	if run := doc.Rows[1].Cells[1].Runs[0]; doc.Texts[run.Denials[0]] != denial || run.Output != "" {
 		t.Errorf("%+v: the record, and no link to a file that is not there", run)
@@ -219,7 +224,7 @@ func hostileRun() *reports.Run {
 		}
 		for j, g := range hostile {
 			s := spec(k.ID, fmt.Sprintf("g%s/%02d%s", h, j, g), 1, 1,
-				reports.Result{ID: g, Status: reports.Fail, Expected: h, Got: g, Reason: g, Output: h + g},
+				reports.Result{ID: g, Status: reports.Fail, Expected: h, Got: g, Reason: g, Output: h + g, Known: &reports.Known{By: h, Reference: g, Reason: h}},
 				reports.Result{ID: h, Status: reports.Skip, Lacks: g},
 				reports.Result{ID: "x", Status: reports.Recorded, Got: g},
 				reports.Result{ID: "y", Status: reports.Status(h)})
