@@ -19,6 +19,16 @@ const maxConfig = 16 << 20
 // "m", a number, a string without its quotes, or "" if it is not set. known is
 // false if the build's config could not be had.
 func (b *Build) ConfigValue(name string) (value string, known bool) {
+	config := b.Options()
+	if config == nil {
+		return "", false
+	}
+	return config[name], true
+}
+
+// Options are all options of the config that are set; nil if it could not be
+// had.
+func (b *Build) Options() map[string]string {
 	b.configOnce.Do(func() {
 		if b.Config == "" {
 			return
@@ -27,10 +37,7 @@ func (b *Build) ConfigValue(name string) (value string, known bool) {
 			b.config = parseConfig(text)
 		}
 	})
-	if b.config == nil {
-		return "", false
-	}
-	return b.config[name], true
+	return b.config
 }
 
 // readConfig reads a .config, gzipped or not.

@@ -138,6 +138,8 @@ var (
 	umlPlaces     = []string{"usr/bin/linux.uml", "usr/bin/linux-*"}
 	modulePlaces  = []string{"usr/lib/modules", "lib/modules", "usr/lib/uml/modules"}
 	configPlaces  = []string{"boot/config-*", "usr/lib/modules/*/config", "lib/modules/*/config"}
+	// A Debian revision makes it changelog.Debian.gz, a signed kernel has none.
+	changelogPlaces = []string{"usr/share/doc/linux-*/changelog.Debian.gz", "usr/share/doc/linux-*/changelog.gz"}
 )
 
 func firstMatch(root string, patterns []string) string {
@@ -172,12 +174,21 @@ func unpackDebs(ctx context.Context, dir, final string, debs []string, suite str
 		}
 		config = filepath.Join(dir, "config")
 	}
+	changelog := firstMatch(root, changelogPlaces)
+	if changelog != "" {
+		if err := move(changelog, filepath.Join(dir, "changelog.gz")); err != nil {
+			return record{}, err
+		}
+	}
 	r, err := unpackedImage(ctx, dir, final, root, suite, progress)
 	if err != nil {
 		return record{}, err
 	}
 	if config != "" {
 		r.Config = config
+	}
+	if changelog != "" {
+		r.Changelog = filepath.Join(dir, "changelog.gz")
 	}
 	if r.Modules, err = unpackedModules(ctx, dir, root, r.Release); err != nil {
 		return record{}, err

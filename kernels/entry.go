@@ -56,7 +56,9 @@ func makeEntry(ctx context.Context, key string, fill func(ctx context.Context, d
 	return readEntry(dir)
 }
 
-func (b *Build) paths() []*string { return []*string{&b.Image, &b.Modules, &b.Config} }
+func (b *Build) paths() []*string {
+	return []*string{&b.Image, &b.Modules, &b.Config, &b.Changelog}
+}
 
 func readEntry(dir string) (*Build, error) {
 	b, err := os.ReadFile(filepath.Join(dir, recordName))

@@ -62,6 +62,9 @@ type Build struct {
 	Source string `json:"source"`           // where it came from, in words
 	Config string `json:"config,omitempty"` // path of its .config, perhaps gzipped; "" if unknown
 	Arch   string `json:"arch"`             // "x86_64"
+	// Changelog is the path of the changelog that came with it, gzipped; "" if
+	// none did.
+	Changelog string `json:"changelog,omitempty"`
 
 	// noAppArmor says that a decompressed image without a config has no trace
 	// of AppArmor in it.

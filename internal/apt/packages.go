@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 
+	"proofhouse/internal/child"
 	"proofhouse/internal/exit"
 )
 
@@ -58,6 +60,61 @@ func (a *Apt) versions(ctx context.Context, st state, pkg string) ([]string, err
 		return nil, a.missing(st.suite, pkg, "")
 	}
 	return versions, nil
+}
+
+// Matching lists the packages of the suite whose names begin with prefix and
+// that keep accepts, each with its newest version there.
+func (a *Apt) Matching(ctx context.Context, suite, prefix string, keep func(pkg string) bool) (map[string]string, error) {
+	if err := check(suite, prefix+"x", ""); err != nil {
+		return nil, err
+	}
+	st := a.state(suite, false)
+	newest := map[string]string{}
+	err := a.with(ctx, st, func() error {
+		out, stderr, err := a.run(ctx, st, "", "apt-cache", "pkgnames", prefix)
+		if err != nil {
+			return fmt.Errorf("ask apt for the packages %s… of %s: %w", prefix, suite, said(stderr, err))
+		}
+		var names []string
+		for _, pkg := range strings.Fields(out) {
+			if packageRE.MatchString(pkg) && keep(pkg) {
+				names = append(names, pkg)
+			}
+		}
+		if len(names) == 0 {
+			return nil
+		}
+		out, stderr, err = a.run(ctx, st, "", "apt-cache", append([]string{"madison"}, names...)...)
+		if err != nil {
+			return fmt.Errorf("ask apt for the versions of %s… of %s: %w", prefix, suite, said(stderr, err))
+		}
+		for _, pkg := range names {
+			if v := parseMadison(out, pkg); len(v) > 0 {
+				newest[pkg] = v[0]
+			}
+		}
+		return nil
+	})
+	return newest, err
+}
+
+// Less tells whether version a is earlier than b, in dpkg's order: 7.0~rc1
+// before 7.0, 7.0.10 after 7.0.9.
+func Less(ctx context.Context, a, b string) (bool, error) {
+	for _, v := range []string{a, b} {
+		if !versionRE.MatchString(v) {
+			return false, exit.BadInputf("%q is not a version of a Debian package", v)
+		}
+	}
+	err := child.Command(ctx, "dpkg", "--compare-versions", a, "lt", b).Run()
+	var exited *exec.ExitError
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.As(err, &exited) && exited.ExitCode() == 1:
+		return false, nil
+	}
+	return false, fmt.Errorf("compare the versions %s and %s: %w", a, b, err)
 }
 
 // parseMadison reads the versions of pkg from lines such as

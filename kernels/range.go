@@ -1,0 +1,187 @@
+package kernels
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"proofhouse/internal/apt"
+	"proofhouse/internal/exit"
+)
+
+// Candidate is a build among others of its line.
+type Candidate struct {
+	Spec    string `json:"spec"`
+	Release string `json:"release,omitempty"`
+	Version string `json:"version,omitempty"` // of its package
+}
+
+// Name is how people call it.
+func (c Candidate) Name() string {
+	if c.Release != "" {
+		return c.Release
+	}
+	return c.Spec
+}
+
+var flavourRE = regexp.MustCompile(`-((?:cloud-|rt-)?amd64)$`)
+
+// Between lists Debian's builds from one to another, both included, the
+// earlier one first: those of the same flavour in the suites that have these
+// two. The specs are of Debian packages, and may come in either order.
+func Between(ctx context.Context, a, b string, progress func(string)) ([]Candidate, error) {
+	if progress == nil {
+		progress = func(string) {}
+	}
+	mirror, err := apt.Open(ctx, progress)
+	if err != nil {
+		return nil, err
+	}
+	var ends [2]Candidate
+	var suites []string
+	var words string
+	for i, text := range []string{a, b} {
+		suite, pkg, version, err := place(ctx, mirror, text)
+		if err != nil {
+			return nil, fmt.Errorf("kernel %s: %w", text, err)
+		}
+		ends[i] = Candidate{Release: kernelRelease(pkg), Version: version}
+		if !slices.Contains(suites, suite) {
+			suites = append(suites, suite)
+		}
+		s, _ := parseSpec(text) // place has read it
+		if w := strings.Join(s.append, " "); i > 0 && w != words {
+			return nil, exit.BadInputf("kernels %s and %s: give both the same words with append=", a, b)
+		} else {
+			words = w
+		}
+	}
+	flavour := flavourRE.FindString(ends[0].Release)
+	if other := flavourRE.FindString(ends[1].Release); flavour == "" || other != flavour {
+		return nil, exit.BadInputf("kernels %s and %s: not of the same flavour (%s, %s)", a, b, ends[0].Release, ends[1].Release)
+	}
+	all, err := offers(ctx, mirror, suites, flavour)
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
+		all[i].Spec = "debian:" + all[i].Release
+		if words != "" {
+			all[i].Spec += ",append=" + words
+		}
+	}
+	return between(ctx, all, ends)
+}
+
+// place finds the package that a spec stands for.
+func place(ctx context.Context, a *apt.Apt, text string) (suite, pkg, version string, err error) {
+	s, err := parseSpec(text)
+	if err != nil {
+		return "", "", "", err
+	}
+	if s.modules != "" {
+		return "", "", "", exit.BadInputf("a Debian package has its modules: leave modules= out")
+	}
+	switch s.form {
+	case formSuite:
+		if pkg, err = newestImage(ctx, a, s.name); err != nil {
+			return "", "", "", err
+		}
+		suite, version, err = a.Find(ctx, pkg, s.name)
+		return suite, pkg, version, err
+	case formRelease:
+		pkg = "linux-image-" + s.name
+		suite, version, err = a.Find(ctx, pkg, suitesFor(s.name)...)
+		return suite, pkg, version, err
+	}
+	return "", "", "", exit.BadInputf("not one of Debian's (debian:SUITE, debian:RELEASE)")
+}
+
+// offers are the suites' builds of a flavour, in dpkg's order.
+func offers(ctx context.Context, a *apt.Apt, suites []string, flavour string) ([]Candidate, error) {
+	found := map[string]Candidate{}
+	for _, suite := range suites {
+		newest, err := a.Matching(ctx, suite, "linux-image-", func(pkg string) bool {
+			return kernelRelease(pkg) != "" && strings.HasSuffix(pkg, flavour) && flavourRE.FindString(pkg) == flavour
+		})
+		if err != nil {
+			return nil, err
+		}
+		for pkg, version := range newest {
+			if c := (Candidate{Release: kernelRelease(pkg), Version: version}); found[c.Release].Version == "" {
+				found[c.Release] = c
+			}
+		}
+	}
+	return sorted(ctx, slices.Collect(maps.Values(found)))
+}
+
+// sorted puts builds into dpkg's order of their versions.
+func sorted(ctx context.Context, list []Candidate) ([]Candidate, error) {
+	var failed error
+	slices.SortFunc(list, func(a, b Candidate) int {
+		for _, c := range []struct {
+			a, b Candidate
+			n    int
+		}{{a, b, -1}, {b, a, 1}} {
+			less, err := apt.Less(ctx, c.a.Version, c.b.Version)
+			if err != nil && failed == nil {
+				failed = err
+			}
+			if less {
+				return c.n
+			}
+		}
+		return strings.Compare(a.Release+a.Spec, b.Release+b.Spec)
+	})
+	return list, failed
+}
+
+// between cuts the list at its ends.
+func between(ctx context.Context, all []Candidate, ends [2]Candidate) ([]Candidate, error) {
+	var at [2]int
+	for i, e := range ends {
+		at[i] = slices.IndexFunc(all, func(c Candidate) bool { return c.Release == e.Release && c.Version == e.Version })
+		if at[i] < 0 {
+			return nil, fmt.Errorf("kernel %s %s is not among those of its suite", e.Release, e.Version)
+		}
+	}
+	if at[0] == at[1] {
+		return nil, exit.BadInputf("good and bad are the same build, %s", ends[0].Release)
+	}
+	return all[min(at[0], at[1]) : max(at[0], at[1])+1], nil
+}
+
+// Debs lists the kernel packages in a folder, the earliest version first.
+func Debs(ctx context.Context, dir string) ([]Candidate, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, exit.BadInput(err)
+	}
+	var list []Candidate
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), "linux-image-") || filepath.Ext(e.Name()) != ".deb" || strings.Contains(e.Name(), "-dbg_") {
+			continue
+		}
+		path := filepath.Join(dir, e.Name())
+		f, err := debFields(ctx, path, "Package", "Version", "Architecture")
+		if err != nil {
+			return nil, err
+		}
+		if a := f["Architecture"]; a != "amd64" && a != "all" {
+			continue
+		}
+		if release := kernelRelease(f["Package"]); release != "" {
+			list = append(list, Candidate{Spec: path, Release: release, Version: f["Version"]})
+		}
+	}
+	if len(list) == 0 {
+		return nil, exit.BadInputf("%s holds no kernel packages (linux-image-*.deb)", dir)
+	}
+	return sorted(ctx, list)
+}
