@@ -33,14 +33,15 @@ var flavourRE = regexp.MustCompile(`-((?:cloud-|rt-)?amd64)$`)
 
 // Between lists Debian's builds from one to another, both included, the
 // earlier one first: those of the same flavour in the suites that have these
-// two. The specs are of Debian packages, and may come in either order.
-func Between(ctx context.Context, a, b string, progress func(string)) ([]Candidate, error) {
+// two. The specs are of Debian packages, and may come in either order; at says
+// where in the list they are.
+func Between(ctx context.Context, a, b string, progress func(string)) (list []Candidate, at [2]int, err error) {
 	if progress == nil {
 		progress = func(string) {}
 	}
 	mirror, err := apt.Open(ctx, progress)
 	if err != nil {
-		return nil, err
+		return nil, at, err
 	}
 	var ends [2]Candidate
 	var suites []string
@@ -48,7 +49,7 @@ func Between(ctx context.Context, a, b string, progress func(string)) ([]Candida
 	for i, text := range []string{a, b} {
 		suite, pkg, version, err := place(ctx, mirror, text)
 		if err != nil {
-			return nil, fmt.Errorf("kernel %s: %w", text, err)
+			return nil, at, fmt.Errorf("kernel %s: %w", text, err)
 		}
 		ends[i] = Candidate{Release: kernelRelease(pkg), Version: version}
 		if !slices.Contains(suites, suite) {
@@ -56,18 +57,18 @@ func Between(ctx context.Context, a, b string, progress func(string)) ([]Candida
 		}
 		s, _ := parseSpec(text) // place has read it
 		if w := strings.Join(s.append, " "); i > 0 && w != words {
-			return nil, exit.BadInputf("kernels %s and %s: give both the same words with append=", a, b)
+			return nil, at, exit.BadInputf("kernels %s and %s: give both the same words with append=", a, b)
 		} else {
 			words = w
 		}
 	}
 	flavour := flavourRE.FindString(ends[0].Release)
 	if other := flavourRE.FindString(ends[1].Release); flavour == "" || other != flavour {
-		return nil, exit.BadInputf("kernels %s and %s: not of the same flavour (%s, %s)", a, b, ends[0].Release, ends[1].Release)
+		return nil, at, exit.BadInputf("kernels %s and %s: not of the same flavour (%s, %s)", a, b, ends[0].Release, ends[1].Release)
 	}
 	all, err := offers(ctx, mirror, suites, flavour)
 	if err != nil {
-		return nil, err
+		return nil, at, err
 	}
 	for i := range all {
 		all[i].Spec = "debian:" + all[i].Release
@@ -75,7 +76,7 @@ func Between(ctx context.Context, a, b string, progress func(string)) ([]Candida
 			all[i].Spec += ",append=" + words
 		}
 	}
-	return between(ctx, all, ends)
+	return between(all, ends)
 }
 
 // place finds the package that a spec stands for.
@@ -143,18 +144,16 @@ func sorted(ctx context.Context, list []Candidate) ([]Candidate, error) {
 }
 
 // between cuts the list at its ends.
-func between(ctx context.Context, all []Candidate, ends [2]Candidate) ([]Candidate, error) {
-	var at [2]int
+func between(all []Candidate, ends [2]Candidate) (list []Candidate, at [2]int, err error) {
 	for i, e := range ends {
 		at[i] = slices.IndexFunc(all, func(c Candidate) bool { return c.Release == e.Release && c.Version == e.Version })
 		if at[i] < 0 {
-			return nil, fmt.Errorf("kernel %s %s is not among those of its suite", e.Release, e.Version)
+			return nil, at, fmt.Errorf("kernel %s %s is not among those of its suite", e.Release, e.Version)
 		}
 	}
-	if at[0] == at[1] {
-		return nil, exit.BadInputf("good and bad are the same build, %s", ends[0].Release)
-	}
-	return all[min(at[0], at[1]) : max(at[0], at[1])+1], nil
+	first := min(at[0], at[1])
+	list = all[first : max(at[0], at[1])+1]
+	return list, [2]int{at[0] - first, at[1] - first}, nil
 }
 
 // Debs lists the kernel packages in a folder, the earliest version first.

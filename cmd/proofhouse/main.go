@@ -23,9 +23,14 @@ func main() {
 func execute() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := command().ExecuteContext(ctx)
+	root := command()
+	err := root.ExecuteContext(ctx)
 	if ctx.Err() != nil && err != nil {
-		return errors.New("interrupted")
+		err = errors.New("interrupted")
+	}
+	// Whatever was wrong with it, git must not take it for a verdict.
+	if c, _, findErr := root.Find(os.Args[1:]); findErr == nil && c.Name() == stepName {
+		err = stepStatus(err)
 	}
 	return err
 }
@@ -53,7 +58,7 @@ Exit status: 0 all as expected, 1 something failed, 2 bad usage or bad input,
 	})
 	root.AddCommand(
 		runCommand(), execCommand(), shellCommand(), kernelsCommand(), reportCommand(), compareCommand(),
-		mergeCommand(), runsCommand(), cacheCommand(), doctorCommand(), setupCommand(), versionCommand(),
+		mergeCommand(), runsCommand(), bisectCommand(), bisectStepCommand(), cacheCommand(), doctorCommand(), setupCommand(), versionCommand(),
 	)
 	return root
 }

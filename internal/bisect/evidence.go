@@ -21,8 +21,10 @@ type Evidence struct {
 type Subtest struct {
 	ID       string           `json:"id"`
 	Attempts []reports.Status `json:"attempts"` // PASS, FAIL, SKIP or ERROR
-	Reason   string           `json:"reason,omitempty"`
-	Denials  []string         `json:"denials,omitempty"` // the first few, of one that did not pass
+	// Expected is true if it failed, in each attempt, as it was expected to.
+	Expected bool     `json:"expected,omitempty"`
+	Reason   string   `json:"reason,omitempty"`
+	Denials  []string `json:"denials,omitempty"` // the first few, of one that did not pass
 }
 
 // crash is the last part of the ID of what stands for a kernel that survives,
@@ -38,9 +40,10 @@ func gather(k *reports.Kernel, dir string) *Evidence {
 	e.Kernel.Specs, e.Kernel.NotRun, e.Kernel.Machines = nil, nil, nil
 	for _, o := range k.Outcomes() {
 		for _, t := range o.Subtests {
-			s := Subtest{ID: t.ID, Reason: t.Reason}
+			s := Subtest{ID: t.ID, Reason: t.Reason, Expected: true}
 			for _, st := range t.Attempts {
 				s.Attempts = append(s.Attempts, found(st))
+				s.Expected = s.Expected && st == reports.XFail
 			}
 			for range len(o.Attempts) - len(t.Attempts) { // not in each attempt
 				s.Attempts = append(s.Attempts, reports.Error)
@@ -150,11 +153,14 @@ func Matches(pattern, id string) bool {
 // from the good one. Without any, the error says in one line which end is not
 // what it was said to be.
 func targets(pattern string, good, bad *Evidence) ([]string, error) {
-	var ids, flaky, failing, same []string
+	var ids, flaky, failing, swapped, same []string
 	matched := 0
 	for _, b := range bad.Subtests {
 		if !Matches(pattern, b.ID) {
 			continue
+		}
+		if pattern == "" && b.Expected {
+			continue // whoever names no test does not ask for what is known
 		}
 		g := good.find(b.ID)
 		if !strings.HasSuffix(b.ID, crash) {
@@ -171,6 +177,8 @@ func targets(pattern string, good, bad *Evidence) ([]string, error) {
 			ids = append(ids, b.ID)
 		case g.stable() == reports.Fail && b.stable() == reports.Fail:
 			failing = append(failing, b.ID)
+		case g.stable() == reports.Fail && b.stable() == reports.Pass:
+			swapped = append(swapped, b.ID)
 		default:
 			same = append(same, b.ID)
 		}
@@ -188,6 +196,9 @@ func targets(pattern string, good, bad *Evidence) ([]string, error) {
 		return nil, exit.BadInputf("nothing to bisect: %s", strings.Join(flaky, "; "))
 	case len(failing) > 0:
 		return nil, exit.BadInputf("the good build %s is not good: %s fails there", good.name(), list(failing))
+	}
+	if len(swapped) > 0 {
+		return nil, exit.BadInputf("the good build %s is not good, and the bad one %s is not bad: %s (swapped?)", good.name(), bad.name(), list(swapped))
 	}
 	for _, id := range same {
 		switch g, b := good.find(id), bad.find(id); {

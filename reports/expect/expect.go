@@ -162,7 +162,7 @@ func (l List) Judge(k *reports.Kernel, results []reports.Result, now time.Time) 
 // entry is the first one about the subtest.
 func (l List) entry(id string) *Entry {
 	for i := range l {
-		if match(l[i].Subtest, id) {
+		if Match(l[i].Subtest, id) {
 			return &l[i]
 		}
 	}
@@ -184,8 +184,8 @@ func (e *Entry) judge(r *reports.Result, now time.Time) {
 	r.Known = known
 }
 
-// match says whether the pattern is the ID, its stars filled in.
-func match(pattern, id string) bool {
+// Match says whether the pattern is the ID, its stars filled in.
+func Match(pattern, id string) bool {
 	parts := strings.Split(pattern, "*")
 	first, rest := parts[0], parts[1:]
 	if len(rest) == 0 {
@@ -223,12 +223,12 @@ func (l List) Review(run *reports.Run) {
 func (e *Entry) stale(k *reports.Kernel) bool {
 	ran := false
 	for _, o := range k.Outcomes() {
-		if !match(e.spec(), o.ID) {
+		if !Match(e.spec(), o.ID) {
 			continue
 		}
 		for _, t := range o.Subtests {
 			switch {
-			case match(e.Subtest, t.ID):
+			case Match(e.Subtest, t.ID):
 				return false
 			case t.Status == reports.Skip, t.Status == reports.Error:
 				// What was skipped or lost may have been it.

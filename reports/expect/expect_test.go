@@ -144,7 +144,7 @@ func TestMatch(t *testing.T) {
 		{"a/b/x*y*y", "a/b/xy", false},
 		{"a/b/(ro|.+)", "a/b/(ro|.+)", true}, // no regular expression
 	} {
-		if got := match(c.pattern, c.id); got != c.want {
+		if got := Match(c.pattern, c.id); got != c.want {
 			t.Errorf("%q on %q: %v", c.pattern, c.id, got)
 		}
 	}
@@ -347,11 +347,11 @@ func FuzzParse(f *testing.F) {
 		}
 		k := kernel("6.12.107", "guest", "sid")
 		for _, e := range list {
-			if e.Reason == "" || e.Subtest == "" || match(e.Subtest, "") {
+			if e.Reason == "" || e.Subtest == "" || Match(e.Subtest, "") {
 				t.Errorf("%+v", e)
 			}
 			id := strings.ReplaceAll(e.Subtest, "*", "")
-			if !match(e.Subtest, id) {
+			if !Match(e.Subtest, id) {
 				t.Errorf("%q does not match %q", e.Subtest, id)
 			}
 			list.Judge(k, []reports.Result{{ID: id, Status: reports.Fail}}, now)

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"proofhouse/internal/history"
+	"proofhouse/reports"
+)
+
+// A run that was split is, joined, the run: each spec once, on both kernels,
+// with its files.
+func TestE2EShards(t *testing.T) {
+	out := t.TempDir()
+	var dirs []string
+	args := []string{"run", "-k", "uml:debian:forky", "-k", "uml:debian:forky,append=quiet", "--script", "open,chdir,fork"}
+	for i := range 2 {
+		dir := filepath.Join(out, fmt.Sprintf("shard-%d", i+1))
+		e := proofhouse(t, "", append(args, "--shard", fmt.Sprintf("%d/2", i+1), "--out", dir)...)
+		if e.status != 0 || !strings.HasPrefix(e.stdout, "PASS") {
+			t.Fatalf("shard %d: exit status %d\n%s%s", i+1, e.status, e.stdout, e.stderr)
+		}
+		if n := len(specs(readResults(t, dir))); n != 3 {
+			t.Errorf("shard %d has %d specs, not 3", i+1, n)
+		}
+		dirs = append(dirs, dir)
+	}
+	joined := filepath.Join(out, "joined")
+	e := proofhouse(t, "", append([]string{"merge", "--out", joined}, dirs...)...)
+	if e.status != 0 || !strings.HasPrefix(e.stdout, "PASS") || !strings.Contains(e.stdout, "\nMATRIX\n") {
+		t.Fatalf("exit status %d\n%s%s", e.status, e.stdout, e.stderr)
+	}
+	seen := map[string]int{}
+	for _, s := range specs(readResults(t, joined)) {
+		seen[s.Kernel+" "+s.ID]++
+		if _, err := os.Stat(filepath.Join(joined, s.Output)); err != nil {
+			t.Error(err)
+		}
+		if b, err := os.ReadFile(filepath.Join(joined, s.Kernel, reports.ConsoleFile)); err != nil || !strings.Contains(string(b), "=== machine uml-1.1") {
+			t.Errorf("console: %v", err)
+		}
+	}
+	if len(seen) != 6 {
+		t.Errorf("%v", seen)
+	}
+	for key, n := range seen {
+		if n != 1 {
+			t.Errorf("%s is there %d times", key, n)
+		}
+	}
+	// One of the parts alone is no whole.
+	if e := proofhouse(t, "", "merge", "--out", filepath.Join(out, "half"), dirs[1]); e.status != 3 || !strings.Contains(e.stdout, "shard 1/2 is missing") {
+		t.Errorf("exit status %d\n%s%s", e.status, e.stdout, e.stderr)
+	}
+	if e := proofhouse(t, "", append([]string{"merge", "--out", filepath.Join(out, "twice"), joined}, dirs...)...); e.status != 2 || strings.Count(e.stderr, "\n") != 1 {
+		t.Errorf("exit status %d\n%s%s", e.status, e.stdout, e.stderr)
+	}
+	e = proofhouse(t, "", "run", "--script", "open", "--shard", "1/2", "--out", filepath.Join(out, "few"))
+	if e.status != 2 || !strings.Contains(e.stderr, "only 1 specs to divide") {
+		t.Errorf("exit status %d\n%s%s", e.status, e.stdout, e.stderr)
+	}
+	var runs []history.Entry
+	e = proofhouse(t, "", "runs", "--json", "--out", out)
+	if err := json.Unmarshal([]byte(e.stdout), &runs); err != nil || len(runs) < 4 {
+		t.Errorf("%v: %s", err, e.stdout)
+	}
+}
+
+func specs(run reports.Run) (all []reports.Spec) {
+	for _, k := range run.Kernels {
+		all = append(all, k.Specs...)
+	}
+	return all
+}
+
+// A line of kernels of which some only complain: found, around one that cannot
+// be tested.
+func TestE2EBisect(t *testing.T) {
+	// Words of their own, so that nothing that was found before is used.
+	mark := fmt.Sprintf("proofhouse.e2e=%d", time.Now().UnixNano())
+	line := func(words string) string { return "uml:debian:forky,append=" + mark + " " + words }
+	builds := []string{line("quiet"), line("a=1"), line("a=2 apparmor=0"), line("a=3 apparmor.mode=complain"), line("a=4 apparmor.mode=complain")}
+	file := filepath.Join(t.TempDir(), "builds")
+	if err := os.WriteFile(file, []byte("# the oldest first\n"+strings.Join(builds, "\n")+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	e := proofhouse(t, "", "bisect", "--builds", file, "--good", builds[0], "--bad", builds[4], "--test", "open", "--repeat", "0")
+	if want := "first bad build: " + builds[3] + " at the latest; not told: " + builds[2] + "; last good build: " + builds[1]; e.status != 3 || !strings.HasPrefix(e.stdout, want+"\n") {
+		t.Errorf("exit status %d, want %q\n%s%s", e.status, want, e.stdout, e.stderr)
+	}
+	if !strings.Contains(e.stdout, "runs without AppArmor: its command line says apparmor=0") {
+		t.Errorf("why it could not be told:\n%s", e.stdout)
+	}
+	// From the other side, and from what was found.
+	began := time.Now()
+	e = proofhouse(t, "", "bisect", "--builds", file, "--bad", builds[3], "--good", builds[1], "--test", "open", "--repeat", "0")
+	if !strings.HasPrefix(e.stdout, "first bad build: "+builds[3]+" at the latest") {
+		t.Errorf("%s%s", e.stdout, e.stderr)
+	}
+	t.Logf("with what was found: %v", time.Since(began))
+	if e = proofhouse(t, "", "bisect", "--builds", file, "--good", builds[3], "--bad", builds[4], "--test", "open", "--repeat", "0"); e.status != 2 || !strings.Contains(e.stderr, "is not good") || strings.Count(e.stderr, "proofhouse: ") != 1 {
+		t.Errorf("exit status %d\n%s%s", e.status, e.stdout, e.stderr)
+	}
+}
+
+// The exit statuses that git bisect run knows, and no others.
+func TestE2EBisectStep(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want int
+	}{
+		{[]string{"-k", "uml:debian:forky", "--test", "open", "--repeat", "0"}, 0},
+		{[]string{"-k", "uml:debian:forky,append=apparmor.mode=complain", "--test", "open", "--repeat", "0"}, 1},
+		{[]string{"-k", "uml:debian:forky,append=apparmor=0", "--test", "open", "--repeat", "0"}, 125},
+		{[]string{"-k", t.TempDir() + "/linux", "--test", "open"}, 125}, // it was not built
+		{[]string{"-k", "uml:debian:forky", "--test", "opne"}, 128},
+		{[]string{"-k", "/no/such/folder/linux"}, 128},
+		{[]string{"--no-such-flag"}, 128},
+		{[]string{"extra"}, 128},
+	} {
+		e := proofhouse(t, "", append([]string{"bisect-step"}, c.args...)...)
+		if e.status != c.want {
+			t.Errorf("%q: exit status %d, want %d\n%s%s", c.args, e.status, c.want, e.stdout, e.stderr)
+		}
+	}
+}

@@ -1,0 +1,212 @@
+package bisect
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+
+	"proofhouse/internal/cache"
+	"proofhouse/internal/exit"
+	"proofhouse/internal/lab"
+	"proofhouse/internal/runner"
+	"proofhouse/kernels"
+	"proofhouse/regression"
+	"proofhouse/reports"
+	"proofhouse/reports/expect"
+)
+
+// Tester runs the suite on builds, each time as a run of its own.
+type Tester struct {
+	Config  lab.Config // its kernels are not looked at
+	Pattern string
+	Repeat  int // how often more than once, before a result is believed
+	Procs   int // 0 = as many as the machine can take
+	Watch   runner.Watcher
+
+	scripts []string // of the upstream suite
+}
+
+// room is the cache's room of evidence.
+const room = "bisect"
+
+// evidenceFile is the evidence in its cache entry.
+const evidenceFile = "evidence.json"
+
+// Test is for [Session.Test]. What was found is kept, so that the same build is
+// not tested again.
+func (t *Tester) Test(ctx context.Context, build kernels.Candidate, specs []string) (*Evidence, error) {
+	cfg, filter, err := t.selection(ctx, specs)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Kernels = []string{build.Spec}
+	b, err := kernels.Resolve(ctx, build.Spec, t.Watch.Step)
+	if err == nil {
+		err = b.Check()
+	}
+	if err != nil {
+		return nil, untestable(ctx, err)
+	}
+	plan, err := lab.Prepare(ctx, cfg, t.Watch.Step)
+	if err != nil {
+		return nil, err
+	}
+	var e *Evidence
+	dir, err := cache.Entry(ctx, room, t.key(plan, filter), func(ctx context.Context, dir string) error {
+		if e, err = t.run(ctx, cfg, filter, len(specs)); err != nil {
+			return err
+		}
+		if e.open() {
+			return errOpen
+		}
+		text, err := json.Marshal(e)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, evidenceFile), append(text, '\n'), 0o644)
+	})
+	switch {
+	case errors.Is(err, errOpen) || err == nil && e != nil:
+		return e, nil
+	case err != nil:
+		return nil, err
+	}
+	text, err := os.ReadFile(filepath.Join(dir, evidenceFile))
+	if err != nil {
+		return nil, err
+	}
+	e = new(Evidence)
+	if err := json.Unmarshal(text, e); err != nil {
+		return nil, fmt.Errorf("read what was found on %s: %w", build.Name(), err)
+	}
+	return e, nil
+}
+
+// errOpen is for evidence that is not to be kept: another try may tell.
+var errOpen = errors.New("not clear")
+
+// open is true for evidence with an ERROR that was no crash of the kernel.
+func (e *Evidence) open() bool {
+	return slices.ContainsFunc(e.Subtests, func(s Subtest) bool { return slices.Contains(s.Attempts, reports.Error) })
+}
+
+func untestable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return &Untestable{err}
+}
+
+// key is what the outcome depends on.
+func (t *Tester) key(plan *lab.Plan, filter string) string {
+	b, c := plan.Builds[0], plan.Config
+	words := []string{
+		b.ID(), b.SHA256, b.Version, plan.Source, c.Guest, plan.Image, strings.Join(c.Scripts, ","), filter,
+		strconv.Itoa(t.Repeat), c.Accelerator, strconv.Itoa(c.Memory), strconv.FormatBool(c.Plain),
+		strings.Join(slices.Sorted(maps.Values(plan.Tools)), ","),
+	}
+	sum := sha256.Sum256([]byte(strings.Join(words, "\x00")))
+	return b.ID() + "-" + hex.EncodeToString(sum[:8])
+}
+
+// run runs what was selected; specs is how many that are, 0 if not known.
+func (t *Tester) run(ctx context.Context, cfg lab.Config, filter string, specs int) (*Evidence, error) {
+	o := runner.Options{Config: cfg, LabelFilter: filter, Repeat: t.Repeat, Procs: t.Procs}
+	if o.Procs == 0 && specs > 0 {
+		o.Procs = min(specs, runtime.NumCPU())
+	}
+	run, files, err := runner.Run(ctx, o, t.Watch)
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case run == nil && err != nil:
+		return nil, untestable(ctx, err)
+	case err != nil:
+		return nil, err
+	case len(run.Kernels) != 1 || len(files) == 0:
+		return nil, fmt.Errorf("the run has %d kernels, not 1", len(run.Kernels))
+	}
+	return gather(&run.Kernels[0], filepath.Dir(files[0])), nil
+}
+
+// selection is what has to run for the specs, or, where there are none yet,
+// for the pattern.
+func (t *Tester) selection(ctx context.Context, specs []string) (cfg lab.Config, filter string, err error) {
+	cfg = t.Config
+	if t.scripts == nil {
+		src, err := regression.Fetch(ctx, cmp.Or(cfg.Source, lab.DefaultSource), t.Watch.Step)
+		if err != nil {
+			return cfg, "", err
+		}
+		all, err := src.Scripts()
+		if err != nil {
+			return cfg, "", err
+		}
+		for _, s := range all {
+			t.scripts = append(t.scripts, s.Name)
+		}
+	}
+	if len(specs) == 0 {
+		cfg.Scripts, filter, err = forPattern(t.Pattern, t.scripts)
+		return cfg, filter, err
+	}
+	cfg.Scripts, filter = forSpecs(specs)
+	return cfg, filter, nil
+}
+
+// forPattern chooses the scripts, or the label filter, that cover a pattern.
+func forPattern(pattern string, scripts []string) (chosen []string, filter string, err error) {
+	if pattern == "" {
+		return nil, "", nil
+	}
+	if !strings.Contains(pattern, "/") {
+		pattern = "regression/" + pattern
+	}
+	root, rest, _ := strings.Cut(pattern, "/")
+	if root == "isolation" {
+		return nil, "isolation", nil
+	}
+	if root != "regression" {
+		return nil, "", nil // all, to be safe
+	}
+	script, _, _ := strings.Cut(rest, "/")
+	for _, s := range scripts {
+		if expect.Match(script, s) {
+			chosen = append(chosen, s)
+		}
+	}
+	if len(chosen) == 0 && !strings.Contains(script, "*") {
+		return nil, "", exit.BadInputf("test %q: the upstream suite has no script %q", pattern, script)
+	}
+	return chosen, "", nil // none: its stars may stand for more than the name of a script
+}
+
+func forSpecs(specs []string) (scripts []string, filter string) {
+	var others bool
+	for _, id := range specs {
+		if name, ok := strings.CutPrefix(id, "regression/"); ok {
+			scripts = append(scripts, name)
+		} else {
+			others = true
+		}
+	}
+	if !others {
+		return scripts, ""
+	}
+	labels := []string{"isolation"}
+	for _, s := range scripts {
+		labels = append(labels, "script:"+s)
+	}
+	return nil, strings.Join(labels, " || ")
+}
