@@ -145,6 +145,7 @@ func (t *terminal) kernel(k *Kernel) {
 	t.failures("ERRORS: no verdict on these", Error, outcomes)
 	t.lost(k)
 	t.flaky(outcomes)
+	t.known(outcomes)
 	t.better(outcomes)
 	if len(k.Gaps) > 0 {
 		t.heading("COVERAGE GAPS: mediated by the kernel, not tested")
@@ -519,22 +520,52 @@ func (t *terminal) better(outcomes []Outcome) {
 
 // skipped groups skips by what is missing, the greatest hole first.
 func (t *terminal) skipped(outcomes []Outcome) {
-	type group struct {
-		lacks   string
-		n       int
-		scripts []string
+	t.groups("SKIPPED, by what is missing", skipGroups(outcomes), "skip")
+}
+
+// known are the problems that were expected, by their reasons: a defect of the
+// kernel stays one.
+func (t *terminal) known(outcomes []Outcome) {
+	t.groups("XFAIL: known problems, still there", groupBy(outcomes, XFail, func(s Subtest) string { return cmp.Or(s.Reason, "(not said)") }), "subtest")
+}
+
+func (t *terminal) groups(title string, groups []*sharing, noun string) {
+	if len(groups) == 0 {
+		return
 	}
-	var groups []*group
+	t.heading(title)
+	for _, g := range groups {
+		t.item("  ", g.line(noun))
+	}
+}
+
+// sharing are subtests that have something in common.
+type sharing struct {
+	what    string
+	n       int
+	scripts []string
+}
+
+func (g *sharing) line(noun string) string {
+	return fmt.Sprintf("%s: %s in %s", g.what, plural(g.n, noun), strings.Join(g.scripts, ", "))
+}
+
+func skipGroups(outcomes []Outcome) []*sharing {
+	return groupBy(outcomes, Skip, func(s Subtest) string { return cmp.Or(s.Lacks, s.Reason, "(not said)") })
+}
+
+// groupBy groups the subtests of one status, those in the most scripts first.
+func groupBy(outcomes []Outcome, st Status, what func(Subtest) string) (groups []*sharing) {
 	for _, o := range outcomes {
 		for _, sub := range o.Subtests {
-			if sub.Status != Skip {
+			if sub.Status != st {
 				continue
 			}
-			lacks := cmp.Or(sub.Lacks, sub.Reason, "(not said)")
-			i := slices.IndexFunc(groups, func(g *group) bool { return g.lacks == lacks })
+			key := what(sub)
+			i := slices.IndexFunc(groups, func(g *sharing) bool { return g.what == key })
 			if i < 0 {
 				i = len(groups)
-				groups = append(groups, &group{lacks: lacks})
+				groups = append(groups, &sharing{what: key})
 			}
 			g := groups[i]
 			g.n++
@@ -543,16 +574,10 @@ func (t *terminal) skipped(outcomes []Outcome) {
 			}
 		}
 	}
-	if len(groups) == 0 {
-		return
-	}
-	slices.SortStableFunc(groups, func(a, b *group) int {
-		return cmp.Or(cmp.Compare(len(b.scripts), len(a.scripts)), cmp.Compare(a.lacks, b.lacks))
+	slices.SortStableFunc(groups, func(a, b *sharing) int {
+		return cmp.Or(cmp.Compare(len(b.scripts), len(a.scripts)), cmp.Compare(a.what, b.what))
 	})
-	t.heading("SKIPPED, by what is missing")
-	for _, g := range groups {
-		t.item("  ", fmt.Sprintf("%s: %s in %s", g.lacks, plural(g.n, "skip"), strings.Join(g.scripts, ", ")))
-	}
+	return groups
 }
 
 func (t *terminal) notRun(outcomes []Outcome) {

@@ -13,7 +13,6 @@ import (
 	"proofhouse/internal/progress"
 	"proofhouse/internal/runner"
 	"proofhouse/reports"
-	"proofhouse/reports/page"
 )
 
 // machineFlags are those of every command that boots a kernel.
@@ -110,22 +109,3 @@ func verdict(run *reports.Run, files []string, verbose bool, runErr error) error
 
 // errSaid is for what stands on the terminal already.
 var errSaid = fmt.Errorf("")
-
-func reportCommand() *cobra.Command {
-	var verbose bool
-	c := &cobra.Command{
-		Use:     "report DIR",
-		Short:   "Make a run's reports again from its journals, also of a run that was killed",
-		Example: "  proofhouse report out/latest",
-		Args:    someArgs(1, "name the folder of one run"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			result, files, err := page.Reports(args[0])
-			if err != nil {
-				return err
-			}
-			return verdict(result, files, verbose, nil)
-		},
-	}
-	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "a line for every script, also for those that passed")
-	return c
-}

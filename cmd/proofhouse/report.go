@@ -1,0 +1,112 @@
+package main
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"proofhouse/internal/exit"
+	"proofhouse/internal/lab"
+	"proofhouse/reports"
+	"proofhouse/reports/expect"
+	"proofhouse/reports/page"
+)
+
+// reportFormats are the writers of a run.
+var reportFormats = map[string]func(io.Writer, *reports.Run) error{
+	"json":     reports.JSON,
+	"junit":    reports.JUnit,
+	"ktap":     reports.KTAP,
+	"markdown": reports.Markdown,
+	"text":     func(w io.Writer, run *reports.Run) error { return reports.Terminal(w, run, reports.Style{}) },
+	"kcidb":    nil, // needs the origin
+}
+
+func reportCommand() *cobra.Command {
+	var verbose bool
+	var format, origin string
+	var lists []string
+	c := &cobra.Command{
+		Use:   "report DIR",
+		Short: "Make a run's reports again from its journals, also of a run that was killed",
+		Long: `report makes the reports of a run again from its journals, also of a run that
+was killed, and shows the verdict. With --format it prints the run in that
+format instead and leaves the folder as it is; DIR may then also be a
+results.json.
+
+A run was judged by the expectations that it began with. --expectations judges
+it again, by the lists given and the one that comes along, as of today.
+
+Exit status: that of the run's verdict.`,
+		Example: `  proofhouse report out/latest
+  proofhouse report out/latest --format ktap
+  proofhouse report out/latest --expectations mine.yaml`,
+		Args: someArgs(1, "name the folder of one run"),
+		RunE: func(c *cobra.Command, args []string) error {
+			edits, err := review(args[0], lists)
+			if err != nil {
+				return err
+			}
+			if format == "" {
+				result, files, err := page.Reports(args[0], edits...)
+				if err != nil {
+					return err
+				}
+				return verdict(result, files, verbose, nil)
+			}
+			write, ok := reportFormats[format]
+			if !ok {
+				return exit.BadInputf("--format %q: there are %s", format, keys(reportFormats))
+			}
+			if format == "kcidb" {
+				write = func(w io.Writer, run *reports.Run) error { return reports.KCIDB(w, run, origin) }
+			} else if c.Flags().Changed("origin") {
+				return exit.BadInputf("--origin is for --format kcidb")
+			}
+			return printRun(args[0], write, edits)
+		},
+	}
+	f := c.Flags()
+	f.BoolVarP(&verbose, "verbose", "v", false, "a line for every script, also for those that passed")
+	f.StringVar(&format, "format", "", "print the run as `FORMAT`: "+keys(reportFormats))
+	f.StringVar(&origin, "origin", reports.KCIDBOrigin, "`name` of the CI system, in KCIDB's reports")
+	f.StringArrayVar(&lists, "expectations", nil, "judge the run again, by this `file` of expected failures too")
+	return c
+}
+
+// review is what the run's expectations have to say: those that it began with,
+// or the lists that are given now.
+func review(dir string, lists []string) ([]func(*reports.Run), error) {
+	if len(lists) > 0 {
+		list, err := expect.Load(lists...)
+		if err != nil {
+			return nil, err
+		}
+		return []func(*reports.Run){list.Again(time.Now())}, nil
+	}
+	plan, err := lab.Load(filepath.Join(dir, lab.PlanFile))
+	if err != nil { // it has none, or that of another version
+		return nil, nil //nolint:nilerr // the run stands for itself
+	}
+	return []func(*reports.Run){plan.Expectations.Review}, nil
+}
+
+func printRun(path string, write func(io.Writer, *reports.Run) error, edits []func(*reports.Run)) error {
+	run, err := reports.Open(path)
+	if err != nil {
+		return err
+	}
+	for _, edit := range edits {
+		edit(run)
+	}
+	if err := write(os.Stdout, run); err != nil {
+		return err
+	}
+	if status, _ := reports.Verdict(run); status != exit.OK {
+		return exit.With(status, errSaid)
+	}
+	return nil
+}
