@@ -15,7 +15,6 @@ import (
 	_ "embed"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -121,9 +120,9 @@ func Load(files ...string) (List, error) {
 		if err != nil {
 			return nil, exit.BadInputf("read expectations: %w", err)
 		}
-		l, err := Parse(filepath.Base(f), text)
+		l, err := Parse(f, text)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", f, err)
+			return nil, err
 		}
 		all = append(all, l...)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
@@ -14,14 +15,9 @@ import (
 	"proofhouse/internal/exit"
 )
 
-// Parse reads a list of expectations: a YAML sequence of entries.
+// Parse reads a list of expectations, a YAML sequence of entries such as
 //
-//   - subtest: regression/complain/Complain mode profile (file exec cx*
-//     when:
-//     release: "< 6.13"
-//     reason: what goes wrong, and where
-//     reference: https://…
-//     expires: 2027-03-31
+//	{subtest: regression/complain/* (file exec cx*, when: {release: "< 6.13"}, reason: …, expires: 2027-03-31}
 //
 // Whatever is not understood is bad input, and the error names the file and
 // the line: a key that is misspelt must not make an expectation that always
@@ -36,7 +32,7 @@ func Parse(name string, text []byte) (List, error) {
 		return nil, exit.BadInputf("%s:%d: %w", name, at.line, at.err)
 	}
 	for i := range list {
-		list[i].At = name + list[i].At
+		list[i].At = filepath.Base(name) + list[i].At
 	}
 	return list, nil
 }
