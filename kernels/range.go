@@ -19,6 +19,9 @@ type Candidate struct {
 	Spec    string `json:"spec"`
 	Release string `json:"release,omitempty"`
 	Version string `json:"version,omitempty"` // of its package
+	// Lacks names a package without which the build cannot be had, and which
+	// the mirror does not have any more.
+	Lacks string `json:"lacks,omitempty"`
 }
 
 // Name is how people call it.
@@ -113,13 +116,41 @@ func offers(ctx context.Context, a *apt.Apt, suites []string, flavour string) ([
 		if err != nil {
 			return nil, err
 		}
+		lacks, err := incomplete(ctx, a, suite, flavour)
+		if err != nil {
+			return nil, err
+		}
 		for pkg, version := range newest {
-			if c := (Candidate{Release: kernelRelease(pkg), Version: version}); found[c.Release].Version == "" {
+			if c := (Candidate{Lacks: lacks[kernelRelease(pkg)], Release: kernelRelease(pkg), Version: version}); found[c.Release].Version == "" {
 				found[c.Release] = c
 			}
 		}
 	}
 	return sorted(ctx, slices.Collect(maps.Values(found)))
+}
+
+// incomplete are the split kernels of a suite of which the modules are gone, by
+// release. Debian's archive keeps the signed parts of a kernel longer than the
+// others: of trixie-backports' 6.19, 7.0 and 7.1 it had only the image in
+// November 2026.
+func incomplete(ctx context.Context, a *apt.Apt, suite, flavour string) (map[string]string, error) {
+	ours := func(pkg string) bool { return strings.HasSuffix(pkg, flavour) && kernelRelease(pkg) != "" }
+	images, err := a.Matching(ctx, suite, "linux-binary-", ours)
+	if err != nil {
+		return nil, err
+	}
+	modules, err := a.Matching(ctx, suite, "linux-modules-", ours)
+	if err != nil {
+		return nil, err
+	}
+	lacks := map[string]string{}
+	for pkg := range images {
+		release := kernelRelease(pkg)
+		if name := "linux-modules-" + release; modules[name] == "" {
+			lacks[release] = name
+		}
+	}
+	return lacks, nil
 }
 
 // sorted puts builds into dpkg's order of their versions.

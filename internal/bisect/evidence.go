@@ -1,6 +1,7 @@
 package bisect
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -89,13 +90,25 @@ func found(st reports.Status) reports.Status {
 	return st
 }
 
+// denials are the records of the first attempt that has any; those first in
+// which the kernel names an error of its own.
 func denials(attempts []reports.Spec) []string {
 	for _, a := range attempts {
-		if len(a.Denials) > 0 {
-			return a.Denials[:min(len(a.Denials), maxDenials)]
+		if len(a.Denials) == 0 {
+			continue
 		}
+		list := slices.Clone(a.Denials)
+		slices.SortStableFunc(list, func(a, b string) int { return cmp.Compare(unexplained(a), unexplained(b)) })
+		return list[:min(len(list), maxDenials)]
 	}
 	return nil
+}
+
+func unexplained(record string) int {
+	if strings.Contains(record, " error=") {
+		return 0
+	}
+	return 1
 }
 
 // stable is the status that all attempts share; "" if there is none such.

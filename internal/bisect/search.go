@@ -8,7 +8,10 @@
 // test is flaky, is stepped around, and named if it leaves the answer open.
 package bisect
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // answer is what a test says of a build.
 type answer int
@@ -23,15 +26,19 @@ const (
 // between them are untold.
 type span struct{ last, first int }
 
-// search halves n builds, of which the first is older and the last newer. test
-// is called at most once for each of the others.
-func search(ctx context.Context, n int, test func(ctx context.Context, i int) (answer, error)) (span, error) {
-	s := span{0, n - 1}
-	skipped := make([]bool, n)
+// search halves builds, of which the first is older and the last newer. test
+// is called at most once for each of the others, and not for those that are
+// known to be untold.
+func search(ctx context.Context, known []bool, test func(ctx context.Context, i int) (answer, error)) (span, error) {
+	s := span{0, len(known) - 1}
+	skipped := slices.Clone(known)
 	for {
 		i, ok := next(s, skipped)
 		if !ok {
 			return s, nil
+		}
+		if err := ctx.Err(); err != nil {
+			return s, context.Cause(ctx)
 		}
 		a, err := test(ctx, i)
 		if err != nil {
@@ -48,24 +55,30 @@ func search(ctx context.Context, n int, test func(ctx context.Context, i int) (a
 	}
 }
 
-// next is the build to be tested: the one in the middle, or the nearest to it
-// that was not skipped.
-func next(s span, skipped []bool) (int, bool) {
-	middle := (s.last + s.first) / 2
-	for d := 0; middle-d > s.last || middle+d < s.first; d++ {
-		for _, i := range []int{middle - d, middle + d} {
-			if i > s.last && i < s.first && !skipped[i] {
-				return i, true
-			}
+// left are the builds of the span that may still be tested.
+func (s span) left(skipped []bool) []int {
+	var list []int
+	for i := s.last + 1; i < s.first; i++ {
+		if !skipped[i] {
+			list = append(list, i)
 		}
 	}
-	return 0, false
+	return list
 }
 
-// steps is about how many tests are left.
-func (s span) steps() (n int) {
-	for left := s.first - s.last; left > 1; left = (left + 1) / 2 {
-		n++
+// next is the build to be tested: the one in the middle of those that are left.
+func next(s span, skipped []bool) (int, bool) {
+	left := s.left(skipped)
+	if len(left) == 0 {
+		return 0, false
 	}
-	return n
+	return left[len(left)/2], true
+}
+
+// steps is how many tests n builds need at most.
+func steps(n int) (tests int) {
+	for ; n > 0; n /= 2 {
+		tests++
+	}
+	return tests
 }

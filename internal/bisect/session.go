@@ -90,10 +90,21 @@ func (s *Session) Run(ctx context.Context) (*Found, error) {
 	if f.Targets, err = targets(s.Pattern, ends[Good], ends[Bad]); err != nil {
 		return nil, err
 	}
+	known, gone := make([]bool, len(line)), 0
+	for i, b := range line[1 : len(line)-1] {
+		if b.Lacks != "" {
+			known[i+1] = true
+			gone++
+			tested[i+1] = Tested{Candidate: b, Verdict: Untold, Why: "the mirror lacks " + b.Lacks}
+		}
+	}
+	if gone > 0 {
+		s.Say(fmt.Sprintf("%d builds, %d of which cannot be had: the mirror has only a part of them", len(line), gone))
+	}
 	s.Say(fmt.Sprintf("%s is good and %s is bad: %s", s.Builds[s.Good].Name(), s.Builds[s.Bad].Name(), list(f.Targets)))
 
 	where := span{0, len(line) - 1}
-	where, err = search(ctx, len(line), func(ctx context.Context, i int) (answer, error) {
+	where, err = search(ctx, slices.Clone(known), func(ctx context.Context, i int) (answer, error) {
 		t, err := s.one(ctx, line[i], f.Targets)
 		if err != nil {
 			return untold, err
@@ -110,7 +121,9 @@ func (s *Session) Run(ctx context.Context) (*Found, error) {
 		if t.Why != "" {
 			text += ", " + t.Why
 		}
-		s.Say(fmt.Sprintf("%s (%d builds between, about %d more to test)", text, where.first-where.last-1, where.steps()))
+		known[i] = a == untold
+		left := len(where.left(known))
+		s.Say(fmt.Sprintf("%s (%d left, %d more to test)", text, left, steps(left)))
 		return a, nil
 	})
 	if err != nil {

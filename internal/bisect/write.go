@@ -21,6 +21,9 @@ const (
 // the hooks that it hangs on.
 var logRE = regexp.MustCompile(`(?i)apparmor|\bLSM\b|\bsecurity:|SECURITY_`)
 
+// upstreamRE is the version of Linux in a release.
+var upstreamRE = regexp.MustCompile(`^[0-9]+\.[0-9]+`)
+
 // Text writes what was found for people.
 func Text(w io.Writer, f *Found, c Changes, style reports.Style) error {
 	t := &writer{w: bufio.NewWriter(w), style: style}
@@ -44,15 +47,23 @@ func Text(w io.Writer, f *Found, c Changes, style reports.Style) error {
 	} else {
 		t.line("  config: not known")
 	}
-	t.log(c)
+	t.log(f, c)
 	t.line("")
 	t.line("BUILDS TESTED")
+	var gone []string
 	for _, b := range f.Tested {
+		if b.Lacks != "" {
+			gone = append(gone, b.Name())
+			continue
+		}
 		text := string(b.Verdict)
 		if b.Why != "" {
 			text += ": " + b.Why
 		}
 		t.line("  %-34s %s", b.Name(), reports.Plain(text))
+	}
+	if len(gone) > 0 {
+		t.line("  not to be had, the mirror has only a part of them: %s", strings.Join(gone, ", "))
 	}
 	t.line("")
 	t.verdict(f)
@@ -148,7 +159,7 @@ func short(s string) string {
 	return s
 }
 
-func (t *writer) log(c Changes) {
+func (t *writer) log(f *Found, c Changes) {
 	if !c.LogKnown {
 		t.line("  changelog: the build came without one")
 		return
@@ -171,6 +182,9 @@ func (t *writer) log(c Changes) {
 	switch {
 	case shown == 0:
 		t.line("    none")
+		if a, b := upstreamRE.FindString(f.Last.Release), upstreamRE.FindString(f.First.Release); a != "" && b != "" && a != b {
+			t.line("    a new upstream version is one line there; of Linux itself: git log v%s..v%s -- security/apparmor", a, b)
+		}
 	case shown > changesShown:
 		t.line("    and %d more (--json has all)", shown-changesShown)
 	}
