@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -214,11 +215,48 @@ func TestE2EPageHostile(t *testing.T) {
 	b.js(nil, `document.body.insertAdjacentHTML("beforeend", '<img src="x" onerror="document.title=1"><a id="evil" href="javascript:document.title=1">x</a>')`)
 	b.js(nil, `document.getElementById("evil").click()`)
 	time.Sleep(200 * time.Millisecond)
+	var ok bool
+	if b.js(&ok, harmless); ok {
+		t.Error("an image and a link of a test's making are in the page, and this test does not see them")
+	}
 	if got := b.text("document.title"); !strings.Contains(got, "FAIL") {
 		t.Errorf("the policy let a script run: title %q", got)
 	}
 	if len(b.complaints()) == 0 {
 		t.Error("the browser does not tell of a script that the policy stopped: this test would not see one")
+	}
+}
+
+// A run can have nothing to show.
+func TestE2EPageOdd(t *testing.T) {
+	b := open(t)
+	killed := sample()
+	killed.CutShort, killed.Ended = true, time.Time{}
+	k := &killed.Kernels[0]
+	k.NotRun = []string{"regression/open", "regression/zeal"}
+	k.Specs[3].End, k.Specs[3].Results = time.Time{}, nil
+	flaky := sample()
+	again := flaky.Kernels[1].Specs[2]
+	again.Attempt, again.Results = 2, []reports.Result{{ID: "regression/complain/exec cx", Status: reports.Pass}, {ID: "regression/complain/behaviour", Status: reports.Recorded, Got: "EPERM"}}
+	flaky.Kernels[1].Specs = slices.Insert(flaky.Kernels[1].Specs, 3, again)
+	for _, c := range []struct {
+		name string
+		run  *reports.Run
+		want string // in the page
+	}{
+		{"no kernel", &reports.Run{Format: 1}, "Nothing ran."},
+		{"an empty kernel", &reports.Run{Format: 1, Kernels: []reports.Kernel{{ID: "7.3"}}}, "Nothing ran."},
+		{"killed", killed, "did not run"},
+		{"flaky", flaky, "Flaky: the verdict changed from attempt to attempt1"},
+	} {
+		b.visit(written(t, c.run), "")
+		if text := b.text(`document.querySelector("main").textContent`); !strings.Contains(text, c.want) {
+			t.Errorf("%s: the page lacks %q: %s", c.name, c.want, text)
+		}
+		b.js(nil, `document.querySelectorAll("#matrix .twist, #matrix a").forEach(e => e.click())`)
+		if list := b.complaints(); len(list) > 0 {
+			t.Errorf("%s: the browser complains: %q", c.name, list)
+		}
 	}
 }
 
@@ -315,6 +353,12 @@ func TestE2EPageLooks(t *testing.T) {
 			t.Errorf("the button leaves the theme %s", theme)
 		}
 		b.js(nil, `localStorage.clear()`)
+	}
+	// What is too wide or too pale would have been seen.
+	b.js(nil, `document.querySelector("main").insertAdjacentHTML("beforeend", '<p id="odd">pale</p>')`)
+	b.js(nil, `Object.assign(document.getElementById("odd").style, { width: "3000px", color: "#888", background: "#777" })`)
+	if b.text(contrast) == "" || b.text(`document.documentElement.scrollWidth - document.documentElement.clientWidth`) == "0" {
+		t.Error("this test does not see what is too wide or too pale")
 	}
 	b.devtools("Emulation.clearDeviceMetricsOverride", map[string]any{})
 	b.visit(path, "")

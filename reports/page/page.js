@@ -1109,6 +1109,8 @@ function start() {
   addEventListener("popstate", again);
   addEventListener("hashchange", again);
   addEventListener("resize", fit);
+  // What sticks below the tools needs their height: they can take two lines.
+  new ResizeObserver(() => document.documentElement.style.setProperty("--tools", byID("tools").offsetHeight + "px")).observe(byID("tools"));
   document.documentElement.dataset.ready = String(Math.round(performance.now()));
 }
 

@@ -223,6 +223,9 @@ func hostileRun() *reports.Run {
 			Machines: []reports.Machine{{ID: h, Lost: h}}, NotRun: []string{"z" + h},
 		}
 		for j, g := range hostile {
+			if (i+j)%3 != 0 {
+				continue
+			}
 			s := spec(k.ID, fmt.Sprintf("g%s/%02d%s", h, j, g), 1, 1,
 				reports.Result{ID: g, Status: reports.Fail, Expected: h, Got: g, Reason: g, Output: h + g, Known: &reports.Known{By: h, Reference: g, Reason: h}},
 				reports.Result{ID: h, Status: reports.Skip, Lacks: g},
