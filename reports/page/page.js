@@ -590,7 +590,6 @@ function drawMatrix() {
     tbody);
   drawMore(keep);
   byID("matrix").replaceChildren(table, ...(lines.length ? [] : [el("p", { class: "nothing" }, rows.length ? "Nothing fits. " : "Nothing ran. ")]), sentinel);
-  fit();
   if (focused && inMatrix) {
     const again = byID("matrix").querySelector('[data-key="' + focused + '"]');
     if (again) again.focus({ preventScroll: true });
@@ -674,12 +673,12 @@ function toggle(row, want) {
   drawMatrix();
 }
 
-// fit lets a matrix that is too wide for its place scroll by itself, and its
-// heads stay at the top of the page otherwise.
+// fit lets a matrix that is too wide for its place scroll by itself; the heads
+// of one that is not stay at the top of the page.
 function fit() {
-  const box = byID("matrix");
-  box.classList.remove("scrolls");
-  box.classList.toggle("scrolls", box.scrollWidth > box.clientWidth + 1);
+  const narrow = innerWidth <= 700;
+  const needed = kernels.length * (narrow ? 54 : 84) + (narrow ? 150 : 200);
+  byID("matrix").classList.toggle("scrolls", needed > byID("matrix").clientWidth);
 }
 
 const lineOf = place => lines.findIndex(l => l.row && l.row.number === place.r && (l.s === undefined ? -1 : l.s) === place.s && !l.rest);
@@ -1075,6 +1074,7 @@ function start() {
   drawKernels();
   drawSummary();
   drawTools();
+  fit();
   drawMatrix();
   show(state.place, { scroll: true });
 
