@@ -310,8 +310,15 @@ func TestE2EPageLarge(t *testing.T) {
 		}
 		results := shape.rows * shape.subtests * shape.kernels
 		var search float64
-		b.js(&search, `(() => { const q = document.getElementById("q"), t = performance.now(); state.q = "permitted"; filter(); document.body.offsetHeight; return performance.now() - t; })()`)
-		t.Logf("%d results (%d rows, %d subtests each, %d kernels), %.1f MB: painted after %.2f s, the first search took %.0f ms",
+		b.js(&search, `Math.min(...["permitted", "keyword", "operation"].map(word => {
+			for (const row of rows) row.searched = undefined; // the first search is the slow one
+			const from = performance.now();
+			state.q = word;
+			filter();
+			document.body.offsetHeight;
+			return performance.now() - from;
+		}))`)
+		t.Logf("%d results (%d rows, %d subtests each, %d kernels), %.1f MB: painted after %.2f s, a search %.0f ms",
 			results, shape.rows, shape.subtests, shape.kernels, float64(st.Size())/1e6, best.Seconds(), search)
 		if results < 100_000 || best > 2*time.Second {
 			t.Errorf("%d results took %v", results, best)

@@ -92,21 +92,18 @@ function fact(row, s, k, field) {
 const subtestName = (row, s) => texts[row.subtests[s]] || row.name;
 const subtestID = (row, s) => texts[row.subtests[s]] ? row.id + "/" + texts[row.subtests[s]] : row.id;
 
-// searched is the text that a search looks at, in small letters: made when it
-// is first asked for.
-const searched = new Map();
+// searchedText is what a search looks at, in small letters: made when it is
+// first asked for.
 function searchedText(row, s) {
-  const key = row.number + ":" + s;
-  let text = searched.get(key);
-  if (text === undefined) {
-    text = subtestID(row, s);
-    row.cells.forEach((cell, k) => {
-      if (letterOf(row, s, k) !== "P") text += "\n" + fact(row, s, k, "reason") + "\n" + fact(row, s, k, "lacks");
-    });
-    text = text.toLowerCase();
-    searched.set(key, text);
+  row.searched = row.searched || [];
+  if (row.searched[s] === undefined) {
+    let text = subtestID(row, s);
+    for (let k = 0; k < kernels.length; k++) {
+      if (!".P".includes(letterOf(row, s, k))) text += "\n" + fact(row, s, k, "reason") + "\n" + fact(row, s, k, "lacks");
+    }
+    row.searched[s] = text.toLowerCase();
   }
-  return text;
+  return row.searched[s];
 }
 
 // worstFirst is the order of the matrix.
@@ -353,8 +350,10 @@ function drawKernels() {
     );
   });
   byID("kernels").replaceChildren(...cards);
-  byID("kernels").classList.toggle("many", kernels.length > 6);
-  document.querySelector(".body").classList.toggle("single", kernels.length === 1);
+  const many = kernels.length > 6, body = document.querySelector(".body");
+  byID("kernels").classList.toggle("many", many);
+  body.classList.toggle("many", many);
+  body.classList.toggle("single", kernels.length === 1);
 }
 
 // where says in a few words what the kernel ran on and with.
@@ -557,7 +556,7 @@ function filter() {
 let lines = []; // of the matrix, all
 let drawn = 0; // of them
 let tbody = null;
-const chunk = 240; // lines that are drawn at once
+const chunk = Math.max(60, Math.floor(1000 / (kernels.length + 1))); // lines that are drawn at once
 
 function drawMatrix() {
   const kept = left();
@@ -633,7 +632,7 @@ function drawLine(line, i) {
       kernels.map((kernel, k) => el("td", null, rowCell(row, k, i))));
   }
   return el("tr", { class: "subtest", "aria-level": 2, ...index },
-    el("th", { scope: "row", title: plain(subtestName(row, line.s)) }, el("bdi", null, plain(subtestName(row, line.s)))),
+    el("th", { scope: "row" }, el("bdi", null, plain(subtestName(row, line.s)))),
     kernels.map((kernel, k) => el("td", null, subtestCell(row, line.s, k, i))));
 }
 
