@@ -90,7 +90,6 @@ var ktapResult = regexp.MustCompile(`^(ok|not ok) (\d+) ([^#\n]+?)(?: # (.*))?$`
 
 // want is what the run has.
 func ktapWant(run *Run) (want ktapTally, ok bool) {
-	ok = true
 	for i := range run.Kernels {
 		for _, o := range run.Kernels[i].Outcomes() {
 			want.notOK += o.NotRun

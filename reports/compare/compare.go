@@ -204,9 +204,10 @@ func summary(s *Side) Summary {
 }
 
 // userspace are the properties of a kernel that are not its own, in the order
-// of how likely they explain a difference. The last three are the machine's.
+// of how likely they explain a difference.
 var userspace = []string{"parser", "libapparmor", "suite", "guest", "lxc", "libc"}
 
+// machine are those of what it ran on.
 var machine = []string{"machine", "accelerator", "qemu", "cmdline"}
 
 // sameBuild says whether the two are one build with one userspace on one kind
@@ -266,11 +267,10 @@ func (d *differ) specs() {
 func there(o *reports.Outcome) bool { return o != nil && len(o.Attempts) > 0 }
 
 func (d *differ) spec(p pair) {
-	if d.o.Common && (!there(p.before) || !there(p.after)) {
-		if !(p.after != nil && p.after.NotRun > 0) { // one that was to run is not left out
-			d.c.NotCompared = append(d.c.NotCompared, p.id)
-			return
-		}
+	wanted := p.after != nil && p.after.NotRun > 0 // one that was to run is not left out
+	if d.o.Common && !wanted && (!there(p.before) || !there(p.after)) {
+		d.c.NotCompared = append(d.c.NotCompared, p.id)
+		return
 	}
 	s := specDiff{differ: d, pair: p}
 	s.diff()
