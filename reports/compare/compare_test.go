@@ -281,6 +281,10 @@ func TestSameBuild(t *testing.T) {
 	if c.Verdict != "no change of 2 subtests on both sides; 1 flaky subtest" {
 		t.Error(c.Verdict)
 	}
+	c = Diff(side("6.12", attempts("P")...), side("6.12", attempts("F")...), Options{History: []reports.Kernel{*side("6.12", attempts("PP")...).Kernel}})
+	if len(c.Flaky) != 1 || c.Flaky[0].Note != "failed 1 of 4 times" {
+		t.Errorf("with history: %+v", c.Flaky)
+	}
 	c = Diff(side("6.12", attempts("P")...), side("6.12", attempts("P")...), Options{})
 	if c.Changed() || c.Verdict != "no change in 2 subtests" || len(c.Flaky) != 0 {
 		t.Errorf("%+v", c)

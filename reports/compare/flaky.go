@@ -25,6 +25,7 @@ func earlier(base, next *reports.Kernel, history []reports.Kernel) [2]record {
 		for side, k := range []*reports.Kernel{base, next} {
 			if sameBuild(h, k) {
 				r[side].add(h)
+				break // one build on both sides has its history once
 			}
 		}
 	}
@@ -33,31 +34,30 @@ func earlier(base, next *reports.Kernel, history []reports.Kernel) [2]record {
 
 func (r record) add(k *reports.Kernel) {
 	for _, o := range k.Outcomes() {
-		for _, t := range o.Subtests {
-			r[t.ID] = r[t.ID].plus(measured(&o, t.ID))
+		for i := range o.Subtests {
+			t := &o.Subtests[i]
+			r[t.ID] = r[t.ID].plus(measured(&o, t))
 		}
 	}
 }
 
-// measured is how often the subtest came out bad in the attempts at its spec.
-// An attempt in which it is not there counts as well: an ERROR about the script
-// as a whole is there only where it went wrong.
-func measured(o *reports.Outcome, id string) tally {
+// measured is how often the subtest, which may be nil, came out bad in the
+// attempts at its spec. An attempt in which it is not there counts as well: an
+// ERROR about the script as a whole is there only where it went wrong.
+func measured(o *reports.Outcome, t *reports.Subtest) tally {
 	if o == nil {
 		return tally{}
 	}
-	t := tally{n: len(o.Attempts)}
-	for _, s := range o.Subtests {
-		if s.ID != id {
-			continue
-		}
-		for _, st := range s.Attempts {
-			if bad(st) {
-				t.bad++
-			}
+	m := tally{n: len(o.Attempts)}
+	if t == nil {
+		return m
+	}
+	for _, st := range t.Attempts {
+		if bad(st) {
+			m.bad++
 		}
 	}
-	return t
+	return m
 }
 
 // significance is how unlikely a difference between two rates has to be before
@@ -69,10 +69,11 @@ const significance = 0.05
 // and flaky otherwise. Nothing, where it is not flaky.
 //
 // A kernel that crashed is never just flaky, unless BASE crashed as well.
-func (s *specDiff) flaky(id string, ch *Change, class Class) (Class, string) {
-	base := measured(s.before, id).plus(s.earlier[0][id])
-	next := measured(s.after, id).plus(s.earlier[1][id])
-	varies := s.varies(id)
+func (s *specDiff) flaky(ch *Change, was, is *reports.Subtest, class Class) (Class, string) {
+	base := measured(s.before, was).plus(s.earlier[0][ch.ID])
+	next := measured(s.after, is).plus(s.earlier[1][ch.ID])
+	// The status need not be bad to vary.
+	varies := was != nil && was.Flaky() || is != nil && is.Flaky()
 	if !varies && !base.mixed() && !next.mixed() && (!s.c.SameBuild || class == Same) {
 		return Same, ""
 	}
@@ -100,22 +101,6 @@ func (s *specDiff) flaky(id string, ch *Change, class Class) (Class, string) {
 		return Fix, fmt.Sprintf("%s, on BASE %d of %d: less than chance", next, base.bad, base.n)
 	}
 	return Flaky, fmt.Sprintf("%s, on BASE %d of %d", next, base.bad, base.n)
-}
-
-// varies says whether the subtest's status is not the same in all attempts of
-// one side, be it bad or not.
-func (s *specDiff) varies(id string) bool {
-	for _, o := range []*reports.Outcome{s.before, s.after} {
-		if o == nil {
-			continue
-		}
-		for _, t := range o.Subtests {
-			if t.ID == id && t.Flaky() {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // moreOften is the probability that a came out at least as bad as it did, were

@@ -113,7 +113,7 @@ func (s *specDiff) subtest(id string, base, next *reports.Subtest) {
 	if base != nil && next != nil {
 		s.c.Compared++
 	}
-	if flaky, note := s.flaky(id, &ch, class); flaky != Same || note != "" {
+	if flaky, note := s.flaky(&ch, base, next, class); flaky != Same || note != "" {
 		class, ch.Note = flaky, note
 	}
 	s.counts[Transition{From: ch.Base.Status, To: ch.New.Status, Class: class}]++
