@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -71,7 +72,11 @@ func (l *Lab) RunStarted(planned []reports.Planned, processes int) {
 	}
 	l.journal.RunStarted(start)
 	for _, b := range l.Plan.Builds {
-		l.journal.Kernel(l.describe(b))
+		// A kernel that is left to another shard is no kernel of this run.
+		its := func(p reports.Planned) bool { return p.Kernel == b.ID() }
+		if len(planned) == 0 || slices.ContainsFunc(planned, its) {
+			l.journal.Kernel(l.describe(b))
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"proofhouse/internal/exit"
+	"proofhouse/kernels"
 	"proofhouse/regression"
 	"proofhouse/reports"
 )
@@ -74,5 +75,25 @@ func TestSplit(t *testing.T) {
 				t.Errorf("%d shards: another order, other shards", n)
 			}
 		}
+	}
+}
+
+// A kernel of which another shard has all specs is not one on which nothing
+// passed.
+func TestShardWithoutAKernel(t *testing.T) {
+	a := &kernels.Build{Spec: "a", Release: "7.2.7", SHA256: "0123456789abcdef"}
+	b := &kernels.Build{Spec: "b", Release: "7.3.4", SHA256: "fedcba9876543210"}
+	l, err := Open(&Plan{Builds: []*kernels.Build{a, b}, Config: Config{Shard: reports.Shard{Index: 1, Count: 2}}}, t.TempDir(), 1, func(string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Plan.Whole = []reports.Planned{{ID: SpecID("open"), Kernel: a.ID()}, {ID: SpecID("open"), Kernel: b.ID()}}
+	l.RunStarted(l.Plan.Whole[:1], 1)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	run, err := reports.Read(l.Dir)
+	if err != nil || len(run.Kernels) != 1 || run.Kernels[0].ID != a.ID() || run.Shard.String() != "1/2" {
+		t.Errorf("%+v, %v", run, err)
 	}
 }
