@@ -29,6 +29,9 @@ func Terminal(w io.Writer, run *Run, style Style, files ...string) error {
 	t := &terminal{w: bufio.NewWriter(w), s: style, run: run}
 	status, line := Verdict(run)
 	t.verdict(status, line)
+	if run.Shard != nil {
+		t.item("  ", fmt.Sprintf("this is part %s of a run: proofhouse merge joins the parts", run.Shard))
+	}
 	for _, r := range run.Remarks {
 		t.item("  ", r)
 	}
