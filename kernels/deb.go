@@ -61,6 +61,10 @@ func parts(depends []string, release string) []string {
 	return found
 }
 
+// hasConfigOnly is true for the package of a split kernel that has its config
+// and its changelog, and nothing that a boot needs.
+func hasConfigOnly(pkg string) bool { return strings.HasPrefix(pkg, "linux-base-") }
+
 // fromDeb is the build in a package file of the user's, such as make
 // bindeb-pkg leaves, and in those beside it that it needs.
 func fromDeb(ctx context.Context, path string, progress func(string)) (*Build, error) {
@@ -74,10 +78,14 @@ func fromDeb(ctx context.Context, path string, progress func(string)) (*Build, e
 	debs := []string{path}
 	for _, p := range parts(dependsNames(f["Depends"]), kernelRelease(f["Package"])) {
 		sibling, err := debBeside(ctx, path, p, f["Version"])
-		if err != nil {
+		switch {
+		case err == nil:
+			debs = append(debs, sibling)
+		case hasConfigOnly(p):
+			progress(fmt.Sprintf("%s is not beside it: going on without the kernel's config", p))
+		default:
 			return nil, err
 		}
-		debs = append(debs, sibling)
 	}
 	var sums []string
 	for _, d := range debs {

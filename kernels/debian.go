@@ -168,9 +168,7 @@ func fetchDebs(ctx context.Context, a *apt.Apt, suite string, pkgs []string, ver
 	var debs []string
 	for _, pkg := range pkgs {
 		deb, err := a.Download(ctx, suite, pkg, version, tmp)
-		if strings.HasPrefix(pkg, "linux-base-") && apt.IsMissing(err) {
-			// It has the config and the changelog, and is gone first: see
-			// incomplete.
+		if hasConfigOnly(pkg) && apt.IsMissing(err) { // it is gone first: see incomplete
 			progress(fmt.Sprintf("the mirror lacks %s: going on without the kernel's config", pkg))
 			continue
 		}

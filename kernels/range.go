@@ -59,11 +59,11 @@ func Between(ctx context.Context, a, b string, progress func(string)) (list []Ca
 			suites = append(suites, suite)
 		}
 		s, _ := parseSpec(text) // place has read it
-		if w := strings.Join(s.append, " "); i > 0 && w != words {
+		w := strings.Join(s.append, " ")
+		if i > 0 && w != words {
 			return nil, at, exit.BadInputf("kernels %s and %s: give both the same words with append=", a, b)
-		} else {
-			words = w
 		}
+		words = w
 	}
 	flavour := flavourRE.FindString(ends[0].Release)
 	if other := flavourRE.FindString(ends[1].Release); flavour == "" || other != flavour {

@@ -201,7 +201,7 @@ func TestJoinKernels(t *testing.T) {
 
 func TestJoinAttempts(t *testing.T) {
 	a, b := shards(t, 2), shards(t, 2)
-	dirs := append(a, b...)
+	dirs := slices.Concat(a, b)
 	if err := Join(filepath.Join(t.TempDir(), "joined"), false, dirs...); exit.Status(err) != exit.Usage || !strings.Contains(err.Error(), "the same shard twice?") {
 		t.Errorf("%v", err)
 	}

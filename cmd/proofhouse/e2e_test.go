@@ -190,6 +190,18 @@ func TestE2EBadInput(t *testing.T) {
 		{[]string{"exec"}, "command"},
 		{[]string{"report", "/no/such/run"}, "/no/such/run"},
 		{[]string{"report", dir}, "no run"},
+		{[]string{"run", "--shard", "3/2"}, "3/2"},
+		{[]string{"run", "--durations", "/no/such/run"}, "/no/such/run"},
+		{[]string{"merge"}, "name the folders"},
+		{[]string{"merge", "/no/such/run"}, "/no/such/run"},
+		{[]string{"merge", dir}, "no run"},
+		{[]string{"runs", "prune"}, "--keep"},
+		{[]string{"runs", "prune", "--keep", "-1"}, "-1"},
+		{[]string{"runs", "nosuch"}, "nosuch"},
+		{[]string{"bisect", "--good", "debian:trixie"}, "both ends"},
+		{[]string{"bisect", "--good", "a", "--bad", "b", "--from", dir}, "holds no kernel packages"},
+		{[]string{"bisect", "--good", "a", "--bad", "b", "--builds", "/no/such/file"}, "/no/such/file"},
+		{[]string{"bisect", "--good", "uml:debian:forky", "--bad", "debian:trixie"}, "not one of Debian's"},
 	} {
 		args := c.args
 		if args[0] == "run" {

@@ -235,7 +235,6 @@ func list(ids []string) string {
 // judge says whether a build is good or bad. Of one that is neither, why tells
 // the reason.
 func (e *Evidence) judge(targets []string) (good, bad bool, why string) {
-	good = true
 	for _, id := range targets {
 		s := e.find(id)
 		switch {

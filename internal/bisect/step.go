@@ -48,12 +48,12 @@ func (e *Evidence) step(pattern string, crashIsBad bool) (*Step, error) {
 			continue
 		}
 		matched++
-		switch st := s.stable(); {
-		case st == reports.Fail:
+		switch s.stable() {
+		case reports.Fail:
 			failed = append(failed, s.ID)
-		case st == reports.Pass:
+		case reports.Pass:
 			passed++
-		case st == reports.Skip:
+		case reports.Skip:
 			skipped++
 		default:
 			why := s.said()

@@ -121,11 +121,11 @@ func TestNewRunDir(t *testing.T) {
 func TestFlags(t *testing.T) {
 	fs := flag.NewFlagSet("suite", flag.ContinueOnError)
 	o := Flags(fs)
-	if err := fs.Parse([]string{"-kernel", "a,modules=b", "-kernel", "c", "-script", "open,exec", "-script", "pipe"}); err != nil {
+	if err := fs.Parse([]string{"-kernel", "a,modules=b", "-kernel", "c", "-script", "open,exec", "-script", "pipe", "-shard", "2/3"}); err != nil {
 		t.Fatal(err)
 	}
 	c, err := o.Config()
-	if err != nil || !slices.Equal(c.Kernels, []string{"a,modules=b", "c"}) || !slices.Equal(c.Scripts, []string{"open", "exec", "pipe"}) {
+	if err != nil || !slices.Equal(c.Kernels, []string{"a,modules=b", "c"}) || !slices.Equal(c.Scripts, []string{"open", "exec", "pipe"}) || c.Shard.String() != "2/3" {
 		t.Errorf("%+v", c)
 	}
 }
