@@ -318,8 +318,14 @@ func (b *builder) outcome(o reports.Outcome, kernel int, counts map[string]int) 
 	}
 	list := []byte(c.Letters)
 	for _, t := range o.Subtests {
-		name := strings.TrimPrefix(strings.TrimPrefix(t.ID, id), "/")
+		name := subtestName(id, t.ID)
 		n, ok := r.index[name]
+		// Two specs of one row may have results of one name: neither hides the
+		// other.
+		for i := 2; ok && n < len(list) && list[n] != absent; i++ {
+			name = fmt.Sprintf("%s #%d", subtestName(id, t.ID), i)
+			n, ok = r.index[name]
+		}
 		if !ok {
 			n = len(r.Subtests)
 			r.index[name] = n
@@ -334,6 +340,14 @@ func (b *builder) outcome(o reports.Outcome, kernel int, counts map[string]int) 
 		counts[string(list[n])]++
 	}
 	c.Letters = string(list)
+}
+
+// subtestName is the ID without that of its row, if it begins with it.
+func subtestName(row, id string) string {
+	if id == row {
+		return ""
+	}
+	return strings.TrimPrefix(id, row+"/")
 }
 
 func (b *builder) attempt(s reports.Spec, rest string) attempt {

@@ -137,6 +137,19 @@ func TestModel(t *testing.T) {
 	}
 }
 
+// Two specs of a row can have a result of the same name: a FAIL is not hidden by
+// a PASS.
+func TestSameName(t *testing.T) {
+	run := &reports.Run{Kernels: []reports.Kernel{{ID: "k", Specs: []reports.Spec{
+		{ID: "isolation/signal", Results: []reports.Result{{ID: "isolation/signal/flat/x", Status: reports.Fail}}},
+		{ID: "isolation/signal/flat", Results: []reports.Result{{ID: "isolation/signal/flat/x", Status: reports.Pass}}},
+	}}}}
+	doc := newDocument(t.TempDir(), run, nil)
+	if got := doc.Rows[0].Cells[0].Letters; got != "FP" || doc.Texts[doc.Rows[0].Subtests[1]] != "flat/x #2" {
+		t.Errorf("%q of %q", got, doc.Texts)
+	}
+}
+
 func TestSplit(t *testing.T) {
 	for _, c := range []struct{ id, row, rest string }{
 		{"regression/open", "regression/open", ""},
@@ -335,6 +348,53 @@ func TestNoScript(t *testing.T) {
 			t.Errorf("the page lacks %q", want)
 		}
 	}
+}
+
+// FuzzHTML: whatever the texts of a run, the page's data can be read again and
+// have nothing that means something in HTML; no result is lost.
+func FuzzHTML(f *testing.F) {
+	for _, h := range hostile {
+		f.Add("regression/open", h, h)
+		f.Add(h, "a/b", h)
+	}
+	f.Add("a", "", "")
+	f.Add("a/b/c", "//", "\xff")
+	f.Fuzz(func(t *testing.T, id, name, text string) {
+		run := &reports.Run{Kernels: []reports.Kernel{{ID: text, Release: name, NotRun: []string{id + name}}}}
+		for range 2 {
+			run.Kernels[0].Specs = append(run.Kernels[0].Specs, reports.Spec{ID: id, Console: text, Denials: []string{text}, Results: []reports.Result{
+				{ID: id + "/" + name, Status: reports.Fail, Reason: text}, {ID: name, Status: reports.Status(text)}, {ID: id, Status: reports.Pass, Output: text},
+			}})
+		}
+		var b bytes.Buffer
+		if err := HTML(&b, t.TempDir(), run, []reports.Past{{Dir: name, Run: run}}); err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(b.String(), `id="data">`)
+		data, _, _ := strings.Cut(rest, "</script>")
+		if strings.ContainsAny(data, "<>&\u2028\u2029") {
+			t.Fatal("the data have characters that mean something in HTML or in a script")
+		}
+		var doc document
+		if err := json.Unmarshal([]byte(data), &doc); err != nil {
+			t.Fatal(err)
+		}
+		results := 0
+		for _, r := range doc.Rows {
+			for _, c := range r.Cells {
+				if c != nil {
+					results += len(strings.ReplaceAll(c.Letters, ".", ""))
+				}
+			}
+		}
+		want := 0
+		for _, o := range run.Kernels[0].Outcomes() {
+			want += o.Counts().Total()
+		}
+		if results != want {
+			t.Fatalf("%d results in the page, want %d", results, want)
+		}
+	})
 }
 
 func TestWrite(t *testing.T) {
