@@ -106,6 +106,12 @@ function searchedText(row, s) {
   return row.searched[s];
 }
 
+// A row is called by its name, or by its whole ID where two groups have one of
+// that name.
+const namesakes = new Map();
+for (const row of rows) namesakes.set(row.name, (namesakes.get(row.name) || 0) + 1);
+const label = row => namesakes.get(row.name) > 1 ? row.id : row.name;
+
 // worstFirst is the order of the matrix.
 function worstFirst(a, b) {
   return a.group < b.group ? -1 : a.group > b.group ? 1 : a.rank - b.rank || a.number - b.number;
@@ -365,7 +371,7 @@ function where(kernel) {
 function placeLink(place) {
   const row = rows[place.r];
   const sub = place.s >= 0 ? subtestName(row, place.s) : "";
-  return el("a", { href: link(place) }, el("bdi", null, plain(row.name)), sub && el("span", { class: "sep" }, "›"), sub && el("bdi", null, plain(sub)));
+  return el("a", { href: link(place) }, el("bdi", null, plain(label(row))), sub && el("span", { class: "sep" }, "›"), sub && el("bdi", null, plain(sub)));
 }
 
 // fabric is the whole kernel at one glance: a square for each row, in the same
@@ -374,7 +380,7 @@ function fabric(k) {
   if (rows.length < 12 || rows.length * kernels.length > 3000) return null;
   return el("div", { class: "fabric", "aria-hidden": "true" }, rows.map(row => {
     const s = row.standings[k];
-    return el("a", { href: link({ k, r: row.number, s: -1 }), class: css(s), tabindex: "-1", title: plain(row.name) + ": " + summaryOf(row, k) }, isBad(s) && icon(s));
+    return el("a", { href: link({ k, r: row.number, s: -1 }), class: css(s), tabindex: "-1", title: plain(label(row)) + ": " + summaryOf(row, k) }, isBad(s) && icon(s));
   }));
 }
 
@@ -407,7 +413,11 @@ function summaryOf(row, k) {
 // ---- Summary: what to look at
 
 function drawSummary() {
-  const failed = [], errors = [], flaky = [], gone = [], skips = new Map();
+  const failed = [], errors = [], flaky = [], gone = [], known = new Map(), skips = new Map();
+  const group = (groups, name, place) => {
+    if (!groups.has(name)) groups.set(name, []);
+    groups.get(name).push(place);
+  };
   for (const row of rows) {
     row.cells.forEach((cell, k) => {
       if (cell && cell.not_run) errors.push({ r: row.number, s: -1, k });
@@ -420,11 +430,8 @@ function drawSummary() {
         if (letter === "F" && fail < 0) fail = k;
         if (letter === "E" && error < 0) error = k;
         if (letter === "U" && pass < 0) pass = k;
-        if (letter === "S") {
-          const lacks = fact(row, s, k, "lacks") || fact(row, s, k, "reason") || "not said what";
-          if (!skips.has(lacks)) skips.set(lacks, []);
-          skips.get(lacks).push({ r: row.number, s, k });
-        }
+        if (letter === "S") group(skips, fact(row, s, k, "lacks") || fact(row, s, k, "reason") || "not said what", { r: row.number, s, k });
+        if (letter === "X") group(known, fact(row, s, k, "reason") || "not said why", { r: row.number, s, k });
         good = good || isGood(letter);
         if (details[row.cells[k].details[s]][5]) flake = flake < 0 ? k : flake;
       }
@@ -445,7 +452,7 @@ function drawSummary() {
     list("Flaky: the verdict changed from attempt to attempt", flaky),
     machinesLost(),
   ].filter(x => x));
-  byID("coverage").replaceChildren(...[list("Known problems that are gone", gone), gaps(), skipped(skips)].filter(x => x));
+  byID("coverage").replaceChildren(...[list("Known problems that are gone", gone), groups("Known problems, still there", known), gaps(), groups("Skipped, by what is missing", skips)].filter(x => x));
 }
 
 function list(title, places) {
@@ -511,20 +518,20 @@ function gaps() {
     el("ul", { class: "notes" }, [...by].map(([gap, names]) => el("li", null, kernels.length > 1 && el("b", null, names.join(", ") + " "), plain(gap)))));
 }
 
-function skipped(skips) {
-  if (!skips.size) return null;
-  const groups = [...skips].sort((a, b) => b[1].length - a[1].length || (a[0] < b[0] ? -1 : 1));
-  const total = groups.reduce((n, [, places]) => n + places.length, 0);
-  return el("section", null, el("h3", null, "Skipped, by what is missing", el("span", { class: "n" }, number(total))),
-    el("ul", { class: "notes skips" }, groups.map(([lacks, places]) => {
-      const names = [...new Set(places.map(p => rows[p.r].name))];
+// groups lists places under what they have in common, the largest group first.
+function groups(title, map) {
+  if (!map.size) return null;
+  const list = [...map].sort((a, b) => b[1].length - a[1].length || (a[0] < b[0] ? -1 : 1));
+  const all = list.reduce((n, [, places]) => n + places.length, 0);
+  return el("section", null, el("h3", null, title, el("span", { class: "n" }, number(all))),
+    el("ul", { class: "notes groups" }, list.map(([name, places]) => {
+      const within = [...new Map(places.map(p => [p.r, p])).values()];
       const where = kernels.filter((_, k) => places.some(p => p.k === k)).map(kernel => kernel.short);
       return el("li", null, el("details", null,
-        el("summary", null, el("span", { class: "lacks" }, plain(lacks)), el("span", { class: "n" }, number(places.length))),
-        el("p", null, kernels.length > 1 && el("b", null, where.join(", ") + ": "), names.slice(0, 40).flatMap((name, i) => {
-          const p = places.find(q => rows[q.r].name === name);
-          return [i ? ", " : "", el("a", { href: link({ k: p.k, r: p.r, s: -1 }) }, plain(name))];
-        }), names.length > 40 && " and " + number(names.length - 40) + " more")));
+        el("summary", null, el("span", null, plain(name)), el("span", { class: "n" }, number(places.length))),
+        el("p", null, kernels.length > 1 && el("b", null, where.join(", ") + ": "),
+          within.slice(0, 40).flatMap((p, i) => [i ? ", " : "", el("a", { href: link({ k: p.k, r: p.r, s: -1 }) }, plain(label(rows[p.r])))]),
+          within.length > 40 && " and " + number(within.length - 40) + " more")));
     })));
 }
 
