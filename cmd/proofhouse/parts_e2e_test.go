@@ -4,10 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/onsi/ginkgo/v2/types"
 
 	"proofhouse/internal/history"
 	"proofhouse/reports"
@@ -127,5 +131,48 @@ func TestE2EBisectStep(t *testing.T) {
 		if e.status != c.want {
 			t.Errorf("%q: exit status %d, want %d\n%s%s", c.args, e.status, c.want, e.stdout, e.stderr)
 		}
+	}
+}
+
+// The shards of the whole suite, isolation rows and all, have each spec once.
+func TestE2EPartition(t *testing.T) {
+	bin := filepath.Dir(binary(t))
+	listed := func(flags ...string) (texts []string) {
+		t.Helper()
+		dir := t.TempDir()
+		args := append([]string{"run", "--dry-run", "--json-report=report.json", "--output-dir=" + dir, filepath.Join(bin, "suite.test"), "--",
+			"-kernel", "uml:debian:forky", "-kernel", "uml:debian:forky,append=quiet", "-out", dir}, flags...)
+		if out, err := exec.Command(filepath.Join(bin, "ginkgo"), args...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", flags, err, out)
+		}
+		b, err := os.ReadFile(filepath.Join(dir, "report.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var suites []types.Report
+		if err := json.Unmarshal(b, &suites); err != nil || len(suites) != 1 {
+			t.Fatal(len(suites), err)
+		}
+		for _, s := range suites[0].SpecReports {
+			if s.LeafNodeType == types.NodeTypeIt && s.State != types.SpecStateSkipped {
+				texts = append(texts, s.FullText())
+			}
+		}
+		return texts
+	}
+	whole := listed()
+	const n = 3
+	var parts []string
+	for i := range n {
+		part := listed("-shard", fmt.Sprintf("%d/%d", i+1, n))
+		if len(part) == 0 || len(part) == len(whole) {
+			t.Errorf("shard %d has %d of %d specs", i+1, len(part), len(whole))
+		}
+		parts = append(parts, part...)
+	}
+	slices.Sort(whole)
+	slices.Sort(parts)
+	if !slices.Equal(parts, whole) {
+		t.Errorf("the shards have %d specs, the whole %d", len(parts), len(whole))
 	}
 }
