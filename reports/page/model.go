@@ -162,8 +162,7 @@ type builder struct {
 	dir     string
 	texts   map[string]int
 	details map[[9]int]int
-	rows    map[string]*row
-	cells   map[string][]*cell
+	rows    map[string]*row // by ID
 }
 
 func newDocument(dir string, run *reports.Run, history []reports.Past) *document {
