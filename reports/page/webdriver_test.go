@@ -165,8 +165,7 @@ func (b *browser) wait(what, expression string, args ...any) {
 			return
 		}
 		if time.Now().After(deadline) {
-			b.picture("/tmp/page-failed.png")
-			b.t.Fatalf("waited for %s: %s", what, expression)
+			b.t.Fatalf("waited for %s: %s\nThe page is in %s", what, expression, b.picture())
 		}
 	}
 }
@@ -226,12 +225,20 @@ func (b *browser) devtools(command string, params map[string]any) {
 	b.call("POST", "/goog/cdp/execute", map[string]any{"cmd": command, "params": params}, nil)
 }
 
-func (b *browser) picture(path string) {
+// picture keeps what is seen and returns its path.
+func (b *browser) picture() string {
+	b.t.Helper()
 	var text string
 	b.call("GET", "/screenshot", nil, &text)
-	if png, err := base64.StdEncoding.DecodeString(text); err == nil {
-		_ = os.WriteFile(path, png, 0o600)
+	f, err := os.CreateTemp("", "page-*.png")
+	if err != nil {
+		b.t.Fatal(err)
 	}
+	defer func() { _ = f.Close() }()
+	if _, err := io.Copy(f, base64.NewDecoder(base64.StdEncoding, strings.NewReader(text))); err != nil {
+		b.t.Fatal(err)
+	}
+	return f.Name()
 }
 
 // complaints are what the browser found wrong with the page.
