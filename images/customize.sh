@@ -13,12 +13,13 @@ sed -n 's/^Date: //p' "$1"/var/lib/apt/lists/*Release >release
 
 # What builds programs for this root: a compiler, liblxc with its headers, and
 # what those need. lxc-dev itself wants all of lxc, so it is taken by itself.
-# The packages' lists of files name some paths through the links at the top.
+# Two of them have other names from suite to suite. The packages' lists of files
+# name some paths through the links at the top.
 {
 	echo lxc-dev
 	chroot "$1" apt-cache depends --recurse --installed --no-recommends --no-suggests --no-conflicts --no-breaks \
-		--no-replaces --no-enhances gcc libc6-dev pkgconf libcap-dev libdbus-1-dev libseccomp-dev libselinux-dev \
-		$(chroot "$1" dpkg-query --show --showformat='${Package} ' 'liblxc1*') |
+		--no-replaces --no-enhances gcc libc6-dev pkgconf libcap-dev libdbus-1-dev libseccomp-dev \
+		$(chroot "$1" dpkg-query --show --showformat='${Package} ' 'liblxc1*' 'libselinux*-dev') |
 		sed -n '/^[a-z0-9]/{s/:.*//;p}'
 } | sort -u >sysroot.packages
 while read -r package; do
