@@ -84,8 +84,7 @@ type given struct {
 	Append []string `json:"append,omitempty"`
 }
 
-// guestTools are our programs that every guest has on its PATH, built for its
-// libraries.
+// guestTools are our programs that every guest has on its PATH.
 var guestTools = []string{"nsmgr"}
 
 // Prepare makes everything that cfg asks for. What is there already costs
@@ -253,17 +252,20 @@ func (p *Plan) programs(ctx context.Context, progress func(string)) (err error) 
 		return err
 	}
 	for _, name := range guestTools {
-		if p.Tools[name], err = tools.Guest(ctx, p.Root, name); err == nil {
-			continue
-		}
-		if ctx.Err() != nil {
-			return err
-		}
-		// It still serves for all but containers.
-		progress(fmt.Sprintf("%s cannot be built for guest %s, and goes there without its container commands: %v", name, p.Root.Suite, err))
 		if p.Tools[name], err = tools.Static(ctx, name); err != nil {
 			return err
 		}
+	}
+	// For its container commands nsmgr has this one, which fits the guest's
+	// libc and liblxc.
+	lxc, err := tools.Guest(ctx, p.Root, "nsmgr")
+	switch {
+	case err == nil:
+		p.Tools["nsmgr-lxc"] = lxc
+	case ctx.Err() != nil:
+		return err
+	default: // all else works without
+		progress(fmt.Sprintf("nsmgr has no container commands in guest %s: %v", p.Root.Suite, err))
 	}
 	return nil
 }
