@@ -64,6 +64,59 @@ func (c Container) lock(ctx context.Context) (unlock func(), err error) {
 	}
 }
 
+// partial is the file that LXC keeps locked while it makes a container.
+func (c Container) partial() string { return filepath.Join(c.dir(), "partial") }
+
+// cutShort says whether the making of the container was cut short: the file is
+// there, and nobody holds its lock. LXC itself takes every such file for a
+// making that goes on, and neither starts nor removes the container (it does
+// not look at what F_OFD_GETLK says; src/lxc/lxccontainer.c ongoing_create,
+// 5.0.2 to 7.0.0).
+func (c Container) cutShort() bool {
+	f, err := os.OpenFile(c.partial(), os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }()
+	lk := unix.Flock_t{Type: unix.F_WRLCK}
+	return unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &lk) == nil && lk.Type == unix.F_UNLCK
+}
+
+// removeHalf removes what a killed making left: the template that may still be
+// at work, and the folder.
+func (c Container) removeHalf() error {
+	if !c.cutShort() {
+		return nil
+	}
+	var err error
+	for end := time.Now().Add(cleanPatience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		for _, pid := range c.templates() {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		// A program that the template started may write for a moment more.
+		if err = os.RemoveAll(c.dir()); err == nil {
+			return nil
+		}
+	}
+	return exit.Fail(fmt.Errorf("container %q: remove what is half made: %w", c.Name, err))
+}
+
+// templates are the processes that LXC started to fill the container: it tells
+// each its folder as --path=FOLDER.
+func (c Container) templates() (pids []int) {
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil || !slices.ContainsFunc(bytes.Split(b, []byte{0}), func(word []byte) bool { return string(word) == "--path="+c.dir() }) {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
 // remains are what is left of a container whose monitor is gone.
 type remains struct {
 	pids    []int
@@ -199,12 +252,7 @@ func (c Container) clean(ctx context.Context, rootfs string) error {
 		if len(r.pids) == 0 && len(r.cgroups) == 0 {
 			return nil
 		}
-		for _, pid := range r.pids {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-		}
-		if len(r.pids) > 0 {
-			c.killPayload()
-		}
+		r.kill()
 		if time.Now().After(end) {
 			return exit.Fail(fmt.Errorf("container %q: what a crash left does not go: %s", c.Name, strings.Join(r.describe(), ", ")))
 		}
@@ -216,13 +264,17 @@ func (c Container) clean(ctx context.Context, rootfs string) error {
 	}
 }
 
-// killPayload has the kernel kill all tasks of the container's cgroups: no
-// policy denies that, as it may deny a signal. Kernels before 5.14, and cgroups
-// of version 1, cannot.
-func (c Container) killPayload() {
-	for _, dir := range c.cgroups() {
-		if strings.HasPrefix(filepath.Base(dir), "lxc.payload.") {
-			_ = os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0)
-		}
+// kill ends all tasks. Policy may deny a signal, and cannot deny what the kernel
+// does for a cgroup as a whole; which kernels before 5.14 cannot do, and those
+// with cgroups of version 1.
+func (r remains) kill() {
+	for _, pid := range r.pids {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	if len(r.pids) == 0 {
+		return
+	}
+	for _, dir := range r.cgroups {
+		_ = os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0)
 	}
 }

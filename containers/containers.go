@@ -36,7 +36,7 @@ const DefaultPath = "/var/lib/lxc"
 
 // ErrMissing is the error of every operation in a program that was built
 // without liblxc.
-var ErrMissing = errors.New("this nsmgr was built without liblxc and cannot drive containers (go build -tags lxc ./cmd/nsmgr, with cgo and Debian's lxc-dev)")
+var ErrMissing = errors.New("this nsmgr was built without liblxc and cannot drive containers (build it with cgo, Debian's lxc-dev and -tags lxc, or put such a one beside it as nsmgr-lxc)")
 
 // Container is a container of LXC's, which need not exist.
 type Container struct {
@@ -169,6 +169,8 @@ type Command struct {
 	Dir  string   // "" = /
 	// What it reads and writes; a nil one is /dev/null.
 	Stdin, Stdout, Stderr *os.File
+	// Signals are passed on to it; may be nil.
+	Signals <-chan os.Signal
 }
 
 // End is how a command ended.
@@ -201,8 +203,33 @@ func (c Container) foreign(rootfs string) bool {
 	return folder != "" && !strings.HasPrefix(folder, c.dir()+"/")
 }
 
-// defaultBridge is the bridge that Debian's lxc-net makes.
-const defaultBridge = "lxcbr0"
+// setting is a line of a container's configuration; one without a value takes
+// away those that there are.
+type setting struct{ key, value string }
+
+// wholeBinds are the settings that make bind mounts bring along what is mounted
+// below: the kernel lets a user namespace take no part of a tree by itself
+// (EINVAL), and the busybox template binds the host's /lib, below which may be
+// mounts, such as modules.
+func wholeBinds(entries []string) []setting {
+	set := []setting{{"lxc.mount.entry", ""}}
+	for _, entry := range entries {
+		fields := strings.Fields(entry)
+		if len(fields) > 3 {
+			options := strings.Split(fields[3], ",")
+			for i, o := range options {
+				if o == "bind" {
+					options[i] = "rbind"
+				}
+			}
+			fields[3] = strings.Join(options, ",")
+		}
+		if len(fields) > 0 {
+			set = append(set, setting{"lxc.mount.entry", strings.Join(fields, " ")})
+		}
+	}
+	return set
+}
 
 func exists(path string) bool {
 	_, err := os.Lstat(path)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/lxc/go-lxc"
+	"golang.org/x/sys/unix"
 
 	"proofhouse/internal/exit"
 	"proofhouse/nsmgr"
@@ -33,12 +34,15 @@ const (
 	keyOptions = "lxc.rootfs.options"
 	keyIDMap   = "lxc.idmap"
 	keyLink    = "lxc.net.0.link"
+	keyMounts  = "lxc.mount.entry"
 )
 
-// open is liblxc's object of the container. What a killed lxc_create of it left
-// is removed by liblxc here.
+// open is liblxc's object of the container.
 func (c Container) open() (*lxc.Container, error) {
 	if err := CheckName(c.Name); err != nil {
+		return nil, err
+	}
+	if err := needRoot(); err != nil {
 		return nil, err
 	}
 	ct, err := lxc.NewContainer(c.Name, c.path())
@@ -46,6 +50,15 @@ func (c Container) open() (*lxc.Container, error) {
 		return nil, fmt.Errorf("open container %q: %w", c.Name, err)
 	}
 	return ct, nil
+}
+
+// needRoot says so to other users: what LXC has for them is theirs alone, and
+// no policy of the host's confines it.
+func needRoot() error {
+	if os.Geteuid() != 0 {
+		return exit.BadInputf("drive containers: it takes root")
+	}
+	return nil
 }
 
 // there is open for a container that must exist.
@@ -70,6 +83,9 @@ func item(ct *lxc.Container, key string) string {
 
 // List are the names of the containers in path, "" for the default.
 func List(path string) ([]string, error) {
+	if err := needRoot(); err != nil {
+		return nil, err
+	}
 	return lxc.DefinedContainerNames(Container{Path: path}.path()), nil
 }
 
@@ -97,6 +113,9 @@ func (c Container) status(ct *lxc.Container) Status {
 		}
 	} else {
 		s.Leftovers = c.leftovers(s.Rootfs).describe()
+		if c.cutShort() {
+			s.Leftovers = append(s.Leftovers, "a making that was cut short")
+		}
 	}
 	return s
 }
@@ -109,6 +128,9 @@ func (c Container) Create(ctx context.Context, m Making) (err error) {
 		return err
 	}
 	defer unlock()
+	if err := c.removeHalf(); err != nil {
+		return err
+	}
 	ct, err := c.open()
 	if err != nil {
 		return err
@@ -132,9 +154,6 @@ func (c Container) Create(ctx context.Context, m Making) (err error) {
 	}
 	return c.createByTemplate(ct, m, set)
 }
-
-// setting is a line of a container's configuration.
-type setting struct{ key, value string }
 
 func apply(ct *lxc.Container, set []setting) error {
 	for _, s := range set {
@@ -227,7 +246,10 @@ func (c Container) createByTemplate(ct *lxc.Container, m Making, set []setting) 
 		return fmt.Errorf("create container %q with template %s: %w%s", c.Name, template, err, said)
 	}
 	// A template writes lines of its own behind ours.
-	if err := apply(ct, set); err == nil {
+	if m.Unprivileged {
+		set = append(set, wholeBinds(ct.ConfigItem(keyMounts))...)
+	}
+	if err = apply(ct, set); err == nil {
 		err = ct.SaveConfigFile(c.config())
 	}
 	if err != nil {
@@ -259,7 +281,11 @@ func (c Container) createFrom(ct *lxc.Container, m Making) error {
 	} else if !st.IsDir() {
 		return exit.BadInputf("root file system: %s is not a folder", rootfs)
 	}
-	set := []setting{{keyRootfs, "dir:" + rootfs}, {"lxc.uts.name", c.Name}}
+	set := []setting{
+		{keyRootfs, "dir:" + rootfs},
+		{"lxc.rootfs.managed", "0"}, // lxc-destroy leaves it too
+		{"lxc.uts.name", c.Name},
+	}
 	for _, include := range includes(m.Unprivileged) {
 		set = append(set, setting{"lxc.include", include})
 	}
@@ -335,6 +361,9 @@ func (c Container) Start(ctx context.Context) (err error) {
 		return err
 	}
 	defer unlock()
+	if err := c.removeHalf(); err != nil {
+		return err
+	}
 	ct, err := c.there()
 	if err != nil {
 		return err
@@ -408,8 +437,8 @@ func (c Container) verify(ctx context.Context, ct *lxc.Container, want nsmgr.Lab
 
 // Run runs a command in the container, under the label that the container is
 // configured to have, and says how it ended. A command that has another label
-// is killed, and that is a [LabelError]. It goes on where ctx ends, but for
-// SIGKILL.
+// is killed, and that is a [LabelError]. One that has the right label goes on
+// when ctx ends: Signals are what reaches it.
 func (c Container) Run(ctx context.Context, cmd Command) (End, error) {
 	ct, err := c.there()
 	if err != nil {
@@ -437,7 +466,7 @@ func (c Container) Run(ctx context.Context, cmd Command) (End, error) {
 		return End{}, err
 	}
 	defer closeFiles()
-	return c.attach(ctx, ct, cmd.Args, opts, want)
+	return c.attach(ctx, ct, cmd.Args, opts, want, cmd.Signals)
 }
 
 // attachOptions are go-lxc's. Groups is never set: it takes all of LXC's
@@ -468,20 +497,45 @@ func attachOptions(cmd Command) (o lxc.AttachOptions, closeFiles func(), err err
 
 // attach starts the command and waits for it itself: go-lxc's own waiting
 // reports an end by a signal as status 0, and 255 as an error.
-func (c Container) attach(ctx context.Context, ct *lxc.Container, args []string, o lxc.AttachOptions, want nsmgr.Label) (End, error) {
+func (c Container) attach(ctx context.Context, ct *lxc.Container, args []string, o lxc.AttachOptions, want nsmgr.Label, signals <-chan os.Signal) (End, error) {
 	pid, err := ct.RunCommandNoWait(args, o)
+	if err == nil && pid <= 0 {
+		err = fmt.Errorf("LXC says that its process id is %d", pid) // which would mean others to kill
+	}
 	if err != nil {
-		return End{}, fmt.Errorf("container %q: run %s: %w", c.Name, args[0], err)
+		return End{}, exit.Fail(fmt.Errorf("container %q: run %s: %w", c.Name, args[0], err))
 	}
 	got, executed, err := readBack(ctx, pid, want)
 	if err != nil || executed && !keeps(want, got) {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 		_, _ = wait(pid)
-		if err == nil {
-			err = &LabelError{c.Name, args[0], want, got}
+		if err != nil {
+			return End{}, exit.Fail(fmt.Errorf("container %q: run %s: %w", c.Name, args[0], err))
 		}
-		return End{}, exit.Fail(fmt.Errorf("container %q: run %s: %w", c.Name, args[0], err))
+		return End{}, exit.Fail(&LabelError{c.Name, args[0], want, got})
 	}
+	over := make(chan struct{})
+	passed := make(chan struct{})
+	go func() {
+		defer close(passed)
+		for {
+			select {
+			case s := <-signals:
+				if n, ok := s.(syscall.Signal); ok {
+					_ = syscall.Kill(pid, n) // ours until it is waited for
+				}
+			case <-over:
+				return
+			}
+		}
+	}()
+	// Its end is seen before its id is free for another process.
+	err = unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+	for errors.Is(err, unix.EINTR) {
+		err = unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+	}
+	close(over)
+	<-passed
 	end, err := wait(pid)
 	if err == nil && !executed {
 		err = exit.BadInputf("container %q: %s could not be executed there (%v)", c.Name, args[0], end)
@@ -513,6 +567,9 @@ func (c Container) Stop(ctx context.Context, patience time.Duration) error {
 		return err
 	}
 	defer unlock()
+	if err := c.removeHalf(); err != nil {
+		return err
+	}
 	ct, err := c.there()
 	if err != nil {
 		return err
@@ -532,7 +589,7 @@ func (c Container) end(ctx context.Context, ct *lxc.Container) error {
 	if ct.Running() {
 		if err := ct.Stop(); err != nil && ct.Running() {
 			// The monitor does not answer, or its signal is denied.
-			c.killPayload()
+			c.leftovers(item(ct, keyRootfs)).kill()
 			if !ct.Wait(lxc.STOPPED, 5*time.Second) {
 				return exit.Fail(fmt.Errorf("stop container %q: %w", c.Name, err))
 			}
@@ -549,6 +606,9 @@ func (c Container) Destroy(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
+	if err := c.removeHalf(); err != nil {
+		return err
+	}
 	ct, err := c.there()
 	if err != nil {
 		return err

@@ -5,12 +5,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"proofhouse/containers"
 	"proofhouse/internal/exit"
@@ -51,13 +56,32 @@ another is ended.`,
 		check := sub.Args
 		sub.Args = func(c *cobra.Command, got []string) error {
 			if err := containers.Available(); err != nil {
-				return err
+				return errors.Join(becomeLXC(), err)
 			}
 			return check(c, got)
 		}
 		sub.ValidArgsFunction = completeContainers(&lxcPath)
 	}
 	return c
+}
+
+// withLXC is the name of an nsmgr that was built with liblxc, which may stand
+// beside one that was not: a static program starts several times faster, and
+// all but containers can do without.
+const withLXC = "nsmgr-lxc"
+
+// becomeLXC hands the command on to the nsmgr with liblxc. It returns if there
+// is none, without an error, or if it cannot be executed.
+func becomeLXC() error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(filepath.Dir(self), withLXC)
+	if err := syscall.Exec(path, append([]string{"nsmgr"}, os.Args[1:]...), os.Environ()); !errors.Is(err, fs.ErrNotExist) {
+		return exit.BadInputf("run %s: %w", path, err)
+	}
+	return nil
 }
 
 // completeContainers offers the containers there are.
@@ -238,6 +262,16 @@ one, having said so: a shell then has 128 and the signal's number in $?.`,
 			}
 			cmd.Args = got[1:]
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+			// What a terminal sends, it sends to both. An ignored signal would be
+			// ignored by the command as well; so these are taken and dropped.
+			signals, dropped := make(chan os.Signal, 8), make(chan os.Signal, 1)
+			signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
+			if term.IsTerminal(int(os.Stdin.Fd())) {
+				signal.Notify(dropped, syscall.SIGINT, syscall.SIGQUIT)
+			} else {
+				signal.Notify(signals, syscall.SIGINT, syscall.SIGQUIT)
+			}
+			cmd.Signals = signals
 			end, err := named(got[0]).Run(c.Context(), cmd)
 			if err != nil {
 				return err

@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"proofhouse/containers"
 	"proofhouse/internal/exit"
 	"proofhouse/nsmgr"
 	"proofhouse/profiles"
@@ -74,6 +77,15 @@ var checks = []check{
 			return "", errors.New("lxc-start is not installed (Debian: apt install lxc)")
 		}
 		return path, nil
+	}},
+	{"container commands", false, func(context.Context, *nsmgr.View) (string, error) {
+		err := containers.Available()
+		if self, selfErr := os.Executable(); err != nil && selfErr == nil {
+			if path, lookErr := exec.LookPath(filepath.Join(filepath.Dir(self), withLXC)); lookErr == nil {
+				return path, nil
+			}
+		}
+		return "liblxc " + containers.Version(), err
 	}},
 }
 
