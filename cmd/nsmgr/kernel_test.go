@@ -95,29 +95,35 @@ func TestE2ESession(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { _ = m.Close() }()
-			for _, s := range session {
-				var out bytes.Buffer
-				res, err := m.Run(ctx, machines.Command{Args: []string{"sh", "-c", s.sh}, Stdout: &out, Stderr: &out, Deadline: time.Minute, Detach: true})
-				if err != nil {
-					t.Fatalf("%s: %v", s.sh, err)
-				}
-				if res.Status != s.status || res.Signal != "" || res.Deadline {
-					t.Errorf("%s: %v, want exit status %d\n%s", s.sh, res, s.status, out.String())
-				}
-				for _, w := range s.want {
-					if !strings.Contains(out.String(), w) {
-						t.Errorf("%s: no %q in\n%s", s.sh, w, out.String())
-					}
-				}
-				for _, w := range s.not {
-					if strings.Contains(out.String(), w) {
-						t.Errorf("%s: %q in\n%s", s.sh, w, out.String())
-					}
-				}
-			}
+			play(ctx, t, m, session)
 			if err := m.Sane(ctx); err != nil {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// play does the steps, one after another, on the machine.
+func play(ctx context.Context, t *testing.T, m machines.Machine, steps []step) {
+	t.Helper()
+	for _, s := range steps {
+		var out bytes.Buffer
+		res, err := m.Run(ctx, machines.Command{Args: []string{"sh", "-c", s.sh}, Stdout: &out, Stderr: &out, Deadline: time.Minute, Detach: true})
+		if err != nil {
+			t.Fatalf("%s: %v", s.sh, err)
+		}
+		if res.Status != s.status || res.Signal != "" || res.Deadline {
+			t.Errorf("%s: %v, want exit status %d\n%s", s.sh, res, s.status, out.String())
+		}
+		for _, w := range s.want {
+			if !strings.Contains(out.String(), w) {
+				t.Errorf("%s: no %q in\n%s", s.sh, w, out.String())
+			}
+		}
+		for _, w := range s.not {
+			if strings.Contains(out.String(), w) {
+				t.Errorf("%s: %q in\n%s", s.sh, w, out.String())
+			}
+		}
 	}
 }
