@@ -51,7 +51,8 @@ rows.forEach((row, number) => {
   // difference, and not each subtest that is not there.
   row.whole = row.cells.map((cell, k) => !cell || cell.not_run > 0 || row.counts[k].S > 0 || row.counts[k].E > 0);
   row.differing = kernels.length > 1 ? differing(row) : [];
-  row.differs = row.differing.length > 0 || new Set(row.standings).size > 1;
+  // What was never to run on a kernel is no difference.
+  row.differs = row.differing.length > 0 || new Set(row.standings.filter((_, k) => row.cells[k])).size > 1;
   row.rank = Math.min(...row.standings.map(s => isBad(s) ? order.indexOf(s) : 9), row.differs ? 5 : 9);
 });
 
