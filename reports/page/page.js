@@ -306,7 +306,22 @@ function left() {
   return out;
 }
 
-const autoOpen = 120; // subtests that a filter opens by itself
+// A filter opens rows by itself: not many subtests together, and not for what
+// is said of a script as a whole, which its row says, too.
+const autoOpen = 120;
+
+function openedBy(kept) {
+  const open = new Set();
+  let sum = 0;
+  for (const { row, subtests } of kept) {
+    const tells = subtests && subtests.some(s => !subtestName(row, s).startsWith("("));
+    if (!tells || sum + subtests.length > autoOpen) continue;
+    open.add(row.number);
+    sum += subtests.length;
+  }
+  return open;
+}
+
 const foldAt = 200; // subtests of a row that are shown at once
 
 let opened = new Set(); // rows that the filter opened
@@ -569,7 +584,7 @@ const chunk = Math.max(60, Math.floor(1000 / (kernels.length + 1))); // lines th
 function drawMatrix() {
   const kept = left();
   const matched = kept.reduce((n, l) => n + (l.subtests ? l.subtests.length : 0), 0);
-  opened = new Set(filtered() && matched <= autoOpen ? kept.filter(l => l.subtests.length && l.subtests.length).map(l => l.row.number) : []);
+  opened = openedBy(kept);
   byID("shown").textContent = filtered() ? plural(kept.length, "row") + ", " + plural(matched, "subtest") : "";
 
   lines = [];
