@@ -398,6 +398,43 @@ func FuzzHTML(f *testing.F) {
 	})
 }
 
+// The page is one of the reports, and those of the runs beside it are its
+// history.
+func TestReports(t *testing.T) {
+	out := t.TempDir()
+	for i, name := range []string{"monday", "tuesday"} {
+		dir := filepath.Join(out, name)
+		j, err := reports.Create(dir, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := sample().Kernels[i].Specs[3]
+		s.Kernel = "k"
+		j.RunStarted(reports.RunStart{Processes: 1, Planned: []reports.Planned{{ID: s.ID, Kernel: "k"}}})
+		j.Kernel(reports.Kernel{ID: "k", Spec: "debian:trixie"})
+		j.SpecStarted(s)
+		j.SpecEnded(s)
+		j.RunEnded()
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+		run, files, err := Reports(dir, func(r *reports.Run) { r.Remarks = append(r.Remarks, "edited") })
+		if err != nil || run == nil || len(files) != 3 || files[0] != filepath.Join(dir, File) {
+			t.Fatalf("%q %v", files, err)
+		}
+		text, err := os.ReadFile(files[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(text), "edited") {
+			t.Error("the page is not of the run as it was edited")
+		}
+		if got := strings.Contains(string(text), `"link":"../monday/index.html"`); got != (name == "tuesday") {
+			t.Errorf("%s: a link to the page of monday: %v", name, got)
+		}
+	}
+}
+
 func TestWrite(t *testing.T) {
 	dir := t.TempDir()
 	for range 2 { // also over an old one
