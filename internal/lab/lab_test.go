@@ -175,3 +175,28 @@ func TestScriptWithoutMachine(t *testing.T) {
 		t.Errorf("verdict %d", status)
 	}
 }
+
+// A failure that was expected does not cost the machine, and is explained like
+// one that was not.
+func TestExplained(t *testing.T) {
+	known := reports.Result{Status: reports.XFail, Known: &reports.Known{Found: reports.Fail}}
+	gone := reports.Result{Status: reports.XPass, Known: &reports.Known{Found: reports.Pass}}
+	for _, c := range []struct {
+		r                   reports.Result
+		troubled, explained bool
+	}{
+		{reports.Result{Status: reports.Fail}, true, true},
+		{reports.Result{Status: reports.Error}, true, true},
+		{known, false, true},
+		{gone, false, false},
+		{reports.Result{Status: reports.Pass}, false, false},
+	} {
+		list := []reports.Result{{Status: reports.Pass}, c.r}
+		if got := troubled(list); got != c.troubled {
+			t.Errorf("%+v: troubled %v", c.r, got)
+		}
+		if got := explained(list); got != c.explained {
+			t.Errorf("%+v: explained %v", c.r, got)
+		}
+	}
+}

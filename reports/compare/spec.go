@@ -187,11 +187,11 @@ func (s *specDiff) crash(o *reports.Outcome) string {
 }
 
 func (s *specDiff) regression(ch Change) {
-	s.telling = true
 	if ch.New.Status == absent {
 		s.lost = append(s.lost, ch.ID)
 		return
 	}
+	s.telling = true
 	if ch.Base.Status == absent && ch.Note == "" && there(s.before) && !strings.HasSuffix(ch.ID, "/"+reports.Script) {
 		ch.Note = "BASE has no such subtest"
 	}
@@ -230,14 +230,15 @@ func (s *specDiff) loss() {
 		lost.New = Seen{Status: reports.Skip, Lacks: strings.Join(s.came, ", ")}
 		lost.Note = "skipped, for what the kernel lacks now"
 	case s.hasError():
+		s.telling = true
 		lost.Note = "the script ended early on NEW, as on BASE"
 	case s.otherSuite():
 		s.c.Vanished = append(s.c.Vanished, Group{Spec: s.id, IDs: s.lost, Note: "the upstream suite is another one"})
 		return
 	default:
+		s.telling = true
 		lost.Note = "passed on BASE, and not there on NEW, which does not say why"
 	}
-	s.telling = true
 	s.c.Regressions = append(s.c.Regressions, lost)
 }
 
