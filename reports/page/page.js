@@ -368,7 +368,7 @@ function drawKernels() {
       fabric(k),
       el("ul", { class: "counts" }, [..."FEPSXUR"].filter(l => kernel.counts[l]).map(l =>
         el("li", { class: css(l) }, mark(l), el("b", null, number(kernel.counts[l])), " " + statuses[l].say))),
-      kernel.first && el("p", { class: "first" }, "First to fail: ", placeLink({ k, r: kernel.first.row, s: kernel.first.subtest })),
+      kernel.first && el("p", { class: "first" }, kernel.counts.F ? "First to fail: " : "First error: ", placeLink({ k, r: kernel.first.row, s: kernel.first.subtest })),
     );
   });
   byID("kernels").replaceChildren(...cards);
