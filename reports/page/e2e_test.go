@@ -329,6 +329,12 @@ func TestE2EPageLarge(t *testing.T) {
 		// A link into the far end of it.
 		b.visit(path, fmt.Sprintf("#test=regression/script_%04d", shape.rows-1))
 		b.wait("the last row", `document.querySelector("#matrix .cell.at")`)
+		// Paper has all rows.
+		b.visit(path, "")
+		b.js(nil, `dispatchEvent(new Event("beforeprint"))`)
+		if got := b.text(`document.querySelectorAll("#matrix tr.row").length`); got != fmt.Sprint(shape.rows) {
+			t.Errorf("%s of %d rows would be printed", got, shape.rows)
+		}
 	}
 }
 

@@ -393,7 +393,7 @@ function placeLink(place) {
 // fabric is the whole kernel at one glance: a square for each row, in the same
 // order on every kernel. It repeats the matrix, so only eyes get it.
 function fabric(k) {
-  if (rows.length < 12 || rows.length * kernels.length > 3000) return null;
+  if (rows.length < 12 || rows.length * kernels.length > 1500) return null;
   return el("div", { class: "fabric", "aria-hidden": "true" }, rows.map(row => {
     const s = row.standings[k];
     return el("a", { href: link({ k, r: row.number, s: -1 }), class: css(s), tabindex: "-1", title: plain(label(row)) + ": " + summaryOf(row, k) }, isBad(s) && icon(s));
@@ -579,7 +579,7 @@ function filter() {
 let lines = []; // of the matrix, all
 let drawn = 0; // of them
 let tbody = null;
-const chunk = Math.max(60, Math.floor(1000 / (kernels.length + 1))); // lines that are drawn at once
+const chunk = Math.max(50, Math.floor(500 / (kernels.length + 1))); // lines that are drawn at once
 
 function drawMatrix() {
   const kept = left();
@@ -1131,6 +1131,9 @@ function start() {
   addEventListener("popstate", again);
   addEventListener("hashchange", again);
   addEventListener("resize", fit);
+  // The browser's own search finds what is drawn, and paper cannot scroll.
+  setTimeout(() => drawMore(600), 300);
+  addEventListener("beforeprint", () => drawMore(Infinity));
   // What sticks below the tools needs their height: they can take two lines.
   new ResizeObserver(() => document.documentElement.style.setProperty("--tools", byID("tools").offsetHeight + "px")).observe(byID("tools"));
   document.documentElement.dataset.ready = String(Math.round(performance.now()));
