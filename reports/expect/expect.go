@@ -5,8 +5,9 @@
 //	…
 //	spec.Results = list.Judge(kernel, spec.Results, time.Now())
 //
-// An expectation turns a FAIL into XFAIL and a PASS into XPASS, and nothing
-// else: an ERROR says nothing about the kernel that could have been expected.
+// An expectation turns a FAIL into XFAIL and a PASS into XPASS, and gives its
+// reason to an XFAIL that the upstream suite itself marks. It does nothing else:
+// an ERROR says nothing about the kernel that could have been expected.
 // What was found stays in [reports.Result.Known], so that a run can be judged
 // again.
 package expect
@@ -148,7 +149,7 @@ func (l List) Judge(k *reports.Kernel, results []reports.Result, now time.Time) 
 		if r.Known != nil {
 			r.Status, r.Reason, r.Known = r.Known.Found, r.Known.Reason, nil
 		}
-		if r.Status != reports.Fail && r.Status != reports.Pass {
+		if r.Status != reports.Fail && r.Status != reports.Pass && r.Status != reports.XFail {
 			continue
 		}
 		if e := mine.entry(r.ID); e != nil {
@@ -175,6 +176,12 @@ func (e *Entry) judge(r *reports.Result, now time.Time) {
 		r.Reason = fmt.Sprintf("known, but its expectation (%s) expired on %s: %s", e.At, e.Expires, e.Reason)
 	case r.Status == reports.Fail:
 		r.Status, r.Reason = reports.XFail, e.Reason
+	case r.Status == reports.XFail:
+		// Upstream marked it; that it is known needs no entry, but why does.
+		if e.expired(now) {
+			return
+		}
+		r.Reason = e.Reason
 	case e.expired(now):
 		return
 	default:
