@@ -176,3 +176,49 @@ func TestE2EPartition(t *testing.T) {
 		t.Errorf("the shards have %d specs, the whole %d", len(parts), len(whole))
 	}
 }
+
+// git bisect run over commits of which each is another kernel: here its command
+// line, which takes no time to build.
+func TestE2EGitBisectRun(t *testing.T) {
+	dir := t.TempDir()
+	git := func(args ...string) string {
+		t.Helper()
+		cmd := exec.Command("git", append([]string{"-c", "user.name=e2e", "-c", "user.email=e2e@localhost", "-c", "init.defaultBranch=main"}, args...)...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(binary(t))+":"+os.Getenv("PATH"), "GIT_CONFIG_NOSYSTEM=1", "HOME="+os.Getenv("HOME"))
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("git %q: %v\n%s", args, err, out)
+		}
+		return string(out)
+	}
+	git("init", "-q")
+	mark := fmt.Sprintf("proofhouse.e2e=%d", time.Now().UnixNano())
+	// The one in the middle, which is the first to be tried, cannot be tested.
+	for i, words := range []string{"a=0", "a=1", "a=2", "apparmor=0", "apparmor.mode=complain a=4", "apparmor.mode=complain a=5"} {
+		if err := os.WriteFile(filepath.Join(dir, "cmdline"), []byte(mark+" "+words+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		git("add", "cmdline")
+		git("commit", "-q", "-m", fmt.Sprintf("commit %d: %s", i, words))
+	}
+	step := filepath.Join(t.TempDir(), "step.sh")
+	text := "#!/bin/sh\nexec proofhouse bisect-step -k \"uml:debian:forky,append=$(cat cmdline)\" --test open --repeat 0\n"
+	if err := os.WriteFile(step, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	git("bisect", "start", "HEAD", "HEAD~5")
+	cmd := exec.Command("git", "bisect", "run", step)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(binary(t))+":"+os.Getenv("PATH"))
+	out, _ := cmd.CombinedOutput() // which is not 0 where commits were skipped
+	log := git("bisect", "log")
+	for _, want := range []string{"# good: ", "] commit 2: a=2", "# bad: ", "] commit 4: apparmor.mode=complain a=4", "# only skipped commits left to test", "# possible first bad commit"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("%q is not in the log:\n%s\n%s", want, log, out)
+		}
+	}
+	if strings.Contains(log, "# bad: ") && strings.Contains(log, "] commit 3") && !strings.Contains(log, "# skip: ") {
+		t.Errorf("a kernel that cannot be tested counts:\n%s", log)
+	}
+}
