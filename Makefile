@@ -5,7 +5,7 @@ KERNEL  ?=
 QEMU    ?=
 SMOKE   ?=
 ARGS    ?=
-E2E     ?= ./internal/lab ./cmd/proofhouse ./nsmgr ./cmd/nsmgr ./reports/page
+E2E     ?= ./internal/lab ./cmd/proofhouse ./nsmgr ./containers ./cmd/nsmgr ./reports/page
 GOLANGCI = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 # What `proofhouse run` gets of the variables above.
@@ -50,7 +50,7 @@ test-e2e: build ## only the tests that boot kernels
 test-vm: build ## the tests of nsmgr on Debian's kernels, under QEMU
 	@bin/proofhouse setup --qemu $(or $(QEMU),1)
 	PROOFHOUSE_E2E=$(CURDIR)/bin PROOFHOUSE_KERNELS="debian:bookworm debian:trixie debian:trixie-backports" \
-		$(GO) test -p 1 -count=1 -timeout 60m -v -run '^TestE2E' ./nsmgr ./cmd/nsmgr
+		$(GO) test -p 1 -count=1 -timeout 60m -v -run '^TestE2E' ./nsmgr ./containers ./cmd/nsmgr
 
 lint: ## gofmt, vet and golangci-lint
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }

@@ -81,6 +81,24 @@ func TestOnlineRoot(t *testing.T) {
 		t.Errorf("/dev is not empty:\n%s", got)
 	}
 
+	// Programs can be built for it, and an error says what was wrong.
+	tmp := t.TempDir()
+	build := Build{
+		Args: []string{"/usr/bin/gcc", "-shared", "-include", "lxc/lxccontainer.h", "-x", "c", "-o", filepath.Join(tmp, "x.so"), "/dev/null", "-llxc"},
+		Env:  []string{"TMPDIR=" + tmp}, See: []string{tmp},
+	}
+	if err := root.Run(t.Context(), build); err != nil {
+		t.Error(err)
+	}
+	build.Args = []string{"/usr/bin/pkg-config", "--exists", "--print-errors", "lxc"}
+	if err := root.Run(t.Context(), build); err != nil {
+		t.Error(err)
+	}
+	build.Args = []string{"/usr/bin/gcc", filepath.Join(tmp, "nosuch.c")}
+	if err := root.Run(t.Context(), build); err == nil || !strings.Contains(err.Error(), "No such file") {
+		t.Errorf("a build that fails: %v", err)
+	}
+
 	start := time.Now()
 	again, err := Get(t.Context(), req, func(s string) { t.Errorf("the second time: %s", s) })
 	if err != nil || again.Image != root.Image || time.Since(start) > time.Second {
