@@ -117,14 +117,18 @@ func (c Container) templates() (pids []int) {
 	return pids
 }
 
-// remains are what is left of a container whose monitor is gone.
+// remains are what is left of a container that does not run.
 type remains struct {
-	pids    []int
-	cgroups []string // folders, those below before those above
+	monitors []int    // tasks of LXC's, outside of the container
+	pids     []int    // tasks of the container
+	cgroups  []string // folders, those below before those above
 }
 
 func (r remains) describe() []string {
 	var all []string
+	for _, pid := range r.monitors {
+		all = append(all, fmt.Sprintf("monitor %d", pid))
+	}
 	for _, pid := range r.pids {
 		all = append(all, fmt.Sprintf("process %d", pid))
 	}
@@ -136,26 +140,37 @@ func (r remains) describe() []string {
 
 const cgroupfs = "/sys/fs/cgroup"
 
-// leftovers finds what is left of the container, while liblxc says that it does
-// not run: its monitor was killed, which leaves its init.
+// leftovers finds what is left of the container while liblxc says that it does
+// not run: its monitor was killed, which leaves its init, or has yet to finish.
 func (c Container) leftovers(rootfs string) (r remains) {
 	for _, dir := range c.cgroups() {
 		mine := true
 		for _, pid := range procsBelow(dir) {
-			if c.owns(pid, rootfs, dir) {
-				r.pids = append(r.pids, pid)
-			} else {
+			switch {
+			case !c.owns(pid, rootfs, dir):
 				mine = false
+			case strings.HasPrefix(filepath.Base(dir), monitorCgroup):
+				r.monitors = append(r.monitors, pid)
+			default:
+				r.pids = append(r.pids, pid)
 			}
 		}
 		if mine {
 			r.cgroups = append(r.cgroups, below(dir)...)
 		}
 	}
-	slices.Sort(r.pids)
-	r.pids = slices.Compact(r.pids)
+	for _, pids := range []*[]int{&r.pids, &r.monitors} {
+		slices.Sort(*pids)
+		*pids = slices.Compact(*pids)
+	}
 	return r
 }
+
+// What LXC calls the cgroups of a container, before its name.
+const (
+	payloadCgroup = "lxc.payload."
+	monitorCgroup = "lxc.monitor."
+)
 
 // cgroups are the folders that LXC makes for the container, in every hierarchy:
 // lxc.payload.NAME and lxc.monitor.NAME, with -1, -2, … behind the name where
@@ -163,7 +178,7 @@ func (c Container) leftovers(rootfs string) (r remains) {
 func (c Container) cgroups() []string {
 	var found []string
 	for _, top := range []string{cgroupfs, filepath.Join(cgroupfs, "*")} {
-		for _, kind := range []string{"lxc.payload.", "lxc.monitor."} {
+		for _, kind := range []string{payloadCgroup, monitorCgroup} {
 			dirs, _ := filepath.Glob(filepath.Join(top, kind+"*"))
 			for _, dir := range dirs {
 				if c.named(strings.TrimPrefix(filepath.Base(dir), kind)) {
@@ -216,45 +231,100 @@ func procsBelow(dir string) []int {
 	return pids
 }
 
-// owns says whether a task of such a cgroup is of this container: two
-// containers of the same name in different folders share the name of their
-// cgroups. Its root is the container's, if that is to be seen.
+// owns says whether a task of such a cgroup is of this container. Containers of
+// the same name in different folders have cgroups of the same name, and LXC puts
+// whoever starts a container into the monitor's; so the name does not do. A
+// monitor's title says whose it is (src/lxc/lxccontainer.c do_lxcapi_start);
+// another task's root is the container's, if its policy lets that be seen.
 func (c Container) owns(pid int, rootfs, dir string) bool {
+	proc := filepath.Join("/proc", strconv.Itoa(pid))
+	if strings.HasPrefix(filepath.Base(dir), monitorCgroup) {
+		title, err := os.ReadFile(filepath.Join(proc, "cmdline"))
+		return err == nil && c.monitors(title)
+	}
 	if pid == os.Getpid() {
 		return false
 	}
-	folder := rootfsFolder(rootfs)
-	if folder == "" || strings.HasPrefix(filepath.Base(dir), "lxc.monitor.") {
-		return c.path() == DefaultPath
-	}
-	want, err := os.Stat(folder)
+	want, err := os.Stat(rootfsFolder(rootfs))
 	if err != nil {
 		return c.path() == DefaultPath
 	}
-	got, err := os.Stat(filepath.Join("/proc", strconv.Itoa(pid), "root"))
-	if err != nil { // gone, or its policy hides it
+	got, err := os.Stat(filepath.Join(proc, "root"))
+	if err != nil { // gone, or not to be seen
 		return c.path() == DefaultPath
 	}
 	return os.SameFile(want, got)
 }
 
-// cleanPatience is how long killed tasks may take to be gone.
-const cleanPatience = 10 * time.Second
+// monitors says whether a process's title is that of the container's monitor.
+func (c Container) monitors(title []byte) bool {
+	return strings.TrimRight(string(title), "\x00 ") == "[lxc monitor] "+c.path()+" "+c.Name
+}
 
-// clean kills and removes the leftovers, and returns when they are gone.
-func (c Container) clean(ctx context.Context, rootfs string) error {
+// home is the cgroups that this process is in, and brings it back there: LXC
+// puts the process that starts a container into the monitor's cgroup, which
+// would keep that from being removed as long as the process lives.
+func home() (back func()) {
+	before, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return func() {}
+	}
+	return func() {
+		after, err := os.ReadFile("/proc/self/cgroup")
+		if err != nil || bytes.Equal(before, after) {
+			return
+		}
+		for _, dir := range cgroupFolders(string(before)) {
+			_ = os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(os.Getpid())), 0)
+		}
+	}
+}
+
+// cgroupFolders are where the cgroups of a /proc/PID/cgroup are to be found:
+// "0::/a" is of version 2, "4:cpu,cpuacct:/a" of version 1.
+func cgroupFolders(text string) (dirs []string) {
+	for line := range strings.Lines(text) {
+		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(fields) != 3 {
+			continue
+		}
+		for _, top := range []string{fields[1], "unified"} {
+			if dir := filepath.Join(cgroupfs, top, fields[2]); exists(filepath.Join(dir, "cgroup.procs")) {
+				dirs = append(dirs, dir)
+				break
+			}
+		}
+	}
+	return dirs
+}
+
+// How long what is left may take to go: monitorPatience for a monitor to finish
+// by itself, because it runs the hooks that clean up behind a container;
+// cleanPatience for all, with what is killed then.
+const (
+	monitorPatience = 10 * time.Second
+	cleanPatience   = 20 * time.Second
+)
+
+// clean kills and removes the leftovers, and returns when they are gone. stop
+// ends the container if it runs: a monitor whose start was cut short may go on
+// and start it meanwhile.
+func (c Container) clean(ctx context.Context, rootfs string, stop func()) error {
 	defer func() { _ = os.Remove(c.mark()) }()
-	for end := time.Now().Add(cleanPatience); ; {
+	for begin := time.Now(); ; {
+		stop()
 		r := c.leftovers(rootfs)
 		for _, dir := range r.cgroups {
-			_ = syscall.Rmdir(dir) // the last is waited for below
+			_ = syscall.Rmdir(dir) // whether it went is seen in the next round
 		}
-		if len(r.pids) == 0 && len(r.cgroups) == 0 {
+		if len(r.describe()) == 0 {
 			return nil
 		}
-		r.kill()
-		if time.Now().After(end) {
-			return exit.Fail(fmt.Errorf("container %q: what a crash left does not go: %s", c.Name, strings.Join(r.describe(), ", ")))
+		if len(r.monitors) == 0 || time.Since(begin) > monitorPatience {
+			r.kill()
+		}
+		if time.Since(begin) > cleanPatience {
+			return exit.Fail(fmt.Errorf("container %q: what is left of it does not go: %s", c.Name, strings.Join(r.describe(), ", ")))
 		}
 		select {
 		case <-ctx.Done():
@@ -268,7 +338,7 @@ func (c Container) clean(ctx context.Context, rootfs string) error {
 // does for a cgroup as a whole; which kernels before 5.14 cannot do, and those
 // with cgroups of version 1.
 func (r remains) kill() {
-	for _, pid := range r.pids {
+	for _, pid := range slices.Concat(r.monitors, r.pids) {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 	if len(r.pids) == 0 {

@@ -245,6 +245,30 @@ func TestNamed(t *testing.T) {
 	}
 }
 
+func TestMonitors(t *testing.T) {
+	ct := Container{Name: "web"}
+	for title, want := range map[string]bool{
+		"[lxc monitor] /var/lib/lxc web\x00":          true,
+		"[lxc monitor] /var/lib/lxc web\x00\x00 \x00": true,
+		"[lxc monitor] /var/lib/lxc web2\x00":         false,
+		"[lxc monitor] /srv/lxc web\x00":              false,
+		"nsmgr\x00container\x00start\x00web\x00":      false,
+		"":                                            false,
+	} {
+		if ct.monitors([]byte(title)) != want {
+			t.Errorf("%q: %v", title, !want)
+		}
+	}
+}
+
+func TestCgroupFolders(t *testing.T) {
+	for _, text := range []string{"", "nonsense\n", "0:\n", "0::/no/such/cgroup/here\n4:cpu,cpuacct:/no/such\n"} {
+		if got := cgroupFolders(text); got != nil {
+			t.Errorf("%q: %q", text, got)
+		}
+	}
+}
+
 func TestLogErrors(t *testing.T) {
 	const log = `lxc-start web 20261124222013.512 ERROR    start - ../src/lxc/start.c:start:2205 - No such file or directory - Failed to exec "/nosuch"
 lxc-start web 20261124222013.513 NOTICE   start - ../src/lxc/start.c:post_start:2216 - Started "/nosuch" with pid "1131"

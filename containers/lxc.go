@@ -32,6 +32,7 @@ const (
 	keyNesting = "lxc.apparmor.allow_nesting"
 	keyRootfs  = "lxc.rootfs.path"
 	keyOptions = "lxc.rootfs.options"
+	keyManaged = "lxc.rootfs.managed"
 	keyIDMap   = "lxc.idmap"
 	keyLink    = "lxc.net.0.link"
 	keyMounts  = "lxc.mount.entry"
@@ -239,6 +240,7 @@ func (c Container) createByTemplate(ct *lxc.Container, m Making, set []setting) 
 		_ = ct.ClearConfigItem(keyIDMap)
 		_ = ct.ClearConfigItem(keyOptions)
 	}
+	ct.SetVerbosity(lxc.Verbose) // or what the template says is lost
 	said, err := c.capture(func() error {
 		return ct.Create(lxc.TemplateOptions{Template: path, Backend: lxc.Directory, ExtraArgs: m.Args})
 	})
@@ -283,7 +285,7 @@ func (c Container) createFrom(ct *lxc.Container, m Making) error {
 	}
 	set := []setting{
 		{keyRootfs, "dir:" + rootfs},
-		{"lxc.rootfs.managed", "0"}, // lxc-destroy leaves it too
+		{keyManaged, "0"}, // lxc-destroy leaves it too
 		{"lxc.uts.name", c.Name},
 	}
 	for _, include := range includes(m.Unprivileged) {
@@ -382,7 +384,7 @@ func (c Container) Start(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := c.clean(ctx, item(ct, keyRootfs)); err != nil {
+	if err := c.clean(ctx, item(ct, keyRootfs), stopper(ct)); err != nil {
 		return err
 	}
 	if err := os.WriteFile(c.mark(), nil, 0o600); err != nil {
@@ -396,7 +398,9 @@ func (c Container) Start(ctx context.Context) (err error) {
 			return fmt.Errorf("start container %q: %w", c.Name, step)
 		}
 	}
+	back := home()
 	said, err := c.logged(ct, ct.Start)
+	back()
 	if err == nil {
 		err = c.verify(ctx, ct, want)
 	} else {
@@ -537,10 +541,13 @@ func (c Container) attach(ctx context.Context, ct *lxc.Container, args []string,
 	close(over)
 	<-passed
 	end, err := wait(pid)
-	if err == nil && !executed {
-		err = exit.BadInputf("container %q: %s could not be executed there (%v)", c.Name, args[0], end)
+	switch {
+	case err != nil || executed:
+		return end, err
+	case end.Status == 126 || end.Status == 127: // LXC's own, as a shell's
+		return end, exit.BadInputf("container %q: %s could not be executed there (%v)", c.Name, args[0], end)
 	}
-	return end, err
+	return end, exit.Fail(fmt.Errorf("container %q: LXC could not enter it to run %s (%v): is its namespace still there? (nsmgr show)", c.Name, args[0], end))
 }
 
 func wait(pid int) (End, error) {
@@ -595,7 +602,16 @@ func (c Container) end(ctx context.Context, ct *lxc.Container) error {
 			}
 		}
 	}
-	return c.clean(ctx, item(ct, keyRootfs))
+	return c.clean(ctx, item(ct, keyRootfs), stopper(ct))
+}
+
+// stopper kills the container's init, if it runs.
+func stopper(ct *lxc.Container) func() {
+	return func() {
+		if ct.Running() {
+			_ = ct.Stop()
+		}
+	}
 }
 
 // Destroy ends the container and removes it, but for a root file system that is
@@ -618,7 +634,8 @@ func (c Container) Destroy(ctx context.Context) error {
 		return err
 	}
 	if c.foreign(item(ct, keyRootfs)) {
-		if err := ct.ClearConfigItem(keyRootfs); err != nil {
+		// Of storage that is not LXC's to manage, it removes nothing at all.
+		if err := apply(ct, []setting{{keyRootfs, ""}, {keyManaged, "1"}}); err != nil {
 			return fmt.Errorf("remove container %q: %w", c.Name, err)
 		}
 	}

@@ -1,0 +1,28 @@
+#!/bin/sh
+# LXC takes a container whose making was killed for one that is still being
+# made, for ever: it neither starts nor removes it. Run as root.
+set -u
+name=half-made-$$
+dir=$(lxc-config lxc.lxcpath)/$name
+template=$(mktemp)
+pid=$(mktemp)
+printf '#!/bin/sh\necho $$ >%s\nexec sleep 300\n' "$pid" >"$template"
+chmod 755 "$template"
+
+lxc-create -n "$name" -t "$template" &
+creator=$!
+while [ ! -s "$pid" ]; do sleep 0.1; done
+kill -9 "$creator" "$(cat "$pid")" # nobody has the file "partial" open any more
+wait "$creator" 2>/dev/null
+sleep 1
+
+lxc-start --version
+echo "lxc-start:"
+lxc-start -n "$name" -l ERROR -o /dev/stdout
+echo "exit status $?"
+echo "lxc-destroy:"
+lxc-destroy -n "$name"
+echo "exit status $?"
+echo "left:"
+ls -A "$dir"
+rm -rf "$dir" "$template" "$pid"
