@@ -69,9 +69,8 @@ func (c Container) partial() string { return filepath.Join(c.dir(), "partial") }
 
 // cutShort says whether the making of the container was cut short: the file is
 // there, and nobody holds its lock. LXC itself takes every such file for a
-// making that goes on, and neither starts nor removes the container (it does
-// not look at what F_OFD_GETLK says; src/lxc/lxccontainer.c ongoing_create,
-// 5.0.2 to 7.0.0).
+// making that goes on, and does not start the container: see
+// docs/findings/lxc-half-made.
 func (c Container) cutShort() bool {
 	f, err := os.OpenFile(c.partial(), os.O_RDWR, 0)
 	if err != nil {

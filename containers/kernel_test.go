@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// act does one operation: create NAME LABEL, start NAME, or stop NAME.
+// act does one operation: create NAME LABEL TEMPLATE, start NAME, or stop NAME.
 func act(what string, args []string) error {
 	ct := Container{Name: args[0]}
 	switch what {
@@ -51,7 +51,7 @@ func act(what string, args []string) error {
 		if err != nil {
 			return err
 		}
-		return ct.Create(context.Background(), Making{Label: l})
+		return ct.Create(context.Background(), Making{Label: l, Template: args[2]})
 	case "start":
 		return ct.Start(context.Background())
 	case "stop":
@@ -123,12 +123,6 @@ func labelIn(ns nsmgr.Name) nsmgr.Label {
 // container makes one in the namespace, which is removed behind the test.
 func container(t *testing.T, name string, m Making) Container {
 	t.Helper()
-	if m.Rootfs == base && !exists(base) {
-		made := container(t, "base", Making{Label: m.Label})
-		if out, err := exec.CommandContext(t.Context(), "cp", "-a", filepath.Join(made.dir(), "rootfs"), base).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
-	}
 	ct := Container{Name: name}
 	if err := ct.Create(t.Context(), m); err != nil {
 		t.Fatal(err)
@@ -144,10 +138,24 @@ func container(t *testing.T, name string, m Making) Container {
 // base is a root file system for the tests that are not about making one.
 var base = filepath.Join(os.TempDir(), "containers-test-root")
 
+// root makes it the first time.
+func root(t *testing.T) string {
+	t.Helper()
+	if exists(base) {
+		return base
+	}
+	kernel(t, "base", "")
+	made := container(t, "base", Making{Label: labelIn("base")})
+	if out, err := exec.CommandContext(t.Context(), "cp", "-a", filepath.Join(made.dir(), "rootfs"), base).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return base
+}
+
 // started makes one of base and starts it.
 func started(t *testing.T, name string, m Making) Container {
 	t.Helper()
-	m.Rootfs = base
+	m.Rootfs = root(t)
 	ct := container(t, name, m)
 	if err := ct.Start(t.Context()); err != nil {
 		t.Fatal(err)
@@ -365,7 +373,7 @@ profile other flags=(attach_disconnected,mediate_deleted) {
 
 func TestKernelAstray(t *testing.T) {
 	kernel(t, "astray", strings.Replace(astray, "  file,\n  /", "  /** rwmlk,\n  /", 1))
-	ct := container(t, "astray", Making{Label: labelIn("astray"), Rootfs: base})
+	ct := container(t, "astray", Making{Label: labelIn("astray"), Rootfs: root(t)})
 	err := ct.Start(t.Context())
 	var wrong *LabelError
 	if !errors.As(err, &wrong) || exit.Status(err) != exit.Failed {
@@ -421,7 +429,7 @@ func TestKernelOtherLabel(t *testing.T) {
 
 func TestKernelNotBound(t *testing.T) {
 	kernel(t, "bound", "")
-	ct := container(t, "bound", Making{Label: labelIn("bound"), Rootfs: base})
+	ct := container(t, "bound", Making{Label: labelIn("bound"), Rootfs: root(t)})
 	b, err := os.ReadFile(ct.config())
 	if err != nil {
 		t.Fatal(err)
@@ -499,11 +507,12 @@ func sameWorld(t *testing.T, when string, before []string) {
 // the container, and when that is removed, nothing is left.
 func TestKernelKilledStart(t *testing.T) {
 	kernel(t, "killed", "")
+	root(t)
 	before := world(t)
 	begin := time.Now()
 	ct := Container{Name: "killed"}
-	if out, err := operation(t, "create killed "+labelIn("killed").String()).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	if err := ct.Create(t.Context(), Making{Label: labelIn("killed"), Rootfs: root(t)}); err != nil {
+		t.Fatal(err)
 	}
 	clock := time.Now()
 	if out, err := operation(t, "start killed").CombinedOutput(); err != nil {
@@ -568,9 +577,19 @@ func initsOf(t *testing.T, ns nsmgr.Name) (n int) {
 // A create that was killed leaves what the next one removes.
 func TestKernelKilledCreate(t *testing.T) {
 	kernel(t, "half", "")
+	// A template of many steps, as the real ones are.
+	template := filepath.Join(t.TempDir(), "template")
+	const script = `#!/bin/sh
+for word; do case $word in --rootfs=*) root=${word#--rootfs=};; --path=*) path=${word#--path=};; esac; done
+for dir in $(ls BASE); do cp -a "BASE/$dir" "$root/"; sleep 0.02; done
+echo lxc.uts.name = half >>"$path/config"
+`
+	if err := os.WriteFile(template, []byte(strings.ReplaceAll(script, "BASE", root(t))), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	before := world(t)
 	ct := Container{Name: "half"}
-	create := "create half " + labelIn("half").String()
+	create := "create half " + labelIn("half").String() + " " + template
 	clock := time.Now()
 	if out, err := operation(t, create).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -610,7 +629,7 @@ func TestKernelKilledCreate(t *testing.T) {
 	if half == 0 {
 		t.Error("no making was cut short: the test shows nothing")
 	}
-	if err := ct.Create(t.Context(), Making{Label: labelIn("half")}); err != nil {
+	if err := ct.Create(t.Context(), Making{Label: labelIn("half"), Template: template}); err != nil {
 		t.Fatal(err)
 	}
 	if err := ct.Start(t.Context()); err != nil {
@@ -625,9 +644,10 @@ func TestKernelKilledCreate(t *testing.T) {
 // Whoever of a container is killed, the next start cleans up.
 func TestKernelKilledContainer(t *testing.T) {
 	kernel(t, "dead", "")
+	root(t)
 	before := world(t)
 	ct := Container{Name: "dead"}
-	if err := ct.Create(t.Context(), Making{Label: labelIn("dead")}); err != nil {
+	if err := ct.Create(t.Context(), Making{Label: labelIn("dead"), Rootfs: root(t)}); err != nil {
 		t.Fatal(err)
 	}
 	for _, who := range []string{"monitor", "init", "both"} {
@@ -688,7 +708,7 @@ func parent(t *testing.T, pid int) (ppid int) {
 // Of two starts at once, one starts the container and the other says so.
 func TestKernelTwoStarts(t *testing.T) {
 	kernel(t, "twice", "")
-	ct := container(t, "twice", Making{Label: labelIn("twice"), Rootfs: base})
+	ct := container(t, "twice", Making{Label: labelIn("twice"), Rootfs: root(t)})
 	var out [2]bytes.Buffer
 	var cmds [2]*exec.Cmd
 	for i := range cmds {
@@ -732,11 +752,11 @@ func TestKernelUnprivileged(t *testing.T) {
 			t.Errorf("%s: %q, want %q", ct.Name, rest, want)
 		}
 		maps[line] = true
-		root := base
+		folder := base
 		if ct == a {
-			root = filepath.Join(ct.dir(), "rootfs")
+			folder = filepath.Join(ct.dir(), "rootfs")
 		}
-		if st, err := os.Stat(filepath.Join(root, "new")); err != nil || st.Sys().(*syscall.Stat_t).Uid != 0 {
+		if st, err := os.Stat(filepath.Join(folder, "new")); err != nil || st.Sys().(*syscall.Stat_t).Uid != 0 {
 			t.Errorf("%s: the file on disk: %v, %v", ct.Name, st, err)
 		}
 		s, err := ct.Status(t.Context())
@@ -756,10 +776,10 @@ func TestKernelUnprivileged(t *testing.T) {
 // containers included.
 func TestKernelRootfs(t *testing.T) {
 	kernel(t, "folder", "")
-	_ = container(t, "source", Making{Label: labelIn("folder"), Rootfs: base})
+	_ = container(t, "source", Making{Label: labelIn("folder"), Rootfs: root(t)})
 	for _, unprivileged := range []bool{false, true} {
 		ct := Container{Name: fmt.Sprintf("folder-%v", unprivileged)}
-		if err := ct.Create(t.Context(), Making{Label: labelIn("folder"), Rootfs: base, Unprivileged: unprivileged}); err != nil {
+		if err := ct.Create(t.Context(), Making{Label: labelIn("folder"), Rootfs: root(t), Unprivileged: unprivileged}); err != nil {
 			t.Fatal(err)
 		}
 		if err := ct.Start(t.Context()); err != nil {
@@ -820,7 +840,7 @@ func TestKernelAdopt(t *testing.T) {
 // What LXC says against a start is in the error.
 func TestKernelReason(t *testing.T) {
 	kernel(t, "reason", "")
-	ct := container(t, "reason", Making{Label: labelIn("reason"), Rootfs: base})
+	ct := container(t, "reason", Making{Label: labelIn("reason"), Rootfs: root(t)})
 	f, err := os.OpenFile(ct.config(), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # LXC takes a container whose making was killed for one that is still being
-# made, for ever: it neither starts nor removes it. Run as root.
+# made, for ever. Run as root.
 set -u
 name=half-made-$$
 dir=$(lxc-config lxc.lxcpath)/$name
