@@ -145,17 +145,25 @@ var planned []reports.Planned
 func planOf(preview Report) []reports.Planned {
 	var specs []reports.Planned
 	for _, s := range preview.SpecReports {
-		script, kernel := labelled(s, scriptLabel), labelled(s, kernelLabel)
-		if script == "" || s.State.Is(types.SpecStateSkipped|types.SpecStatePending) {
+		script, row, kernel := labelled(s, scriptLabel), labelled(s, rowLabel), labelled(s, kernelLabel)
+		if script == "" && row == "" || s.State.Is(types.SpecStateSkipped|types.SpecStatePending) {
 			continue
 		}
-		specs = append(specs, reports.Planned{ID: lab.SpecID(script), Kernel: kernel, Seconds: plan.Expected(kernel, script)})
+		planned := reports.Planned{ID: lab.SpecID(script), Kernel: kernel, Seconds: plan.Expected(kernel, script)}
+		if row != "" {
+			// A label can hold no slash.
+			planned.ID, planned.Seconds = "isolation/"+strings.Replace(row, ".", "/", 1), lab.RowSeconds
+		}
+		specs = append(specs, planned)
 	}
 	return specs
 }
 
-// The labels by which a spec is known, beside "regression" and "smoke".
+// The labels by which a spec is known, beside "regression", "isolation" and
+// "smoke".
 const (
+	rowLabel    = "row:"
+	groupLabel  = "group:"
 	scriptLabel = "script:"
 	kernelLabel = "kernel:"
 )

@@ -14,6 +14,7 @@ import (
 
 	"proofhouse/internal/exit"
 	"proofhouse/internal/version"
+	"proofhouse/isolation"
 	"proofhouse/kernels"
 	"proofhouse/machines"
 	"proofhouse/regression"
@@ -38,6 +39,13 @@ type Lab struct {
 	opened  int
 	current reports.Machine
 	known   map[string]*kernelState
+
+	// hasContainer is the machine on which the container of the isolation
+	// matrix runs.
+	hasContainer machines.Machine
+	// breakWorld and breakPlan are for tests: what they break must be found.
+	breakWorld func(world *isolation.Plan, label *string)
+	breakPlan  func(*isolation.Plan)
 }
 
 // kernelState is what this process has learned of one kernel.

@@ -85,7 +85,7 @@ type given struct {
 }
 
 // guestTools are our programs that every guest has on its PATH.
-var guestTools = []string{"nsmgr"}
+var guestTools = []string{"nsmgr", "probe"}
 
 // Prepare makes everything that cfg asks for. What is there already costs
 // next to nothing. progress gets a line for whatever takes a while.

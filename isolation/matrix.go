@@ -1,0 +1,202 @@
+package isolation
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// labelKind is what a task's label consists of.
+type labelKind struct {
+	name string
+	host bool // it has a part of the host's
+	ns   bool // it has a part of the namespace's
+	free bool // that one is the namespace's unconfined
+}
+
+// labels are the columns of the matrix.
+var labels = []labelKind{
+	{name: "unconfined"},
+	{name: "host", host: true},
+	{name: "namespace", ns: true},
+	{name: "stacked", host: true, ns: true},
+	{name: "stacked-unconfined", host: true, ns: true, free: true},
+}
+
+// policies are the sides that deny.
+var policies = []struct {
+	name     string
+	host, ns bool
+}{
+	{"allow", false, false},
+	{"deny-host", true, false},
+	{"deny-namespace", false, true},
+	{"deny-both", true, true},
+}
+
+// square is one cell of the matrix.
+type square struct {
+	key      string
+	where    string
+	label    labelKind
+	host, ns string // the profiles in the label, "" for none
+	// denied by the host's part, and the namespace's: those parts of the policy
+	// that the label has. What is expected is the intersection of both.
+	byHost, byNS bool
+}
+
+// transition is the label to ask for.
+func (s square) transition() string { return joinLabel(s.host, s.ns) }
+
+func joinLabel(host, ns string) string {
+	switch {
+	case ns == "":
+		return host
+	case host == "":
+		return ":" + Namespace + ":" + ns
+	}
+	return host + "//&:" + Namespace + ":" + ns
+}
+
+// seen is the label as the host sees it.
+func seen(host, ns string) string {
+	l := joinLabel(host, ns)
+	if l == "" {
+		return "unconfined"
+	}
+	if host == "" && ns == "unconfined" {
+		return l
+	}
+	// The kernel leaves unconfined out of account when it names the mode
+	// (label.c, label_modename).
+	return l + " (enforce)"
+}
+
+// squares are the cells of a row that has no cases of its own.
+func (r Row) squares() []square {
+	where := r.Where
+	if where == nil {
+		where = []string{OnHost, InContainer}
+	}
+	allowHost, allowNS := r.allowing()
+	var list []square
+	for _, w := range where {
+		for _, l := range labels {
+			for _, p := range policies {
+				s := square{key: fmt.Sprintf("%s/%s/%s", w, l.name, p.name), where: w, label: l}
+				if l.host {
+					s.host, s.byHost = allowHost, p.host && !slices.Contains(r.Blind, "host")
+					if p.host {
+						s.host = hostDeny
+					}
+				}
+				switch {
+				case l.free:
+					s.ns = "unconfined"
+				case l.ns:
+					s.ns, s.byNS = allowNS, p.ns && !slices.Contains(r.Blind, "namespace")
+					if p.ns {
+						s.ns = ctDeny
+					}
+				}
+				list = append(list, s)
+			}
+		}
+	}
+	return list
+}
+
+// Plan is what the probe has to do for the row.
+func (r Row) Plan(k Kernel) Plan {
+	p := Plan{Namespaces: append([]string{Namespace}, r.Namespaces...), Policy: base(k), Patience: 3 * max(1, k.Slowness)}
+	if r.Cases != nil {
+		for _, pol := range r.Policy {
+			pol.Text = expand(k, pol.Text)
+			p.Policy = append(p.Policy, pol)
+		}
+		for _, c := range r.Cases {
+			if Lacks(k, c.Needs) == "" {
+				p.Cells = append(p.Cells, c.cell())
+			}
+		}
+	} else {
+		p.Policy = append(p.Policy,
+			Policy{Text: r.text(k, hostDeny, false)},
+			Policy{Namespace: Namespace, Text: r.text(k, ctDeny, false)})
+		if host, ns := r.allowing(); host != hostAllow {
+			p.Policy = append(p.Policy,
+				Policy{Text: r.text(k, host, true)},
+				Policy{Namespace: Namespace, Text: r.text(k, ns, true)})
+		}
+		for _, s := range r.squares() {
+			c := Cell{
+				Key: s.key, Tasks: append([]Task{{Name: "t", Where: s.where, Label: s.transition()}}, r.Peers...),
+				Prepare: r.Prepare, Do: r.Do, Clean: r.Clean,
+			}
+			p.Cells = append(p.Cells, c)
+		}
+	}
+	for _, c := range p.Cells {
+		for _, t := range c.Tasks {
+			if t.Where != OnHost {
+				p.Container = Container
+			}
+		}
+	}
+	return p
+}
+
+// allowing are the profiles that allow. A row with more rules has its own: the
+// usual ones are those of the container's init.
+func (r Row) allowing() (host, ns string) {
+	if r.More != "" || r.Bare != "" {
+		return "host-row", "ct-row"
+	}
+	return hostAllow, ctAllow
+}
+
+// text is a profile of the row: the one that allows, or that denies.
+func (r Row) text(k Kernel, name string, allows bool) string {
+	more := r.More
+	if r.Bare != "" {
+		if allows {
+			more += "\n  " + r.Allow
+		}
+		return profileOf(name, "", r.Bare+"\n  "+more)
+	}
+	if !allows {
+		more += "\n  " + r.Deny
+	}
+	return profile(k, name, "", more)
+}
+
+// expand writes "…" in a policy's text as the rules that allow all.
+func expand(k Kernel, text string) string {
+	lines := strings.Split(text, "\n")
+	for i, l := range lines {
+		lines[i] = strings.ReplaceAll(l, "…", wide(k))
+	}
+	text = strings.Join(lines, "\n")
+	if !strings.HasPrefix(text, "abi ") {
+		text = "abi <kernel>,\n" + text
+	}
+	return text
+}
+
+func (c Case) cell() Cell {
+	var do []string
+	for _, step := range c.Do {
+		what, _ := splitStep(step)
+		do = append(do, what)
+	}
+	return Cell{Key: c.Name, Tasks: c.Tasks, Prepare: c.Prepare, Do: do, Clean: c.Clean}
+}
+
+// splitStep takes the expectation off a step: "ok" where none is written.
+func splitStep(step string) (what, want string) {
+	what, want, ok := strings.Cut(step, " => ")
+	if !ok {
+		want = "ok"
+	}
+	return strings.TrimSpace(what), strings.TrimSpace(want)
+}

@@ -1,0 +1,119 @@
+// Package isolation says what must hold where a host's policy and a container's
+// policy meet: the matrix of operations, labels and policies, as data. It makes
+// the plan that the probe carries out on the kernel under test
+// (proofhouse/isolation/probe), and judges what the probe found and what the
+// kernel logged. It runs nothing.
+//
+//	for _, row := range isolation.Rows() {
+//		plan := row.Plan(kernel)
+//		… run the probe with the plan on the machine …
+//		results := row.Judge(kernel, found, audit)
+//	}
+package isolation
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Plan is what the probe is to do, in one go. It is written to its standard
+// input as JSON.
+type Plan struct {
+	// Namespaces are made before anything is loaded, and removed at the end:
+	// "a" before "a//b".
+	Namespaces []string `json:"namespaces,omitempty"`
+	// Policy is compiled before the first cell, all in one go.
+	Policy []Policy `json:"policy,omitempty"`
+	// Container is the name of the LXC container whose init's namespaces the
+	// tasks "in the container" enter; "" where no task does.
+	Container string `json:"container,omitempty"`
+	Cells     []Cell `json:"cells"`
+	// Patience is how long one system call may take, in seconds.
+	Patience float64 `json:"patience"`
+}
+
+// Policy is profiles to be loaded.
+type Policy struct {
+	// Name is how a step loads it ("@: load NAME"). One without a name is
+	// loaded before the first cell, and its profiles are removed at the end.
+	Name      string `json:"name,omitempty"`
+	Namespace string `json:"namespace,omitempty"` // "": the host's
+	Text      string `json:"text"`
+}
+
+// Cell is one experiment: tasks are started and enter their namespaces, the
+// Prepare steps are done, each task takes on its label, and then the Do steps
+// are done.
+type Cell struct {
+	Key     string   `json:"key"`
+	Tasks   []Task   `json:"tasks"`
+	Prepare []string `json:"prepare,omitempty"`
+	Do      []string `json:"do"`
+	// Clean are steps of the manager, done whatever happened before.
+	Clean []string `json:"clean,omitempty"`
+}
+
+// Task is a process of a cell.
+type Task struct {
+	Name string `json:"name"`
+	// Where is "host", or "container": within the namespaces of the
+	// container's init. "container-mnt" is the same without its PID
+	// namespace: such a task can name the host's tasks.
+	Where string `json:"where"`
+	// Label is the transition that it asks for, such as "h//&:iso:p"; "" for
+	// none: it stays unconfined.
+	Label string `json:"label,omitempty"`
+}
+
+// The places of a task.
+const (
+	OnHost      = "host"
+	InContainer = "container"
+	InMounts    = "container-mnt"
+)
+
+// Done is what came of a step.
+type Done struct {
+	Step  string `json:"step"`
+	Errno string `json:"errno,omitempty"` // "EACCES"; "" where it succeeded
+	// Value is what it gave: what was read, a label.
+	Value string `json:"value,omitempty"`
+}
+
+// Found is what came of a cell.
+type Found struct {
+	Key string `json:"key"`
+	// PIDs are those of the tasks as the host sees them: the kernel's records
+	// have them.
+	PIDs map[string]int `json:"pids"`
+	// Prepared has a step only if it failed; nothing was done after it.
+	Prepared *Done `json:"prepared,omitempty"`
+	// Refused are the tasks that did not get their label, by name, with the
+	// errno; nothing was done then.
+	Refused map[string]string `json:"refused,omitempty"`
+	Done    []Done            `json:"done,omitempty"`
+	// Labels are those of the tasks as the host sees them at the end.
+	Labels map[string]string `json:"labels,omitempty"`
+	// Trouble is the probe's own: no verdict on the kernel.
+	Trouble string `json:"trouble,omitempty"`
+	// Init is the label of the container's init as the host sees it.
+	Init string `json:"init,omitempty"`
+}
+
+// ReadFound reads what the probe wrote. What it has read before a line that it
+// cannot read is returned too.
+func ReadFound(r io.Reader) ([]Found, error) {
+	var list []Found
+	dec := json.NewDecoder(r)
+	for {
+		var f Found
+		if err := dec.Decode(&f); errors.Is(err, io.EOF) {
+			return list, nil
+		} else if err != nil {
+			return list, fmt.Errorf("read what the probe found: %w", err)
+		}
+		list = append(list, f)
+	}
+}

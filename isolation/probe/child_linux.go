@@ -1,0 +1,245 @@
+package probe
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// window is the memory that a child shares with us, at the same address in
+// both. The child does nothing but the system calls that are written into it:
+// no allocation, no scheduler, no signal of Go's runtime ever reaches it, and
+// the channel itself (a futex) is none that a security module mediates.
+type window struct {
+	state uint32 // idle, ready or done
+	_     uint32
+	nr    uintptr
+	args  [6]uintptr
+	ret   uintptr
+	errno uintptr
+	data  [windowSize - 80]byte
+}
+
+const windowSize = 64 << 10
+
+const (
+	idle = iota
+	ready
+	done
+)
+
+const (
+	futexWait = 0
+	futexWake = 1
+)
+
+// child is a forked process that waits for system calls to do.
+type child struct {
+	pid  int
+	w    *window
+	mem  []byte
+	used int // of w.data, in this call
+	// patience is how long one call may take.
+	patience time.Duration
+	dead     bool
+	executed bool
+	status   unix.WaitStatus
+}
+
+// fork starts a child in the PID namespace that new children of this thread
+// are for.
+func fork(patience time.Duration) (*child, error) {
+	mem, err := unix.Mmap(-1, 0, windowSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return nil, err
+	}
+	c := &child{w: (*window)(unsafe.Pointer(&mem[0])), mem: mem, patience: patience}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	// No signal may find the child before its handlers, which are ours, are
+	// gone.
+	var all, old unix.Sigset_t
+	for i := range all.Val {
+		all.Val[i] = ^uint64(0)
+	}
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &old); err != nil {
+		return nil, err
+	}
+	pid, errno := forkServe(c.w)
+	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
+	if errno != 0 {
+		_ = unix.Munmap(mem)
+		return nil, errno
+	}
+	c.pid = int(pid)
+	return c, nil
+}
+
+// sigaction is the kernel's, all zero: the default.
+var noAction [4]uintptr
+var noSignals uint64
+
+// forkServe forks; the child never returns from it. It must not grow its stack
+// nor allocate.
+//
+//go:nosplit
+//go:norace
+func forkServe(w *window) (uintptr, syscall.Errno) {
+	pid, _, errno := syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	if errno != 0 || pid != 0 {
+		return pid, errno
+	}
+	syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0, 0)
+	for sig := uintptr(1); sig <= 64; sig++ {
+		syscall.RawSyscall6(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&noAction)), 0, 8, 0, 0)
+	}
+	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&noSignals)), 0, 8, 0, 0)
+	for {
+		for atomic.LoadUint32(&w.state) != ready {
+			s := atomic.LoadUint32(&w.state)
+			if s != ready {
+				syscall.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&w.state)), futexWait, uintptr(s), 0, 0, 0)
+			}
+		}
+		r, _, e := syscall.RawSyscall6(w.nr, w.args[0], w.args[1], w.args[2], w.args[3], w.args[4], w.args[5])
+		w.ret, w.errno = r, uintptr(e)
+		atomic.StoreUint32(&w.state, done)
+		syscall.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&w.state)), futexWake, 1, 0, 0, 0)
+	}
+}
+
+// errDead is the errno of a call to a child that has ended.
+const errDead = syscall.Errno(0x7fff)
+
+// errHangs is that of a call that does not come back.
+const errHangs = syscall.Errno(0x7ffe)
+
+// sys has the child do a system call.
+func (c *child) sys(nr uintptr, args ...uintptr) (uintptr, syscall.Errno) {
+	if c.dead || c.executed {
+		return 0, errDead
+	}
+	c.start(nr, args...)
+	return c.finish(c.patience)
+}
+
+// start has the child begin a system call that may block.
+func (c *child) start(nr uintptr, args ...uintptr) {
+	c.w.nr = nr
+	c.w.args = [6]uintptr{}
+	copy(c.w.args[:], args)
+	atomic.StoreUint32(&c.w.state, ready)
+	futex(&c.w.state, futexWake, 1, 0)
+}
+
+// finish waits for the system call that was started.
+func (c *child) finish(patience time.Duration) (uintptr, syscall.Errno) {
+	for end := time.Now().Add(patience); ; {
+		if atomic.LoadUint32(&c.w.state) == done {
+			c.used = 0
+			return c.w.ret, syscall.Errno(c.w.errno)
+		}
+		futex(&c.w.state, futexWait, ready, 5*time.Millisecond)
+		if atomic.LoadUint32(&c.w.state) == done {
+			continue
+		}
+		if c.reaped() {
+			return 0, errDead
+		}
+		if time.Now().After(end) {
+			return 0, errHangs
+		}
+	}
+}
+
+func futex(addr *uint32, op int, val uint32, timeout time.Duration) {
+	var ts *unix.Timespec
+	if timeout > 0 {
+		t := unix.NsecToTimespec(int64(timeout))
+		ts = &t
+	}
+	_, _, _ = syscall.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(addr)), uintptr(op), uintptr(val), uintptr(unsafe.Pointer(ts)), 0, 0)
+}
+
+// reaped says whether the child has ended.
+func (c *child) reaped() bool {
+	if c.dead {
+		return true
+	}
+	var st unix.WaitStatus
+	pid, err := unix.Wait4(c.pid, &st, unix.WNOHANG, nil)
+	if err == nil && pid == c.pid && (st.Exited() || st.Signaled()) {
+		c.dead, c.status = true, st
+	}
+	return c.dead
+}
+
+// end kills the child and waits for it.
+func (c *child) end() {
+	if !c.dead {
+		_ = unix.Kill(c.pid, unix.SIGKILL)
+		for !c.dead {
+			var st unix.WaitStatus
+			pid, err := unix.Wait4(c.pid, &st, 0, nil)
+			if err == unix.EINTR {
+				continue
+			}
+			if err != nil || pid == c.pid && (st.Exited() || st.Signaled()) {
+				c.dead, c.status = true, st
+			}
+		}
+	}
+	_ = unix.Munmap(c.mem)
+}
+
+// bytes puts b where the child sees it, for the next call. It returns the
+// address, which is ours as well.
+func (c *child) bytes(b []byte) uintptr {
+	at := (c.used + 15) &^ 15
+	if at+len(b) > len(c.w.data) {
+		panic("a system call's arguments are larger than the window")
+	}
+	copy(c.w.data[at:], b)
+	c.used = at + len(b)
+	return uintptr(unsafe.Pointer(&c.w.data[at]))
+}
+
+// str puts a string with its terminator there.
+func (c *child) str(s string) uintptr { return c.bytes(append([]byte(s), 0)) }
+
+// room makes n zero bytes there and returns them too.
+func (c *child) room(n int) (uintptr, []byte) {
+	p := c.bytes(make([]byte, n))
+	at := p - uintptr(unsafe.Pointer(&c.w.data[0]))
+	return p, c.w.data[at : int(at)+n]
+}
+
+func errnoName(e syscall.Errno) string {
+	switch e {
+	case 0:
+		return ""
+	case errDead:
+		return "dead"
+	case errHangs:
+		return "hangs"
+	}
+	if n := unix.ErrnoName(e); n != "" {
+		return n
+	}
+	return fmt.Sprintf("errno %d", int(e))
+}
+
+// label reads the child's label from outside.
+func (c *child) label() string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/attr/apparmor/current", c.pid))
+	if err != nil {
+		return "?" + err.Error()
+	}
+	return trim(string(b))
+}

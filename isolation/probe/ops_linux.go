@@ -1,0 +1,672 @@
+package probe
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// call is one step of a task: its words, and where it is done.
+type call struct {
+	*child
+	x     *experiment
+	vars  map[string]int
+	words []string // without the operation's name
+	here  *task
+}
+
+func (c *call) word(i int) string {
+	if i < len(c.words) {
+		return c.words[i]
+	}
+	return ""
+}
+
+// n is a number, or a variable that an earlier step set.
+func (c *call) n(i int) uintptr {
+	w := c.word(i)
+	if v, ok := c.vars[w]; ok {
+		return uintptr(v)
+	}
+	v, err := strconv.ParseInt(w, 0, 64)
+	if err != nil {
+		panic(badStep("no variable or number " + strconv.Quote(w)))
+	}
+	return uintptr(v)
+}
+
+// or is word i, or what stands for it.
+func (c *call) or(i int, other string) string {
+	if w := c.word(i); w != "" {
+		return w
+	}
+	return other
+}
+
+// badStep is a step that the table got wrong.
+type badStep string
+
+// operations are what a task can do, by name: each is as few system calls as
+// the operation takes. What they return first is a descriptor or number for a
+// variable, then a value to be judged.
+var operations = map[string]func(c *call) (int, string, syscall.Errno){
+	// files
+	"open":    func(c *call) (int, string, syscall.Errno) { return c.num(c.open(c.word(0), c.or(1, "r"))) },
+	"read":    (*call).read,
+	"write":   func(c *call) (int, string, syscall.Errno) { return c.num(c.write(c.n(0), c.or(1, "text"))) },
+	"close":   func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_CLOSE, c.n(0))) },
+	"cat":     (*call).cat,
+	"put":     (*call).put,
+	"say":     (*call).say,
+	"elf":     (*call).elf,
+	"clear":   (*call).clear,
+	"unlink":  func(c *call) (int, string, syscall.Errno) { return c.path(unix.SYS_UNLINKAT, 0) },
+	"rmdir":   func(c *call) (int, string, syscall.Errno) { return c.path(unix.SYS_UNLINKAT, unix.AT_REMOVEDIR) },
+	"mkdir":   func(c *call) (int, string, syscall.Errno) { return c.path(unix.SYS_MKDIRAT, 0o755) },
+	"mkfifo":  func(c *call) (int, string, syscall.Errno) { return c.path(unix.SYS_MKNODAT, unix.S_IFIFO|0o644, 0) },
+	"mknod":   func(c *call) (int, string, syscall.Errno) { return c.path(unix.SYS_MKNODAT, unix.S_IFCHR|0o600, 0x103) },
+	"chmod":   func(c *call) (int, string, syscall.Errno) { return c.path(unix.SYS_FCHMODAT, 0o600) },
+	"chown":   func(c *call) (int, string, syscall.Errno) { return c.path(unix.SYS_FCHOWNAT, 1234, 1234, 0) },
+	"stat":    (*call).stat,
+	"utime":   func(c *call) (int, string, syscall.Errno) { return c.path(unix.SYS_UTIMENSAT, 0, 0) },
+	"link":    (*call).link,
+	"symlink": (*call).symlink,
+	"rename":  (*call).rename,
+	"trunc": func(c *call) (int, string, syscall.Errno) {
+		return c.num(c.sys(unix.SYS_TRUNCATE, c.str(c.word(0)), 0))
+	},
+	"setxattr": func(c *call) (int, string, syscall.Errno) {
+		return c.num(c.sys(unix.SYS_SETXATTR, c.str(c.word(0)), c.str("user.iso"), c.str("v"), 1, 0))
+	},
+	"getxattr": func(c *call) (int, string, syscall.Errno) {
+		p, b := c.room(64)
+		return c.num(c.sys(unix.SYS_GETXATTR, c.str(c.word(0)), c.str("user.iso"), p, uintptr(len(b))))
+	},
+	"list":  (*call).list,
+	"flock": func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_FLOCK, c.n(0), unix.LOCK_EX)) },
+	"lock":  (*call).lock,
+	"mmap":  (*call).mmap,
+	"lseek": func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_LSEEK, c.n(0), 0, 0)) },
+	"chdir": func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_CHDIR, c.str(c.word(0)))) },
+	"chroot": func(c *call) (int, string, syscall.Errno) {
+		return c.num(c.sys(unix.SYS_CHROOT, c.str(c.word(0))))
+	},
+
+	// execution and labels
+	"exec": (*call).exec,
+	"nnp": func(c *call) (int, string, syscall.Errno) {
+		return c.num(c.sys(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+	},
+	"changeprofile": func(c *call) (int, string, syscall.Errno) {
+		return c.num(0, c.attr("current", "changeprofile "+c.word(0)))
+	},
+	"stack":       func(c *call) (int, string, syscall.Errno) { return c.num(0, c.attr("current", "stack "+c.word(0))) },
+	"onexec":      func(c *call) (int, string, syscall.Errno) { return c.num(0, c.attr("exec", "exec "+c.word(0))) },
+	"stackonexec": func(c *call) (int, string, syscall.Errno) { return c.num(0, c.attr("exec", "stack "+c.word(0))) },
+	"changehat": func(c *call) (int, string, syscall.Errno) {
+		return c.num(0, c.attr("current", "changehat "+fmt.Sprintf("%016x", 0x1234)+"^"+c.word(0)))
+	},
+	"label": func(c *call) (int, string, syscall.Errno) { return c.file("/proc/thread-self/attr/apparmor/current") },
+
+	// processes
+	"kill":   (*call).kill,
+	"alive":  func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_GETPPID)) },
+	"seize":  (*call).seize,
+	"vmread": (*call).vmread,
+	"proc":   (*call).proc,
+	"setuid": func(c *call) (int, string, syscall.Errno) {
+		return c.num(c.sys(unix.SYS_SETRESUID, c.n(0), c.n(0), c.n(0)))
+	},
+	"seteuid": func(c *call) (int, string, syscall.Errno) {
+		return c.num(c.sys(unix.SYS_SETRESUID, ^uintptr(0), c.n(0), ^uintptr(0)))
+	},
+	"setgid": func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_SETGID, c.n(0))) },
+	"prlimit": func(c *call) (int, string, syscall.Errno) {
+		return c.num(c.sys(unix.SYS_PRLIMIT64, c.pid0(0), unix.RLIMIT_NOFILE, 0, 0))
+	},
+	"nice": func(c *call) (int, string, syscall.Errno) {
+		return c.num(c.sys(unix.SYS_SETPRIORITY, 0, 0, ^uintptr(4)))
+	},
+	"unshare": func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_UNSHARE, cloneFlags(c.words))) },
+	"sethostname": func(c *call) (int, string, syscall.Errno) {
+		return c.num(c.sys(unix.SYS_SETHOSTNAME, c.str("iso"), 3))
+	},
+	"settime": func(c *call) (int, string, syscall.Errno) {
+		// As it is: the capability is looked at before the value.
+		p, _ := c.room(16)
+		return c.num(c.sys(unix.SYS_CLOCK_SETTIME, 1 /* CLOCK_MONOTONIC cannot be set */, p))
+	},
+	"reboot": func(c *call) (int, string, syscall.Errno) {
+		// CAD_OFF: needs the right to reboot, and reboots nothing.
+		return c.num(c.sys(unix.SYS_REBOOT, unix.LINUX_REBOOT_MAGIC1, unix.LINUX_REBOOT_MAGIC2, unix.LINUX_REBOOT_CMD_CAD_OFF, 0))
+	},
+
+	// network
+	"socket":   (*call).socket,
+	"pair":     (*call).pair,
+	"bind":     func(c *call) (int, string, syscall.Errno) { return c.address(unix.SYS_BIND) },
+	"connect":  func(c *call) (int, string, syscall.Errno) { return c.address(unix.SYS_CONNECT) },
+	"port":     (*call).port,
+	"listen":   func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_LISTEN, c.n(0), 8)) },
+	"accept":   func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_ACCEPT4, c.n(0), 0, 0, 0)) },
+	"send":     (*call).send,
+	"recv":     (*call).recv,
+	"sendfd":   (*call).sendfd,
+	"recvfd":   (*call).recvfd,
+	"getopt":   (*call).getopt,
+	"setopt":   (*call).setopt,
+	"sockname": (*call).sockname,
+	"shutdown": func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_SHUTDOWN, c.n(0), 2)) },
+
+	// mounts
+	"mount": (*call).mount,
+	"umount": func(c *call) (int, string, syscall.Errno) {
+		return c.num(c.sys(unix.SYS_UMOUNT2, c.str(c.word(0)), unix.MNT_DETACH))
+	},
+	"pivotroot": func(c *call) (int, string, syscall.Errno) {
+		return c.num(c.sys(unix.SYS_PIVOT_ROOT, c.str(c.word(0)), c.str(c.word(1))))
+	},
+	"movemount": func(c *call) (int, string, syscall.Errno) {
+		const fromEmpty = 0x4
+		return c.num(c.sys(unix.SYS_MOVE_MOUNT, c.n(0), c.str(""), ^uintptr(99), c.str(c.word(1)), fromEmpty))
+	},
+	"opentree": func(c *call) (int, string, syscall.Errno) {
+		const clone = 1
+		return c.num(c.sys(unix.SYS_OPEN_TREE, ^uintptr(99), c.str(c.word(0)), clone))
+	},
+
+	// ipc and newer classes
+	"mqopen": func(c *call) (int, string, syscall.Errno) {
+		return c.num(c.sys(unix.SYS_MQ_OPEN, c.str(c.word(0)), unix.O_RDWR|unix.O_CREAT, 0o600, 0))
+	},
+	"mqunlink": func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_MQ_UNLINK, c.str(c.word(0)))) },
+	"msgget":   func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_MSGGET, c.n(0), 0o600|01000)) },
+	"msgrm":    func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_MSGCTL, c.n(0), 0, 0)) },
+	"iouring":  (*call).iouring,
+}
+
+func cloneFlags(words []string) (flags uintptr) {
+	for _, w := range words {
+		flags |= map[string]uintptr{
+			"user": unix.CLONE_NEWUSER, "mnt": unix.CLONE_NEWNS, "net": unix.CLONE_NEWNET, "uts": unix.CLONE_NEWUTS,
+			"ipc": unix.CLONE_NEWIPC, "pid": unix.CLONE_NEWPID,
+		}[w]
+	}
+	return flags
+}
+
+// num is a call whose number goes into a variable.
+func (c *call) num(r uintptr, e syscall.Errno) (int, string, syscall.Errno) { return int(r), "", e }
+
+// file reads a file whole, and closes it.
+func (c *call) file(path string) (int, string, syscall.Errno) {
+	fd, e := c.open(path, "r")
+	if e != 0 {
+		return 0, "", e
+	}
+	text, e := c.readAll(fd)
+	_, _ = c.sys(unix.SYS_CLOSE, fd)
+	return 0, text, e
+}
+
+// at is AT_FDCWD, which is negative.
+const at = ^uintptr(99)
+
+func (c *call) path(nr uintptr, more ...uintptr) (int, string, syscall.Errno) {
+	return c.num(c.sys(nr, append([]uintptr{at, c.str(c.word(0))}, more...)...))
+}
+
+// open opens with flags such as "r", "w", "rw", "a" (append), "c" (create),
+// "t" (truncate), "p" (O_PATH), "d" (a folder).
+func (c *call) open(path, how string) (uintptr, syscall.Errno) {
+	flags := 0
+	switch {
+	case strings.Contains(how, "r") && strings.Contains(how, "w"):
+		flags = unix.O_RDWR
+	case strings.ContainsAny(how, "wact"):
+		flags = unix.O_WRONLY
+	}
+	for letter, f := range map[string]int{"a": unix.O_APPEND, "c": unix.O_CREAT | unix.O_EXCL, "t": unix.O_CREAT | unix.O_TRUNC, "p": unix.O_PATH, "d": unix.O_DIRECTORY, "n": unix.O_NONBLOCK} {
+		if strings.Contains(how, letter) {
+			flags |= f
+		}
+	}
+	return c.sys(unix.SYS_OPENAT, at, c.str(path), uintptr(flags), 0o644)
+}
+
+func (c *call) readAll(fd uintptr) (string, syscall.Errno) {
+	p, b := c.room(16 << 10)
+	n, e := c.sys(unix.SYS_READ, fd, p, uintptr(len(b)))
+	if e != 0 {
+		return "", e
+	}
+	return trim(string(b[:n])), 0
+}
+
+func (c *call) read() (int, string, syscall.Errno) {
+	text, e := c.readAll(c.n(0))
+	return 0, text, e
+}
+
+func (c *call) write(fd uintptr, text string) (uintptr, syscall.Errno) {
+	return c.sys(unix.SYS_WRITE, fd, c.str(text), uintptr(len(text)))
+}
+
+func (c *call) cat() (int, string, syscall.Errno) { return c.file(c.word(0)) }
+
+// put makes a file anew, with content.
+func (c *call) put() (int, string, syscall.Errno) {
+	if e := c.place(c.word(0), []byte(c.or(1, "text")), 0o666); e != 0 {
+		return 0, "", e
+	}
+	return 0, "", 0
+}
+
+func (c *call) place(path string, content []byte, mode uintptr) syscall.Errno {
+	fd, e := c.sys(unix.SYS_OPENAT, at, c.str(path), unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC, mode)
+	if e != 0 {
+		return e
+	}
+	if _, e = c.sys(unix.SYS_WRITE, fd, c.bytes(content), uintptr(len(content))); e == 0 {
+		_, e = c.sys(unix.SYS_FCHMOD, fd, mode)
+	}
+	_, _ = c.sys(unix.SYS_CLOSE, fd)
+	return e
+}
+
+// say writes into a file that is there, such as one of proc.
+func (c *call) say() (int, string, syscall.Errno) {
+	fd, e := c.open(c.word(0), "w")
+	if e != 0 {
+		return 0, "", e
+	}
+	_, e = c.write(fd, strings.Join(c.words[1:], " "))
+	_, _ = c.sys(unix.SYS_CLOSE, fd)
+	return 0, "", e
+}
+
+func (c *call) elf() (int, string, syscall.Errno) {
+	return 0, "", c.place(c.word(0), sleeper(), 0o755)
+}
+
+// clear removes what may be there.
+func (c *call) clear() (int, string, syscall.Errno) {
+	for _, path := range c.words {
+		_, e := c.sys(unix.SYS_UNLINKAT, at, c.str(path), 0)
+		if e == unix.EISDIR {
+			_, e = c.sys(unix.SYS_UNLINKAT, at, c.str(path), unix.AT_REMOVEDIR)
+		}
+		if e != 0 && e != unix.ENOENT {
+			return 0, "", e
+		}
+	}
+	return 0, "", 0
+}
+
+func (c *call) stat() (int, string, syscall.Errno) {
+	path := c.str(c.word(0))
+	p, _ := c.room(256)
+	return c.num(c.sys(unix.SYS_NEWFSTATAT, at, path, p, 0))
+}
+
+func (c *call) link() (int, string, syscall.Errno) {
+	return c.num(c.sys(unix.SYS_LINKAT, at, c.str(c.word(0)), at, c.str(c.word(1)), 0))
+}
+
+func (c *call) symlink() (int, string, syscall.Errno) {
+	return c.num(c.sys(unix.SYS_SYMLINKAT, c.str(c.word(0)), at, c.str(c.word(1))))
+}
+
+func (c *call) rename() (int, string, syscall.Errno) {
+	return c.num(c.sys(unix.SYS_RENAMEAT2, at, c.str(c.word(0)), at, c.str(c.word(1)), 0))
+}
+
+// list is the names in a folder, sorted by the kernel.
+func (c *call) list() (int, string, syscall.Errno) {
+	fd, e := c.open(c.word(0), "rd")
+	if e != 0 {
+		return 0, "", e
+	}
+	var names []string
+	for {
+		p, b := c.room(16 << 10)
+		n, errno := c.sys(unix.SYS_GETDENTS64, fd, p, uintptr(len(b)))
+		if errno != 0 || n == 0 {
+			e = errno
+			break
+		}
+		_, _, names = unix.ParseDirent(b[:n], -1, names)
+	}
+	_, _ = c.sys(unix.SYS_CLOSE, fd)
+	return 0, strings.Join(sorted(names), " "), e
+}
+
+func (c *call) lock() (int, string, syscall.Errno) {
+	p, b := c.room(32)
+	binary.NativeEndian.PutUint16(b, unix.F_WRLCK)
+	return c.num(c.sys(unix.SYS_FCNTL, c.n(0), unix.F_SETLK, p))
+}
+
+// mmap maps a page of the descriptor with the rights named, such as "rx".
+func (c *call) mmap() (int, string, syscall.Errno) {
+	prot := 0
+	for letter, p := range map[string]int{"r": unix.PROT_READ, "w": unix.PROT_WRITE, "x": unix.PROT_EXEC} {
+		if strings.Contains(c.word(1), letter) {
+			prot |= p
+		}
+	}
+	share := unix.MAP_PRIVATE
+	if strings.Contains(c.word(1), "s") {
+		share = unix.MAP_SHARED
+	}
+	return c.num(c.sys(unix.SYS_MMAP, 0, 4096, uintptr(prot), uintptr(share), c.n(0), 0))
+}
+
+// attr asks for another label.
+func (c *call) attr(file, command string) syscall.Errno {
+	fd, e := c.open("/proc/thread-self/attr/apparmor/"+file, "w")
+	if e != 0 {
+		return e
+	}
+	_, e = c.write(fd, command)
+	_, _ = c.sys(unix.SYS_CLOSE, fd)
+	return e
+}
+
+// exec executes a file that "elf" made, and waits until it sleeps there.
+func (c *call) exec() (int, string, syscall.Errno) {
+	before := exe(c.pid)
+	path := c.str(c.word(0))
+	p, b := c.room(24)
+	binary.NativeEndian.PutUint64(b, uint64(path))
+	env, _ := c.room(8)
+	c.start(unix.SYS_EXECVE, path, p, env)
+	for end := time.Now().Add(c.patience); ; {
+		if _, e := c.finish(2 * time.Millisecond); e != errHangs {
+			return 0, "", e // it came back, so it did not succeed; or it is dead
+		}
+		if now := exe(c.pid); now != "" && now != before && asleep(c.pid) {
+			c.executed = true
+			return 0, "", 0
+		}
+		if time.Now().After(end) {
+			return 0, "", errHangs
+		}
+	}
+}
+
+// exe names the file that the process executes.
+func exe(pid int) string {
+	var st unix.Stat_t
+	if unix.Stat(fmt.Sprintf("/proc/%d/exe", pid), &st) != nil {
+		return ""
+	}
+	return fmt.Sprintf("%d %d", st.Dev, st.Ino)
+}
+
+func asleep(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	_, rest, ok := strings.Cut(string(b[strings.LastIndexByte(string(b), ')')+1:]), " ")
+	return ok && strings.HasPrefix(rest, "S")
+}
+
+// sleeper is a program of the amd64 architecture that sleeps: pause, for ever.
+// It needs no loader and reads nothing.
+func sleeper() []byte {
+	const base, header = 0x400000, 64 + 56
+	code := []byte{0xb8, 34, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7} // mov eax, SYS_pause; syscall; jmp back
+	size := uint64(header + len(code))
+	b := []byte{0x7f, 'E', 'L', 'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+	le := binary.LittleEndian
+	b = le.AppendUint16(b, 2)  // ET_EXEC
+	b = le.AppendUint16(b, 62) // EM_X86_64
+	b = le.AppendUint32(b, 1)
+	b = le.AppendUint64(b, base+header) // entry
+	b = le.AppendUint64(b, 64)          // program headers
+	b = le.AppendUint64(b, 0)
+	b = le.AppendUint32(b, 0)
+	for _, v := range []uint16{64, 56, 1, 64, 0, 0} {
+		b = le.AppendUint16(b, v)
+	}
+	b = le.AppendUint32(b, 1) // PT_LOAD
+	b = le.AppendUint32(b, 5) // read, execute
+	for _, v := range []uint64{0, base, base, size, size, 0x1000} {
+		b = le.AppendUint64(b, v)
+	}
+	return append(b, code...)
+}
+
+// pidOf is a task's process id as the one that asks sees it.
+func (c *call) pidOf(name string) uintptr {
+	t := c.x.task(name)
+	if t == nil {
+		panic(badStep("no task " + name))
+	}
+	if c.here.spec.Where != t.spec.Where || c.here.spec.Where == "host" {
+		return uintptr(t.child.pid)
+	}
+	return uintptr(innerPID(t.child.pid))
+}
+
+// pid0 is a task's process id where it is named, else 0: the caller itself.
+func (c *call) pid0(i int) uintptr {
+	if c.word(i) == "" {
+		return 0
+	}
+	return c.pidOf(c.word(i))
+}
+
+// innerPID is the process id in the innermost PID namespace.
+func innerPID(pid int) int {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return pid
+	}
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			f := strings.Fields(rest)
+			if n, err := strconv.Atoi(f[len(f)-1]); err == nil {
+				return n
+			}
+		}
+	}
+	return pid
+}
+
+func (c *call) kill() (int, string, syscall.Errno) {
+	sig := unix.SignalNum("SIG" + strings.ToUpper(c.word(1)))
+	if c.word(1) == "0" {
+		sig = 0
+	} else if sig == 0 {
+		panic(badStep("no signal " + c.word(1)))
+	}
+	return c.num(c.sys(unix.SYS_KILL, c.pidOf(c.word(0)), uintptr(sig)))
+}
+
+// seize traces a task without stopping it; the tracer's end lets it go.
+func (c *call) seize() (int, string, syscall.Errno) {
+	return c.num(c.sys(unix.SYS_PTRACE, 0x4206, c.pidOf(c.word(0)), 0, 0))
+}
+
+// vmread reads a word of a task's memory. The window is at the same place in
+// both.
+func (c *call) vmread() (int, string, syscall.Errno) {
+	t := c.x.task(c.word(0))
+	pid := c.pidOf(c.word(0))
+	to, _ := c.room(8)
+	iov := func(base uintptr) uintptr {
+		p, b := c.room(16)
+		binary.NativeEndian.PutUint64(b, uint64(base))
+		binary.NativeEndian.PutUint64(b[8:], 8)
+		return p
+	}
+	return c.num(c.sys(unix.SYS_PROCESS_VM_READV, pid, iov(to), 1, iov(uintptr(unsafe.Pointer(t.child.w))), 1, 0))
+}
+
+// proc reads a file of a task's folder in proc.
+func (c *call) proc() (int, string, syscall.Errno) {
+	return c.file(fmt.Sprintf("/proc/%d/%s", c.pidOf(c.word(0)), c.word(1)))
+}
+
+var families = map[string]uintptr{"unix": unix.AF_UNIX, "inet": unix.AF_INET, "inet6": unix.AF_INET6, "netlink": unix.AF_NETLINK, "packet": unix.AF_PACKET}
+
+var kinds = map[string]uintptr{"stream": unix.SOCK_STREAM, "dgram": unix.SOCK_DGRAM, "raw": unix.SOCK_RAW, "seqpacket": unix.SOCK_SEQPACKET}
+
+func (c *call) socket() (int, string, syscall.Errno) {
+	proto := uintptr(0)
+	if c.word(2) != "" {
+		proto = c.n(2)
+	}
+	return c.num(c.sys(unix.SYS_SOCKET, families[c.word(0)], kinds[c.or(1, "stream")], proto))
+}
+
+// pair makes two connected sockets, in the variables NAME0 and NAME1.
+func (c *call) pair() (int, string, syscall.Errno) {
+	p, b := c.room(8)
+	_, e := c.sys(unix.SYS_SOCKETPAIR, unix.AF_UNIX, kinds[c.or(1, "stream")], 0, p)
+	if e == 0 {
+		c.vars[c.word(0)+"0"] = int(int32(binary.NativeEndian.Uint32(b)))
+		c.vars[c.word(0)+"1"] = int(int32(binary.NativeEndian.Uint32(b[4:])))
+	}
+	return 0, "", e
+}
+
+// address binds or connects: to a path, "@abstract", or a port of 127.0.0.1.
+func (c *call) address(nr uintptr) (int, string, syscall.Errno) {
+	to := c.word(1)
+	var b []byte
+	switch {
+	case strings.HasPrefix(to, "@"):
+		b = append(binary.NativeEndian.AppendUint16(nil, unix.AF_UNIX), append([]byte{0}, to[1:]...)...)
+	case strings.HasPrefix(to, "/"):
+		b = append(binary.NativeEndian.AppendUint16(nil, unix.AF_UNIX), append([]byte(to), 0)...)
+	default:
+		b = binary.BigEndian.AppendUint16(binary.NativeEndian.AppendUint16(nil, unix.AF_INET), uint16(c.n(1)))
+		b = append(b, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0)
+	}
+	return c.num(c.sys(nr, c.n(0), c.bytes(b), uintptr(len(b))))
+}
+
+// port is the port that a socket was bound to, for connect.
+func (c *call) port() (int, string, syscall.Errno) {
+	p, b := c.room(128)
+	n, l := c.room(4)
+	binary.NativeEndian.PutUint32(l, 128)
+	_, e := c.sys(unix.SYS_GETSOCKNAME, c.n(0), p, n)
+	return int(binary.BigEndian.Uint16(b[2:])), "", e
+}
+
+func (c *call) sockname() (int, string, syscall.Errno) {
+	p, _ := c.room(128)
+	n, l := c.room(4)
+	binary.NativeEndian.PutUint32(l, 128)
+	return c.num(c.sys(unix.SYS_GETSOCKNAME, c.n(0), p, n))
+}
+
+func (c *call) getopt() (int, string, syscall.Errno) {
+	p, _ := c.room(4)
+	n, l := c.room(4)
+	binary.NativeEndian.PutUint32(l, 4)
+	return c.num(c.sys(unix.SYS_GETSOCKOPT, c.n(0), unix.SOL_SOCKET, unix.SO_TYPE, p, n))
+}
+
+func (c *call) setopt() (int, string, syscall.Errno) {
+	p, b := c.room(4)
+	b[0] = 1
+	return c.num(c.sys(unix.SYS_SETSOCKOPT, c.n(0), unix.SOL_SOCKET, unix.SO_REUSEADDR, p, 4))
+}
+
+func (c *call) send() (int, string, syscall.Errno) {
+	text := c.or(1, "text")
+	return c.num(c.sys(unix.SYS_SENDTO, c.n(0), c.str(text), uintptr(len(text)), unix.MSG_NOSIGNAL, 0, 0))
+}
+
+func (c *call) recv() (int, string, syscall.Errno) {
+	p, b := c.room(256)
+	n, e := c.sys(unix.SYS_RECVFROM, c.n(0), p, uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
+	if e != 0 {
+		return 0, "", e
+	}
+	return 0, string(b[:n]), 0
+}
+
+// message makes a struct msghdr with one byte and room for one descriptor.
+func (c *call) message(fd int) (hdr uintptr, control []byte) {
+	text := c.str("x")
+	iov, b := c.room(16)
+	binary.NativeEndian.PutUint64(b, uint64(text))
+	binary.NativeEndian.PutUint64(b[8:], 1)
+	ctl, control := c.room(unix.CmsgSpace(4))
+	binary.NativeEndian.PutUint64(control, uint64(unix.CmsgLen(4)))
+	binary.NativeEndian.PutUint32(control[8:], unix.SOL_SOCKET)
+	binary.NativeEndian.PutUint32(control[12:], unix.SCM_RIGHTS)
+	binary.NativeEndian.PutUint32(control[16:], uint32(fd))
+	hdr, h := c.room(56)
+	binary.NativeEndian.PutUint64(h[16:], uint64(iov))
+	binary.NativeEndian.PutUint64(h[24:], 1)
+	binary.NativeEndian.PutUint64(h[32:], uint64(ctl))
+	binary.NativeEndian.PutUint64(h[40:], uint64(len(control)))
+	return hdr, control
+}
+
+func (c *call) sendfd() (int, string, syscall.Errno) {
+	sock, fd := c.n(0), int(c.n(1))
+	hdr, _ := c.message(fd)
+	return c.num(c.sys(unix.SYS_SENDMSG, sock, hdr, 0))
+}
+
+// noDescriptor is what recvfd says of a message whose descriptor the kernel
+// took out (net/core/scm.c: scm_detach_fds stops at the first it refuses, and
+// the receiver sees the errno of none).
+const noDescriptor = syscall.Errno(0x7ffd)
+
+func (c *call) recvfd() (int, string, syscall.Errno) {
+	hdr, control := c.message(-1)
+	_, e := c.sys(unix.SYS_RECVMSG, c.n(0), hdr, unix.MSG_DONTWAIT)
+	if e != 0 {
+		return 0, "", e
+	}
+	fd := int32(binary.NativeEndian.Uint32(control[16:]))
+	if fd < 0 {
+		return 0, "no descriptor", unix.EACCES
+	}
+	return int(fd), "", 0
+}
+
+func (c *call) mount() (int, string, syscall.Errno) {
+	flags := uintptr(0)
+	for _, w := range strings.Split(c.word(3), ",") {
+		flags |= map[string]uintptr{
+			"bind": unix.MS_BIND, "rbind": unix.MS_BIND | unix.MS_REC, "remount": unix.MS_REMOUNT, "ro": unix.MS_RDONLY, "move": unix.MS_MOVE,
+			"private": unix.MS_PRIVATE, "shared": unix.MS_SHARED, "slave": unix.MS_SLAVE, "unbindable": unix.MS_UNBINDABLE, "rec": unix.MS_REC,
+			"nosuid": unix.MS_NOSUID, "nodev": unix.MS_NODEV,
+		}[w]
+	}
+	return c.num(c.sys(unix.SYS_MOUNT, c.str(c.word(0)), c.str(c.word(1)), c.str(c.word(2)), flags, c.str("")))
+}
+
+func (c *call) iouring() (int, string, syscall.Errno) {
+	p, b := c.room(120)
+	if c.word(0) == "sqpoll" {
+		const sqpoll = 2
+		binary.NativeEndian.PutUint32(b[8:], sqpoll)
+	}
+	return c.num(c.sys(unix.SYS_IO_URING_SETUP, 4, p))
+}
+
+func trim(s string) string { return strings.TrimRight(s, "\n\x00") }
+
+func apparmor(parts ...string) string {
+	return filepath.Join(append([]string{"/sys/kernel/security/apparmor"}, parts...)...)
+}

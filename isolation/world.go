@@ -1,0 +1,79 @@
+package isolation
+
+import "strings"
+
+// The world in which cells live: a namespace with a container in it, and on
+// each side a profile that allows and one that denies a row's operation.
+const (
+	// Namespace is the container's.
+	Namespace = "iso"
+	// Container is the LXC container's name.
+	Container = "iso"
+
+	hostAllow, hostDeny = "host-allow", "host-deny"
+	ctAllow, ctDeny     = "ct-allow", "ct-deny"
+
+	// Folder is where cells have their files, on the host as in the container.
+	Folder = "/iso"
+)
+
+// InitLabel is what the container's init runs in: the stack that allows.
+const InitLabel = hostAllow + "//&:" + Namespace + ":" + ctAllow
+
+// Lasting says whether a profile stays when a plan is done, or the namespace
+// where profile is "": the container's init is in it.
+func Lasting(ns, profile string) bool {
+	switch profile {
+	case "":
+		return ns == Namespace
+	case hostAllow:
+		return ns == ""
+	case ctAllow:
+		return ns == Namespace
+	}
+	return false
+}
+
+// World is the plan that makes the world, but for the container.
+func World(k Kernel) Plan {
+	return Plan{Namespaces: []string{Namespace}, Policy: base(k)}
+}
+
+func base(k Kernel) []Policy {
+	return []Policy{
+		{Text: profile(k, hostAllow, "", "")},
+		{Namespace: Namespace, Text: profile(k, ctAllow, "", "")},
+	}
+}
+
+// wide are the rules that allow all there is. A kernel that mediates a class
+// refuses what no rule allows; rules of classes that the kernel does not know
+// are left out, as not every parser takes them.
+func wide(k Kernel) string {
+	rules := []string{"file,", "capability,", "network,", "mount,", "remount,", "umount,", "pivot_root,", "ptrace,", "signal,", "unix,", "dbus,", "change_profile,"}
+	for _, r := range []struct{ rule, file, word string }{
+		{"userns,", "namespaces/mask", "userns_create"},
+		{"io_uring,", "io_uring/mask", ""},
+		{"mqueue,", "ipc/posix_mqueue", ""},
+	} {
+		if k.Has(r.file, r.word) {
+			rules = append(rules, r.rule)
+		}
+	}
+	return strings.Join(rules, "\n  ")
+}
+
+// profile is the text of a profile that allows all but what more says. flags
+// are beside attach_disconnected, which the pipes and sockets of another mount
+// namespace take.
+func profile(k Kernel, name, flags, more string) string {
+	return profileOf(name, flags, wide(k)+"\n  "+more)
+}
+
+func profileOf(name, flags, rules string) string {
+	f := "attach_disconnected,mediate_deleted"
+	if flags != "" {
+		f += "," + flags
+	}
+	return "abi <kernel>,\nprofile " + name + " flags=(" + f + ") {\n  " + strings.TrimSpace(rules) + "\n}\n"
+}

@@ -1,0 +1,31 @@
+package suite
+
+import (
+	. "github.com/onsi/ginkgo/v2"
+
+	"proofhouse/isolation"
+)
+
+// Host policy and container policy must both be enforced, independently.
+var _ = Describe("isolation of host and container", Label("isolation"), func() {
+	rows := isolation.Rows()
+	if len(plan.Config.Scripts) > 0 {
+		rows = nil // whoever names scripts wants just these
+	}
+	for k, build := range plan.Builds {
+		Context("on "+build.ID(), Label(kernelLabel+build.ID()), func() {
+			for i, row := range rows {
+				// After the scripts of the same kernel that take longer, and in
+				// the order of the table.
+				priority := SpecPriority((len(plan.Builds)-k)*(len(plan.Scripts)+len(rows)) - len(plan.Scripts) - i)
+				labels := Label(rowLabel+row.Group+"."+row.Name, groupLabel+row.Group)
+				if row.Smoke {
+					labels = append(labels, "smoke")
+				}
+				It(row.Group+" "+row.Name, labels, priority, func(ctx SpecContext) {
+					outcome(bench.Isolation(ctx, build, row))
+				})
+			}
+		})
+	}
+})
