@@ -45,19 +45,25 @@ func (r Row) Judge(k Kernel, found []Found, audit string) []reports.Result {
 	return results
 }
 
+// helping is the name of a task whose own records say nothing: it only has
+// the kernel log something else in between.
+const helping = "flush"
+
 // attribute gives each record to the cell whose task it is of, by process id.
 // stray are denials of processes that are no cell's.
 func attribute(found []Found, audit string) (by map[string][]nsmgr.Record, stray []nsmgr.Record) {
 	by = map[string][]nsmgr.Record{}
 	cell := map[int]string{}
+	helper := map[int]bool{}
 	for _, f := range found {
-		for _, pid := range f.PIDs {
+		for name, pid := range f.PIDs {
 			cell[pid] = f.Key
+			helper[pid] = name == helping
 		}
 	}
 	for line := range strings.Lines(audit) {
 		rec, ok := nsmgr.ParseRecord(line)
-		if !ok || rec.Kind == "STATUS" {
+		if !ok || rec.Kind == "STATUS" || helper[rec.PID] {
 			continue
 		}
 		if key, ok := cell[rec.PID]; ok {
@@ -147,7 +153,7 @@ func labelOf(tasks []Task, name string) string {
 
 func (r Row) judgeSquare(k Kernel, s square, found map[string]Found, records []nsmgr.Record) reports.Result {
 	id := r.ID() + "/" + s.key
-	f, end := begun(id, found, s.key, append([]Task{{Name: "t", Where: s.where, Label: s.transition()}}, r.Peers...))
+	f, end := begun(id, found, s.key, r.tasks(s))
 	if end != nil {
 		return *end
 	}
@@ -159,14 +165,17 @@ func (r Row) judgeSquare(k Kernel, s square, found map[string]Found, records []n
 		}
 	}
 	t.got = outcome(f.Done)
+	if t.got == "ok" && len(f.Done) != len(r.Do) {
+		return broken(id, "the probe did not do all steps")
+	}
 	if t.got != t.want {
 		t.wrong("%s: %s, not %s", lastStep(f.Done), t.got, t.want)
 	}
-	host, ns := s.host, s.ns
-	if r.After != nil && t.want == "ok" {
-		host, ns = r.After(host, ns)
+	want := seen(s.host, s.ns)
+	if after := r.After[s.label.name]; after != "" && t.want == "ok" {
+		want = after
 	}
-	if want := seen(host, ns); f.Labels["t"] != want {
+	if f.Labels["t"] != want {
 		t.wrong("the host sees the label %q, not %q", f.Labels["t"], want)
 	}
 	var expected []Record

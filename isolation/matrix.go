@@ -128,10 +128,14 @@ func (r Row) Plan(k Kernel) Plan {
 				Policy{Text: r.text(k, host, true)},
 				Policy{Namespace: Namespace, Text: r.text(k, ns, true)})
 		}
+		for _, pol := range r.Extra {
+			pol.Text = expand(k, pol.Text)
+			p.Policy = append(p.Policy, pol)
+		}
 		for _, s := range r.squares() {
 			c := Cell{
-				Key: s.key, Tasks: append([]Task{{Name: "t", Where: s.where, Label: s.transition()}}, r.Peers...),
-				Prepare: r.Prepare, Do: r.Do, Clean: r.Clean,
+				Key: s.key, Tasks: r.tasks(s),
+				Prepare: r.Prepare, Do: r.Do, Stop: true, Clean: r.Clean,
 			}
 			p.Cells = append(p.Cells, c)
 		}
@@ -155,12 +159,27 @@ func (r Row) allowing() (host, ns string) {
 	return hostAllow, ctAllow
 }
 
+// tasks are those of a square: the one that is confined, and its peers, which
+// are where it is unless the row says otherwise.
+func (r Row) tasks(s square) []Task {
+	list := []Task{{Name: "t", Where: s.where, Label: s.transition()}}
+	for _, p := range r.Peers {
+		if p.Where == "" {
+			p.Where = s.where
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
 // text is a profile of the row: the one that allows, or that denies.
 func (r Row) text(k Kernel, name string, allows bool) string {
-	more := r.More
+	more := strings.ReplaceAll(r.More, "…", wide(k))
 	if r.Bare != "" {
 		if allows {
 			more += "\n  " + r.Allow
+		} else {
+			more += "\n  " + r.Missing
 		}
 		return profileOf(name, "", r.Bare+"\n  "+more)
 	}

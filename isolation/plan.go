@@ -51,6 +51,8 @@ type Cell struct {
 	Tasks   []Task   `json:"tasks"`
 	Prepare []string `json:"prepare,omitempty"`
 	Do      []string `json:"do"`
+	// Stop ends Do at the first step that fails.
+	Stop bool `json:"stop,omitempty"`
 	// Clean are steps of the manager, done whatever happened before.
 	Clean []string `json:"clean,omitempty"`
 }

@@ -48,7 +48,8 @@ type Row struct {
 	More string
 	// Bare is a base of rules in place of the usual one; Deny is then "", and
 	// Allow the rule without which the operation is denied.
-	Bare, Allow string
+	// Missing is a rule of those profiles of a Bare row that deny.
+	Bare, Allow, Missing string
 	// Prepare are steps before the task takes on its label, Do those after,
 	// and Clean the manager's, at the end. The errno of the first step of Do
 	// that fails is the outcome.
@@ -61,9 +62,12 @@ type Row struct {
 	Where []string
 	// Tasks beside the one that is confined, with their labels.
 	Peers []Task
-	// Exec is the file that Do executes at the end: the label is then that of
-	// the new program, as After says.
-	After func(host, ns string) (string, string)
+	// After are the labels that the host sees at the end where the operation
+	// succeeded and changed them, by the label's kind. One that is not here is
+	// as it was.
+	After map[string]string
+	// Extra policy is loaded beside the row's profiles.
+	Extra []Policy
 	// Recorded has a row's outcome written down and compared between kernels,
 	// as it has no right answer; it is the reason.
 	Recorded string
@@ -137,5 +141,5 @@ func Lacks(k Kernel, needs []string) string {
 
 // Rows are all rows, in the order of the groups.
 func Rows() []Row {
-	return slices.Concat(fileRows)
+	return slices.Concat(fileRows, execRows, capabilityRows, networkRows, mountRows, taskRows, ipcRows, viewRows, adminRows, modeRows, liveRows, limitRows)
 }

@@ -1,21 +1,190 @@
 package isolation
 
-// mask is the field of what a record says was asked for.
-func mask(m string) map[string]string { return map[string]string{"requested_mask": m} }
+// denied is the field of what a record says was denied.
+func denied(m string) map[string]string { return map[string]string{"denied_mask": m} }
 
-const filePerm = "file.c: aa_path_perm evaluates every profile of the label (fn_for_each_confined) and takes the worst; each that denies audits"
+const filePerm = "each profile of the label decides and audits by itself, the worst counts: file.c, aa_path_perm, fn_for_each_confined"
 
 var fileRows = []Row{
 	{
 		Group: "file", Name: "read", About: "open a file for reading", Why: filePerm, Smoke: true,
 		Deny:    "audit deny /iso/f r,",
 		Prepare: []string{"put /iso/f"}, Do: []string{"f = open /iso/f r", "read f"},
-		Records: []Record{{Operation: "open", Name: "/iso/f", Fields: mask("r")}},
+		Records: []Record{{Operation: "open", Name: "/iso/f", Fields: denied("r")}},
+	},
+	{
+		Group: "file", Name: "read-default", About: "open a file that no rule allows", Why: filePerm + "; what no rule allows is denied, and logged",
+		Bare: "capability,\n  network,\n  unix,\n  signal,\n  /{,**} w,", Allow: "/iso/f r,",
+		Prepare: []string{"put /iso/f"}, Do: []string{"f = open /iso/f r", "read f"},
+		Records: []Record{{Operation: "open", Name: "/iso/f", Fields: denied("r")}},
 	},
 	{
 		Group: "file", Name: "write", About: "open a file for writing", Why: filePerm,
 		Deny:    "audit deny /iso/f w,",
 		Prepare: []string{"put /iso/f"}, Do: []string{"f = open /iso/f w", "write f"},
-		Records: []Record{{Operation: "open", Name: "/iso/f", Fields: mask("w")}},
+		Records: []Record{{Operation: "open", Name: "/iso/f", Fields: denied("w")}},
+	},
+	{
+		Group: "file", Name: "append", About: "open a file for appending", Why: filePerm + "; O_APPEND asks for the right to append alone: include/file.h, aa_map_file_to_perms",
+		Deny:    "audit deny /iso/f a,",
+		Prepare: []string{"put /iso/f"}, Do: []string{"f = open /iso/f a", "write f"},
+		Records: []Record{{Operation: "open", Name: "/iso/f", Fields: denied("a")}},
+	},
+	{
+		Group: "file", Name: "create", About: "create a file", Why: filePerm,
+		Deny:    "audit deny /iso/new w,",
+		Prepare: []string{"clear /iso/new"}, Do: []string{"f = open /iso/new c"},
+		Records: []Record{{Operation: "mknod", Name: "/iso/new", Fields: denied("c")}},
+	},
+	{
+		Group: "file", Name: "unlink", About: "remove a file", Why: filePerm,
+		Deny:    "audit deny /iso/f w,",
+		Prepare: []string{"put /iso/f"}, Do: []string{"unlink /iso/f"},
+		Records: []Record{{Operation: "unlink", Name: "/iso/f", Fields: denied("d")}},
+	},
+	{
+		Group: "file", Name: "link", About: "link a file", Why: "file.c, profile_path_link",
+		Deny:    "audit deny /iso/l l,",
+		Prepare: []string{"clear /iso/l", "put /iso/f"}, Do: []string{"link /iso/f /iso/l"},
+		Records: []Record{{Operation: "link", Name: "/iso/l", Fields: map[string]string{"denied_mask": "l", "target": "/iso/f"}}},
+	},
+	{
+		Group: "file", Name: "symlink", About: "make a symbolic link", Why: filePerm,
+		Deny:    "audit deny /iso/l w,",
+		Prepare: []string{"clear /iso/l"}, Do: []string{"symlink /iso/f /iso/l"},
+		Records: []Record{{Operation: "symlink", Name: "/iso/l", Fields: denied("c")}},
+	},
+	{
+		Group: "file", Name: "rename-from", About: "rename a file that must not be changed", Why: filePerm + "; the old name is looked at first: lsm.c, apparmor_path_rename",
+		Deny:    "audit deny /iso/f w,",
+		Prepare: []string{"clear /iso/new", "put /iso/f"}, Do: []string{"rename /iso/f /iso/new"},
+		Records: []Record{{Operation: "rename_src", Name: "/iso/f", Fields: denied("wd")}},
+	},
+	{
+		Group: "file", Name: "rename-to", About: "rename a file to a name that must not be", Why: filePerm,
+		Deny:    "audit deny /iso/new w,",
+		Prepare: []string{"clear /iso/new", "put /iso/f"}, Do: []string{"rename /iso/f /iso/new"},
+		Records: []Record{{Operation: "rename_dest", Name: "/iso/new", Fields: denied("wc")}},
+	},
+	{
+		Group: "file", Name: "mkdir", About: "make a folder", Why: filePerm,
+		Deny:    "audit deny /iso/d/ w,",
+		Prepare: []string{"clear /iso/d"}, Do: []string{"mkdir /iso/d"},
+		Records: []Record{{Operation: "mkdir", Name: "/iso/d/", Fields: denied("c")}},
+	},
+	{
+		Group: "file", Name: "rmdir", About: "remove a folder", Why: filePerm,
+		Deny:    "audit deny /iso/d/ w,",
+		Prepare: []string{"clear /iso/d", "mkdir /iso/d"}, Do: []string{"rmdir /iso/d"},
+		Records: []Record{{Operation: "rmdir", Name: "/iso/d/", Fields: denied("d")}},
+	},
+	{
+		Group: "file", Name: "list", About: "list a folder", Why: filePerm,
+		Deny:    "audit deny /iso/d/ r,",
+		Prepare: []string{"try mkdir /iso/d"}, Do: []string{"list /iso/d"},
+		Records: []Record{{Operation: "open", Name: "/iso/d/", Fields: denied("r")}},
+	},
+	{
+		Group: "file", Name: "fifo", About: "make a named pipe", Why: filePerm,
+		Deny:    "audit deny /iso/p w,",
+		Prepare: []string{"clear /iso/p"}, Do: []string{"mkfifo /iso/p"},
+		Records: []Record{{Operation: "mknod", Name: "/iso/p", Fields: denied("c")}},
+	},
+	{
+		Group: "file", Name: "truncate", About: "shorten a file by its name", Why: filePerm,
+		Deny:    "audit deny /iso/f w,",
+		Prepare: []string{"put /iso/f"}, Do: []string{"trunc /iso/f"},
+		Records: []Record{{Operation: "truncate", Name: "/iso/f", Fields: denied("w")}},
+	},
+	{
+		Group: "file", Name: "chmod", About: "change a file's mode", Why: filePerm,
+		Deny:    "audit deny /iso/f w,",
+		Prepare: []string{"put /iso/f"}, Do: []string{"chmod /iso/f"},
+		Records: []Record{{Operation: "chmod", Name: "/iso/f", Fields: denied("w")}},
+	},
+	{
+		Group: "file", Name: "chown", About: "change a file's owner", Why: filePerm,
+		Deny:    "audit deny /iso/f w,",
+		Prepare: []string{"put /iso/f"}, Do: []string{"chown /iso/f"},
+		Records: []Record{{Operation: "chown", Name: "/iso/f", Fields: denied("w")}},
+	},
+	{
+		Group: "file", Name: "stat", About: "read a file's attributes", Why: filePerm + "; lsm.c, apparmor_inode_getattr: the right to read",
+		Deny:    "audit deny /iso/f r,",
+		Prepare: []string{"put /iso/f"}, Do: []string{"stat /iso/f"},
+		Records: []Record{{Operation: "getattr", Name: "/iso/f", Fields: denied("r")}},
+	},
+	{
+		Group: "file", Name: "lock", About: "lock a file", Why: "lsm.c, apparmor_file_lock",
+		Deny:    "audit deny /iso/f k,",
+		Prepare: []string{"put /iso/f"}, Do: []string{"f = open /iso/f rw", "lock f"},
+		Records: []Record{{Operation: "file_lock", Name: "/iso/f", Fields: denied("k")}},
+	},
+	{
+		Group: "file", Name: "mmap-exec", About: "map a file to be executed", Why: "lsm.c, apparmor_mmap_file",
+		Deny:    "audit deny /iso/f m,",
+		Prepare: []string{"put /iso/f"}, Do: []string{"f = open /iso/f r", "mmap f rx"},
+		Records: []Record{{Operation: "file_mmap", Name: "/iso/f", Fields: denied("m")}},
+	},
+	{
+		Group: "file", Name: "inherited", About: "read through a descriptor that was opened unconfined",
+		Why:  "what an unconfined task has opened is delegated to whoever gets it: file.c, aa_file_perm, unconfined(flabel)",
+		Deny: "audit deny /iso/f r,", Blind: []string{"host", "namespace"},
+		Prepare: []string{"put /iso/f", "f = open /iso/f r"}, Do: []string{"read f"},
+	},
+	{
+		Group: "file", Name: "passed", About: "receive a descriptor that a confined task has opened, over a socket",
+		Why:  "the receiver's label is looked at anew: lsm.c, apparmor_file_receive; file.c, aa_file_perm. The message comes without the descriptor",
+		Deny: "audit deny /iso/f r,", Peers: []Task{{Name: "sender", Label: InitLabel}},
+		Prepare: []string{
+			"put /iso/f", "s = socket unix stream", "bind s @iso-passed", "listen s",
+			"sender: c = socket unix stream", "sender: connect c @iso-passed", "a = accept s",
+		},
+		Do:      []string{"sender: f = open /iso/f r", "sender: sendfd c f", "f = recvfd a", "read f"},
+		Records: []Record{{Operation: "file_receive", Name: "/iso/f", Fields: denied("r")}},
+	},
+	{
+		Group: "file", Name: "passed-unconfined", About: "receive a descriptor that an unconfined task has opened, over a socket",
+		Why:  "as for one that is inherited: file.c, aa_file_perm, unconfined(flabel)",
+		Deny: "audit deny /iso/f r,", Blind: []string{"host", "namespace"}, Peers: []Task{{Name: "sender"}},
+		Prepare: []string{
+			"put /iso/f", "s = socket unix stream", "bind s @iso-passed", "listen s",
+			"sender: c = socket unix stream", "sender: connect c @iso-passed", "a = accept s",
+		},
+		Do: []string{"sender: f = open /iso/f r", "sender: sendfd c f", "f = recvfd a", "read f"},
+	},
+	{
+		Group: "file", Name: "same-name", About: "a profile of one name on the host and in the namespace, with different rules",
+		Why: "profiles are looked up in their own namespace: policy.c, aa_lookup_profile; a stack holds both",
+		Policy: []Policy{
+			{Text: "profile same flags=(attach_disconnected) {\n  …\n  audit deny /iso/host r,\n}\n"},
+			{Namespace: Namespace, Text: "profile same flags=(attach_disconnected) {\n  …\n  audit deny /iso/ct r,\n}\n"},
+		},
+		Cases: []Case{
+			{
+				Name: "host", Tasks: []Task{{Name: "t", Where: OnHost, Label: "same"}},
+				Prepare: []string{"put /iso/host", "put /iso/ct"},
+				Do:      []string{"cat /iso/host => EACCES", "cat /iso/ct"},
+				Labels:  map[string]string{"t": "same (enforce)"},
+				Records: []Record{{Operation: "open", Profile: "same", Name: "/iso/host"}},
+			},
+			{
+				Name: "namespace", Tasks: []Task{{Name: "t", Where: InContainer, Label: ":iso:same"}},
+				Prepare: []string{"put /iso/host", "put /iso/ct"},
+				Do:      []string{"cat /iso/host", "cat /iso/ct => EACCES"},
+				Labels:  map[string]string{"t": ":iso:same (enforce)"},
+				Records: []Record{{Operation: "open", Namespace: "iso", Profile: "same", Name: "/iso/ct"}},
+			},
+			{
+				Name: "stacked", Tasks: []Task{{Name: "t", Where: InContainer, Label: "same//&:iso:same"}},
+				Prepare: []string{"put /iso/host", "put /iso/ct", "put /iso/f"},
+				Do:      []string{"cat /iso/host => EACCES", "cat /iso/ct => EACCES", "cat /iso/f"},
+				Labels:  map[string]string{"t": "same//&:iso:same (enforce)"},
+				Records: []Record{
+					{Operation: "open", Profile: "same", Name: "/iso/host"},
+					{Operation: "open", Namespace: "iso", Profile: "same", Name: "/iso/ct"},
+				},
+			},
+		},
 	},
 }

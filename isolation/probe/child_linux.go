@@ -26,7 +26,7 @@ type window struct {
 	data  [windowSize - 80]byte
 }
 
-const windowSize = 64 << 10
+const windowSize = 512 << 10
 
 const (
 	idle = iota

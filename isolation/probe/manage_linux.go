@@ -8,8 +8,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,6 +50,68 @@ func (x *experiment) manage(op string, words []string) (string, syscall.Errno) {
 	case "profiles": // the names and hashes of all profiles
 		text, err := hashes(policyDir(word(0)))
 		return text, errnoOf(err)
+	case "trymkns":
+		if err := os.Mkdir(policyDir(word(0)), 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+			return "", errnoOf(err)
+		}
+		return "", 0
+	case "keep":
+		var err error
+		x.kept, err = hostPolicy()
+		return "", errnoOf(err)
+	case "unchanged":
+		now, err := hostPolicy()
+		if err == nil && now != x.kept {
+			return "was " + x.kept + " and is " + now, 0
+		}
+		return "unchanged", errnoOf(err)
+	case "sysctl": // NAME VALUE
+		return "", errnoOf(os.WriteFile(filepath.Join("/proc/sys", word(0)), []byte(word(1)), 0))
+	case "nest", "nestfails":
+		n, _ := strconv.Atoi(word(0))
+		made, err := nest(n)
+		if op == "nest" {
+			err = nil
+		}
+		return strconv.Itoa(made), errnoOf(err)
+	case "longname":
+		n, _ := strconv.Atoi(word(0))
+		name := policyDir(strings.Repeat("n", n))
+		err := os.Mkdir(name, 0o755)
+		if err == nil {
+			err = os.Remove(name)
+		}
+		return "", errnoOf(err)
+	case "many":
+		n, _ := strconv.Atoi(word(0))
+		policy, made := x.policyNamed(word(1)), 0
+		var err error
+		for i := range n {
+			name := fmt.Sprintf("many%d", i)
+			if err = os.Mkdir(policyDir(name), 0o755); err != nil {
+				break
+			}
+			if err = write(filepath.Join(policyDir(name), ".load"), policy); err != nil {
+				break
+			}
+			made++
+		}
+		for i := range n {
+			if e := os.Remove(policyDir(fmt.Sprintf("many%d", i))); e != nil && !errors.Is(e, os.ErrNotExist) {
+				err = errors.Join(err, e)
+			}
+		}
+		return strconv.Itoa(made), errnoOf(err)
+	case "race":
+		n, _ := strconv.Atoi(word(0))
+		return "done", errnoOf(race(n, x.policyNamed(word(1))))
+	case "leak":
+		n, _ := strconv.Atoi(word(0))
+		kib, err := leak(n, x.policyNamed(word(1)))
+		if kib < 4*n {
+			return "freed", errnoOf(err)
+		}
+		return fmt.Sprintf("%d KiB are not free again", kib), errnoOf(err)
 	case "labelof":
 		return x.task(word(0)).child.label(), 0
 	case "sh":
@@ -110,4 +175,140 @@ func hashes(dir string) (string, error) {
 	}
 	slices.Sort(list)
 	return strings.Join(list, " "), nil
+}
+
+// policyNamed is the compiled policy of that name.
+func (x *experiment) policyNamed(name string) []byte {
+	for i, p := range x.plan.Policy {
+		if p.Name == name {
+			return x.compiled[i]
+		}
+	}
+	panic(badStep("no policy " + name))
+}
+
+// hostPolicy is all that tells whether the host's policy has changed.
+func hostPolicy() (string, error) {
+	revision, err := readOnce(filepath.Join(policyDir(""), "revision"))
+	if err != nil {
+		return "", err
+	}
+	profiles, err := hashes(policyDir(""))
+	return trim(string(revision)) + " " + profiles, err
+}
+
+// nest makes namespaces in each other until one fails, and removes them again.
+func nest(depth int) (int, error) {
+	ns, made := "", 0
+	var first string
+	var err error
+	for range depth {
+		name := "deep"
+		if ns != "" {
+			name = ns + "//deep"
+		} else {
+			first = name
+		}
+		if err = os.Mkdir(policyDir(name), 0o755); err != nil {
+			break
+		}
+		ns, made = name, made+1
+	}
+	if made > 0 {
+		err = errors.Join(err, os.Remove(policyDir(first)))
+	}
+	return made, err
+}
+
+// round makes a namespace, loads policy and removes it.
+func round(name string, policy []byte) error {
+	if err := os.Mkdir(policyDir(name), 0o755); err != nil {
+		return err
+	}
+	return errors.Join(write(filepath.Join(policyDir(name), ".load"), policy), os.Remove(policyDir(name)))
+}
+
+// race has three writers, each with a namespace of its own, and one that all
+// want; and a reader of all raw_data that there is.
+func race(rounds int, policy []byte) error {
+	stop := make(chan struct{})
+	var readers, writers sync.WaitGroup
+	readers.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			_ = filepath.WalkDir(apparmor("policy", "namespaces"), func(path string, d os.DirEntry, err error) error {
+				if err == nil && d.Name() == "raw_data" && !d.IsDir() {
+					_, _ = os.ReadFile(path)
+				}
+				return nil
+			})
+		}
+	})
+	errs := make(chan error, 3)
+	for w := range 3 {
+		writers.Go(func() {
+			var err error
+			for range rounds / 3 {
+				err = errors.Join(err, round(fmt.Sprintf("race%d", w), policy))
+				_ = round("race", policy) // another may be there, or take it away
+			}
+			errs <- err
+		})
+	}
+	writers.Wait()
+	close(stop)
+	readers.Wait()
+	close(errs)
+	var err error
+	for e := range errs {
+		err = errors.Join(err, e)
+	}
+	_ = os.Remove(policyDir("race"))
+	return err
+}
+
+// used is the kernel's memory in KiB that is not the page cache's.
+func used() int {
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	total := 0
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) > 1 && slices.Contains([]string{"SUnreclaim:", "VmallocUsed:", "Percpu:"}, f[0]) {
+			n, _ := strconv.Atoi(f[1])
+			total += n
+		}
+	}
+	return total
+}
+
+// leak does rounds, after some that fill caches, and says how many KiB are not
+// free again in the end. What is removed is freed after a grace period.
+func leak(rounds int, policy []byte) (int, error) {
+	for range 100 {
+		if err := round("leak", policy); err != nil {
+			return 0, err
+		}
+	}
+	settle := func() int {
+		least := used()
+		for range 10 {
+			time.Sleep(100 * time.Millisecond)
+			least = min(least, used())
+		}
+		return least
+	}
+	before := settle()
+	for range rounds {
+		if err := round("leak", policy); err != nil {
+			return 0, err
+		}
+	}
+	return settle() - before, nil
 }

@@ -116,6 +116,21 @@ var operations = map[string]func(c *call) (int, string, syscall.Errno){
 	},
 	"label": func(c *call) (int, string, syscall.Errno) { return c.file("/proc/thread-self/attr/apparmor/current") },
 
+	"loadpolicy": func(c *call) (int, string, syscall.Errno) {
+		fd, e := c.open(c.word(1), "w")
+		if e != 0 {
+			return 0, "", e
+		}
+		b := c.x.policyNamed(c.word(0))
+		_, e = c.sys(unix.SYS_WRITE, fd, c.bytes(b), uintptr(len(b)))
+		_, _ = c.sys(unix.SYS_CLOSE, fd)
+		return 0, "", e
+	},
+	"writepolicy": func(c *call) (int, string, syscall.Errno) {
+		b := c.x.policyNamed(c.word(1))
+		return c.num(c.sys(unix.SYS_WRITE, c.n(0), c.bytes(b), uintptr(len(b))))
+	},
+
 	// processes
 	"kill":   (*call).kill,
 	"alive":  func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_GETPPID)) },
@@ -626,11 +641,9 @@ func (c *call) sendfd() (int, string, syscall.Errno) {
 	return c.num(c.sys(unix.SYS_SENDMSG, sock, hdr, 0))
 }
 
-// noDescriptor is what recvfd says of a message whose descriptor the kernel
-// took out (net/core/scm.c: scm_detach_fds stops at the first it refuses, and
-// the receiver sees the errno of none).
-const noDescriptor = syscall.Errno(0x7ffd)
-
+// recvfd receives a descriptor. The kernel takes one that the receiver may not
+// have out of the message (net/core/scm.c, scm_detach_fds), and says nothing:
+// that counts as EACCES.
 func (c *call) recvfd() (int, string, syscall.Errno) {
 	hdr, control := c.message(-1)
 	_, e := c.sys(unix.SYS_RECVMSG, c.n(0), hdr, unix.MSG_DONTWAIT)

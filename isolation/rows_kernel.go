@@ -1,0 +1,198 @@
+package isolation
+
+// capRow is a row about one capability.
+func capRow(capability, do string, prepare ...string) Row {
+	return Row{
+		Group: "capability", Name: capability, About: "an operation that takes CAP_" + capability,
+		Why:  "each profile of the label decides by itself: capability.c, aa_capable. A kernel logs the same denial of the same profile (since 6.15: of the same credentials) once only; so another task has it denied in between",
+		Deny: "audit deny capability " + capability + ",", Errno: "EPERM",
+		Peers:   []Task{{Name: "flush", Label: "flush"}},
+		Extra:   []Policy{{Text: "profile flush flags=(attach_disconnected) {\n  …\n  audit deny capability " + capability + ",\n}\n"}},
+		Prepare: prepare, Do: []string{"flush: try " + do, do},
+		Records: []Record{{Operation: "capable", Fields: map[string]string{"capname": capability}}},
+	}
+}
+
+var capabilityRows = []Row{
+	capRow("chown", "chown /iso/f", "put /iso/f"),
+	capRow("setuid", "seteuid 1234"),
+	capRow("setgid", "setgid 1234"),
+	capRow("sys_nice", "nice"),
+	capRow("sys_chroot", "chroot /iso"),
+	capRow("sys_admin", "sethostname"),
+	capRow("mknod", "mknod /iso/dev", "clear /iso/dev"),
+}
+
+const netWhy = "net.c, aa_sk_perm, aa_af_perm: every profile of the label decides by itself"
+
+func netRow(name, family, kind, proto string) Row {
+	rule := "audit deny network " + family + " " + kind + ","
+	if family == "netlink" {
+		rule = "audit deny network netlink,"
+	}
+	return Row{
+		Group: "network", Name: name, About: "a socket of family " + family + ", type " + kind, Why: netWhy,
+		Needs: []string{"network_v8/af_mask " + family}, Deny: rule,
+		Do:      []string{"s = socket " + family + " " + kind + " " + proto},
+		Records: []Record{{Operation: "create", Fields: map[string]string{"family": family, "sock_type": kind}}},
+	}
+}
+
+// overUnix are the steps by which the confined task connects to a socket of
+// the listener's.
+func overUnix(address string) (prepare, do []string) {
+	return []string{"clear " + clean(address), "listener: s = socket unix stream", "listener: bind s " + address, "listener: listen s", "c = socket unix stream"},
+		[]string{"connect c " + address, "send c"}
+}
+
+func clean(address string) string {
+	if address[0] == '/' {
+		return address
+	}
+	return "/iso/none"
+}
+
+const unixWhy = "af_unix.c, aa_unix_peer_perm, on kernels that have network_v9/af_unix; without it there is no rule that could deny"
+
+func unixRow(name, about, deny, address string, peer Task, records ...Record) Row {
+	prepare, do := overUnix(address)
+	return Row{
+		Group: "network", Name: name, About: about, Why: unixWhy, Needs: []string{"network_v9/af_unix"},
+		Deny: deny, Peers: []Task{peer}, Prepare: prepare, Do: do, Records: records,
+	}
+}
+
+var networkRows = []Row{
+	netRow("inet-stream", "inet", "stream", ""),
+	netRow("inet-dgram", "inet", "dgram", ""),
+	netRow("inet6-stream", "inet6", "stream", ""),
+	netRow("raw", "inet", "raw", "1"),
+	netRow("netlink", "netlink", "raw", "0"),
+	netRow("packet", "packet", "raw", "0"),
+	{
+		Group: "network", Name: "inet-inherited", About: "use a socket that was made unconfined", Why: netWhy + "; an inherited socket is looked at with the label of the one who uses it: net.c, aa_sk_perm",
+		Needs: []string{"network_v8/af_mask inet"}, Deny: "audit deny network inet stream,",
+		Prepare: []string{"s = socket inet stream"}, Do: []string{"listen s"},
+		Records: []Record{{Operation: "listen", Fields: map[string]string{"family": "inet"}}},
+	},
+	{
+		Group: "network", Name: "unix-create", About: "a UNIX socket", Why: unixWhy, Needs: []string{"network_v9/af_unix"},
+		Deny: "audit deny unix (create) type=stream,", Do: []string{"s = socket unix stream"},
+		Records: []Record{{Operation: "create", Fields: map[string]string{"family": "unix"}}},
+	},
+	{
+		Group: "network", Name: "unix-socketpair", About: "a pair of UNIX sockets", Why: unixWhy, Needs: []string{"network_v9/af_unix"},
+		Deny: "audit deny unix (create) type=dgram,", Do: []string{"pair p dgram"},
+		Records: []Record{{Operation: "create", Fields: map[string]string{"family": "unix"}}},
+	},
+	unixRow("unix-abstract", "connect to an abstract UNIX socket of an unconfined task", "audit deny unix (connect, send) type=stream peer=(addr=@iso-abs),", "@iso-abs",
+		Task{Name: "listener"}, Record{Operation: "connect", Fields: map[string]string{"family": "unix"}}),
+	{
+		Group: "network", Name: "unix-path", About: "connect to a UNIX socket that is a file", Why: "a socket in the file system is mediated as a file, on every kernel: af_unix.c, unix_fs_perm; before, no rule could deny it",
+		Deny: "audit deny /iso/sock rw,", Peers: []Task{{Name: "listener"}}, Needs: []string{"network_v9/af_unix"},
+		Prepare: []string{"clear /iso/sock", "listener: s = socket unix stream", "listener: bind s /iso/sock", "listener: listen s", "c = socket unix stream"},
+		Do:      []string{"connect c /iso/sock", "send c"},
+		Records: []Record{{Operation: "connect", Name: "/iso/sock"}},
+	},
+	{
+		Group: "network", Name: "unix-host-to-container", About: "connect from the host, through the container's root, to a socket in the container",
+		Why:   "RECORDED where the kernel does not mediate UNIX sockets; with network_v9/af_unix the path is what the caller sees",
+		Needs: []string{"network_v9/af_unix"}, Where: []string{InContainer},
+		Deny: "audit deny /iso/sock rw,", Peers: []Task{{Name: "listener", Where: InContainer, Label: InitLabel}},
+		Prepare: []string{"clear /iso/sock", "c = socket unix stream"},
+		Do:      []string{"listener: s = socket unix stream", "listener: bind s /iso/sock", "listener: listen s", "connect c /iso/sock", "send c"},
+		Records: []Record{{Operation: "connect", Name: "/iso/sock"}},
+	},
+	{
+		Group: "network", Name: "unix-unmediated", About: "what a kernel without mediation of UNIX sockets does",
+		Why: "RECORDED where network_v9/af_unix is missing",
+		Cases: []Case{
+			{
+				Name: "container-to-host", Tasks: []Task{{Name: "t", Where: InContainer, Label: "host-allow//&:iso:no-unix"}, {Name: "host", Where: OnHost}},
+				Do: []string{"s = socket unix stream"}, Recorded: "where a kernel does not mediate UNIX sockets no rule on them can be loaded",
+			},
+			{
+				Name: "socket", Tasks: []Task{{Name: "t", Where: OnHost, Label: "no-unix"}},
+				Do: []string{"s = socket unix stream"}, Recorded: "where a kernel does not mediate UNIX sockets no rule on them can be loaded",
+			},
+		},
+		Policy: []Policy{{Text: "profile no-unix flags=(attach_disconnected) {\n  file,\n  signal,\n  capability,\n}\n"}, {Namespace: Namespace, Text: "profile no-unix flags=(attach_disconnected) {\n  file,\n  signal,\n  capability,\n}\n"}},
+	},
+}
+
+const mountWhy = "mount.c: every profile of the label decides by itself (fn_for_each_confined)"
+
+// inMounts are the steps that give a task mounts of its own to change.
+func inMounts(more ...string) []string {
+	return append([]string{"try mkdir /iso/m", "try mkdir /iso/n", "put /iso/f", "unshare mnt", "mount none / none rec,private"}, more...)
+}
+
+var mountRows = []Row{
+	{
+		Group: "mount", Name: "mount", About: "mount a tmpfs", Why: mountWhy, Smoke: true,
+		Deny: "audit deny mount fstype=tmpfs -> /iso/m/,", Prepare: inMounts(), Do: []string{"mount none /iso/m tmpfs nosuid"},
+		Records: []Record{{Operation: "mount", Name: "/iso/m/"}},
+	},
+	{
+		Group: "mount", Name: "bind", About: "mount a folder in a second place", Why: mountWhy,
+		Deny: "audit deny mount options=(bind) -> /iso/n/,", Prepare: inMounts(), Do: []string{"mount /iso/m /iso/n none bind"},
+		Records: []Record{{Operation: "mount", Name: "/iso/n/"}},
+	},
+	{
+		Group: "mount", Name: "remount", About: "make a mount read-only", Why: mountWhy,
+		Deny: "audit deny remount /iso/m/,", Prepare: inMounts("mount none /iso/m tmpfs nosuid"), Do: []string{"mount none /iso/m none remount,ro"},
+		Records: []Record{{Operation: "mount", Name: "/iso/m/"}},
+	},
+	{
+		Group: "mount", Name: "move", About: "move a mount", Why: mountWhy,
+		Deny: "audit deny mount options=(move) -> /iso/n/,", Prepare: inMounts("mount none /iso/m tmpfs nosuid"), Do: []string{"mount /iso/m /iso/n none move"},
+		Records: []Record{{Operation: "mount", Name: "/iso/n/"}},
+	},
+	{
+		Group: "mount", Name: "umount", About: "unmount", Why: mountWhy,
+		Deny: "audit deny umount /iso/m/,", Prepare: inMounts("mount none /iso/m tmpfs nosuid"), Do: []string{"umount /iso/m"},
+		Records: []Record{{Operation: "umount", Name: "/iso/m/"}},
+	},
+	{
+		Group: "mount", Name: "pivot-root", About: "change the root", Why: mountWhy,
+		Deny: "audit deny pivot_root,", Prepare: inMounts("mount none /iso/m tmpfs nosuid", "try mkdir /iso/m/old"), Do: []string{"pivotroot /iso/m /iso/m/old"},
+		Records: []Record{{Operation: "pivotroot"}},
+	},
+	{
+		Group: "mount", Name: "propagation", About: "change how a mount propagates", Why: mountWhy,
+		Deny: "audit deny mount options=(shared) -> /iso/m/,", Prepare: inMounts("mount none /iso/m tmpfs nosuid"), Do: []string{"mount none /iso/m none shared"},
+		Records: []Record{{Operation: "mount", Name: "/iso/m/"}},
+	},
+	{
+		Group: "mount", Name: "move-mount", About: "attach a mount through move_mount(2)", Why: mountWhy, Needs: []string{"mount/move_mount"},
+		Deny: "audit deny mount -> /iso/n/,", Prepare: inMounts("mount none /iso/m tmpfs nosuid", "t = opentree /iso/m"), Do: []string{"movemount t /iso/n"},
+		Records: []Record{{Operation: "mount", Name: "/iso/n/"}},
+	},
+}
+
+var ipcRows = []Row{
+	{
+		Group: "ipc", Name: "userns", About: "make a user namespace", Why: "lsm.c, apparmor_userns_create; task.c, aa_profile_ns_perm",
+		Needs: []string{"namespaces/mask userns_create"}, Deny: "audit deny userns create,", Do: []string{"unshare user"},
+		Records: []Record{{Operation: "userns_create"}},
+	},
+	{
+		Group: "ipc", Name: "io-uring", About: "an io_uring with a kernel thread that polls", Why: "lsm.c, apparmor_uring_sqpoll",
+		Needs: []string{"io_uring/mask sqpoll"}, Deny: "audit deny io_uring sqpoll,", Do: []string{"r = iouring sqpoll"},
+		Records: []Record{{Operation: "uring_sqpoll"}},
+	},
+	{
+		Group: "ipc", Name: "posix-mqueue", About: "open a POSIX message queue", Why: "mediated where the kernel has ipc/posix_mqueue",
+		Needs: []string{"ipc/posix_mqueue"}, Deny: "audit deny mqueue (create, open) type=posix /iso-mq,", Prepare: []string{"try mqunlink iso-mq"}, Do: []string{"q = mqopen iso-mq"},
+		Records: []Record{{Operation: "mknod"}},
+	},
+	{
+		Group: "ipc", Name: "sysv-mqueue", About: "open a SysV message queue", Why: "mediated where the kernel has ipc/sysv_mqueue",
+		Needs: []string{"ipc/sysv_mqueue"}, Deny: "audit deny mqueue (create, open) type=sysv,", Do: []string{"q = msgget 4711"},
+		Records: []Record{{Operation: "sysv_mqueue"}},
+	},
+	{
+		Group: "ipc", Name: "dbus", About: "talk over D-Bus", Why: "mediated by the bus, where the kernel answers what it asks: a file below features/dbus says so, the folder does not",
+		Needs: []string{"dbus/mask"}, Deny: "audit deny dbus,", Do: []string{"s = socket unix stream"},
+	},
+}
