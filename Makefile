@@ -12,10 +12,10 @@ GOLANGCI = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.1
 RUN_FLAGS = $(foreach k,$(KERNEL),--kernel '$(k)') $(if $(SMOKE),--smoke) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test test-unit test-e2e test-vm lint bench clean
+.PHONY: help setup build run test test-unit test-e2e test-vm isolation-docs lint bench clean
 
 help: ## print the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  make run SMOKE=1                  a verdict in a minute'
 	@echo '  make run KERNEL=debian:trixie     another kernel: a spec, or the path of a bzImage, a .deb, a build tree'
@@ -51,6 +51,13 @@ test-vm: build ## the tests of nsmgr on Debian's kernels, under QEMU
 	@bin/proofhouse setup --qemu $(or $(QEMU),1)
 	PROOFHOUSE_E2E=$(CURDIR)/bin PROOFHOUSE_KERNELS="debian:bookworm debian:trixie debian:trixie-backports" \
 		$(GO) test -p 1 -count=1 -timeout 60m -v -run '^TestE2E' ./nsmgr ./containers ./cmd/nsmgr
+
+# The folder is one run: it is made anew each time.
+isolation-docs: build ## run the isolation matrix on UML and Debian's kernels, and make docs/isolation.md of it
+	@bin/proofhouse setup --qemu $(or $(QEMU),1)
+	rm -rf out/isolation-docs
+	-bin/proofhouse run --label-filter isolation --out out/isolation-docs -k uml:debian:forky -k debian:bookworm -k debian:trixie -k debian:trixie-backports
+	$(GO) run ./isolation/document out/isolation-docs > docs/isolation.md
 
 lint: ## gofmt, vet and golangci-lint
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }

@@ -1,0 +1,202 @@
+// Document makes docs/isolation.md from the results of a run of the isolation
+// matrix:
+//
+//	go run ./isolation/document out/isolation > docs/isolation.md
+package main
+
+import (
+	_ "embed"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"proofhouse/internal/exit"
+	"proofhouse/isolation"
+	"proofhouse/reports"
+)
+
+//go:embed intro.md
+var intro string
+
+func main() {
+	if len(os.Args) != 2 {
+		os.Exit(exit.Report(os.Stderr, "document", exit.BadInputf("name the folder of a run")))
+	}
+	run, err := reports.Read(os.Args[1])
+	if err != nil {
+		os.Exit(exit.Report(os.Stderr, "document", err))
+	}
+	write(os.Stdout, run)
+}
+
+// cells are the results of one kernel, by id; a later attempt replaces an
+// earlier one.
+func cells(k reports.Kernel) map[string]reports.Result {
+	m := map[string]reports.Result{}
+	for _, s := range k.Specs {
+		for _, r := range s.Results {
+			m[r.ID] = r
+		}
+	}
+	return m
+}
+
+func write(w io.Writer, run *reports.Run) {
+	p := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
+	p("%s", intro)
+	kernels := run.Kernels
+	slices.SortStableFunc(kernels, func(a, b reports.Kernel) int { return strings.Compare(order(a.Release), order(b.Release)) })
+	var results []map[string]reports.Result
+	p("\n## The kernels\n\n| kernel | machine | parser | rows | cells | PASS | FAIL | SKIP | RECORDED | ERROR | time in the guest |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
+	for _, k := range kernels {
+		c := cells(k)
+		results = append(results, c)
+		n, seconds := map[reports.Status]int{}, 0.0
+		for _, r := range c {
+			n[r.Status]++
+		}
+		for _, s := range k.Specs {
+			seconds += s.Seconds
+		}
+		p("| %s (`%s`) | %s | %s | %d | %d | %d | %d | %d | %d | %d | %.0f s |\n", k.Release, k.Spec, k.MachineKind(), k.Properties["parser"], len(k.Specs), len(c),
+			n[reports.Pass], n[reports.Fail], n[reports.Skip], n[reports.Recorded], n[reports.Error], seconds)
+	}
+	head := func(first string) {
+		p("| %s |", first)
+		for _, k := range kernels {
+			p(" %s |", k.Release)
+		}
+		p("\n|---|%s\n", strings.Repeat("---|", len(kernels)))
+	}
+	p("\n## Rows\n\nA number alone: all cells of the row pass. The rest is said.\n")
+	group := ""
+	for _, row := range isolation.Rows() {
+		if row.Group != group {
+			group = row.Group
+			p("\n### %s\n\n", group)
+			head("row")
+		}
+		p("| **%s**: %s |", row.Name, row.About)
+		for _, c := range results {
+			p(" %s |", summary(row, c))
+		}
+		p("\n")
+	}
+	p("\n## What differs\n\nCells that do not come out the same on all of these kernels.\n\n")
+	head("cell")
+	for _, id := range ids(results) {
+		same, first := true, ""
+		for i, c := range results {
+			text := verdict(c[id])
+			if i > 0 && text != first {
+				same = false
+			}
+			first = text
+		}
+		// A row that is skipped as a whole has no cells: the row says so.
+		if same || absent(results, id) {
+			continue
+		}
+		p("| %s |", strings.TrimPrefix(id, "isolation/"))
+		for _, c := range results {
+			p(" %s |", escape(verdict(c[id])))
+		}
+		p("\n")
+	}
+	p("\n## Recorded\n\nWhat has no right answer, as each kernel does it.\n\n")
+	head("cell")
+	for _, id := range ids(results) {
+		if !slices.ContainsFunc(results, func(c map[string]reports.Result) bool { return c[id].Status == reports.Recorded }) {
+			continue
+		}
+		p("| %s |", strings.TrimPrefix(id, "isolation/"))
+		for _, c := range results {
+			p(" %s |", escape(c[id].Got))
+		}
+		p("\n")
+	}
+	p("\n## Failures\n\n")
+	failures := 0
+	for i, c := range results {
+		for _, id := range ids(results) {
+			if r := c[id]; r.Status == reports.Fail || r.Status == reports.Error {
+				failures++
+				p("- %s, %s, `%s`: %s\n", kernels[i].Release, r.Status, id, escape(r.Reason))
+			}
+		}
+	}
+	if failures == 0 {
+		p("None.\n")
+	}
+	p("\n## Why\n\nThe reason for what each row expects, and where the kernel's source says so (`security/apparmor/`), or what was measured.\n\n| row | why |\n|---|---|\n")
+	for _, row := range isolation.Rows() {
+		p("| %s/%s | %s |\n", row.Group, row.Name, escape(row.Why))
+	}
+}
+
+// order sorts releases by their numbers.
+func order(release string) string {
+	var b strings.Builder
+	for _, f := range strings.FieldsFunc(release, func(r rune) bool { return r == '.' || r == '-' || r == '+' }) {
+		fmt.Fprintf(&b, "%8s", f)
+	}
+	return b.String()
+}
+
+func ids(results []map[string]reports.Result) []string {
+	all := map[string]bool{}
+	for _, c := range results {
+		for id := range c {
+			all[id] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
+}
+
+func absent(results []map[string]reports.Result, id string) bool {
+	return slices.ContainsFunc(results, func(c map[string]reports.Result) bool { return c[id].Status == "" })
+}
+
+func verdict(r reports.Result) string {
+	switch r.Status {
+	case reports.Skip:
+		return "SKIP " + r.Lacks
+	case reports.Fail, reports.Error:
+		return string(r.Status) + " " + r.Reason
+	case reports.Recorded:
+		return r.Got
+	}
+	return string(r.Status)
+}
+
+func summary(row isolation.Row, c map[string]reports.Result) string {
+	if r, ok := c[row.ID()]; ok && r.Status == reports.Skip {
+		return "SKIP: " + escape(strings.TrimPrefix(r.Lacks, "kernel: "))
+	}
+	n := map[reports.Status]int{}
+	for id, r := range c {
+		if strings.HasPrefix(id, row.ID()+"/") || id == row.ID() {
+			n[r.Status]++
+		}
+	}
+	var words []string
+	if n[reports.Pass] > 0 {
+		words = append(words, fmt.Sprint(n[reports.Pass]))
+	}
+	for _, s := range []reports.Status{reports.Fail, reports.Error, reports.Skip, reports.Recorded, reports.XFail, reports.XPass} {
+		if n[s] > 0 {
+			words = append(words, fmt.Sprintf("%d %s", n[s], s))
+		}
+	}
+	if words == nil {
+		return "not run"
+	}
+	return strings.Join(words, ", ")
+}
+
+func escape(s string) string {
+	return strings.NewReplacer("|", `\|`, "\n", " ", "<", "&lt;").Replace(s)
+}

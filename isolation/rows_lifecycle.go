@@ -1,0 +1,97 @@
+package isolation
+
+// Steps of the manager that drive containers by nsmgr, as a user would.
+const (
+	lifeLabel = `@: sh cat /proc/$(lxc-info -n life -p -H)/attr/apparmor/current => "host-ct//&:life:container (enforce)"`
+	lifeWait  = `@: sh lxc-wait -n life -s STOPPED -t 60`
+	// nothingLeft lists what has the name in it: namespaces, cgroups, mounts,
+	// processes of the monitor.
+	nothingLeft = `@: sh ls /sys/kernel/security/apparmor/policy/namespaces | grep life; find /sys/fs/cgroup -name '*life*' | grep -v ns_; grep life /proc/mounts; ls /var/lib/lxc | grep life; true => ""`
+)
+
+// lifeClean takes away whatever a case left.
+var lifeClean = []string{
+	"@: sh for c in life life2; do lxc-stop -k -n $c; lxc-destroy -f -n $c; done 2>/dev/null; for n in life life2; do nsmgr delete $n --kill --recursive; done; true",
+}
+
+// life is a case about one container, in the namespace of the same name.
+func life(name string, do ...string) Case {
+	return Case{
+		Name: name, Tasks: host,
+		Prepare: []string{"@: sh nsmgr create life", "@: sh nsmgr container create life --namespace life"},
+		Do:      append([]string{"@: sh nsmgr container start life", lifeLabel}, do...), Clean: lifeClean,
+	}
+}
+
+var gone = []string{"@: sh nsmgr container destroy life", "@: sh nsmgr delete life", nothingLeft}
+
+func then(steps ...string) []string { return append(steps, gone...) }
+
+var lifecycleRows = []Row{
+	{
+		Group: "lifecycle", Name: "stop", About: "start a container, run a command in it, stop it", Why: "a container's label is its init's, from the first instruction to the last; nothing stays behind",
+		Cases: []Case{
+			life("kill", then(
+				`@: sh nsmgr container run life -- cat /proc/self/attr/current => "container (enforce)"`,
+				"@: sh nsmgr container stop life --kill", lifeWait)...),
+			life("restart", then(
+				"@: sh nsmgr container stop life --kill", lifeWait, "@: sh nsmgr container start life", lifeLabel, "@: sh nsmgr container stop life --kill", lifeWait)...),
+		},
+	},
+	{
+		Group: "lifecycle", Name: "killed", About: "kill -9 of a container's init, and of its monitor", Why: "the namespace is not the monitor's: it stays, and the next start has the same label",
+		Cases: []Case{
+			life("init", then("@: sh kill -9 $(lxc-info -n life -p -H)", lifeWait, "@: sh nsmgr container start life", lifeLabel, "@: sh nsmgr container stop life --kill")...),
+			life("monitor", then("@: sh kill -9 $(pgrep -f '[l]xc monitor.*life|nsmgr.*monitor.*life')", "@: sh sleep 1; nsmgr container start life || nsmgr container start life", lifeLabel, "@: sh nsmgr container stop life --kill")...),
+		},
+	},
+	{
+		Group: "lifecycle", Name: "reboot", About: "a container reboots itself", Why: "LXC starts its init anew, with the label of the configuration",
+		Cases: []Case{
+			life("inside", then(
+				`@: sh p=$(lxc-info -n life -p -H); nsmgr container run life -- reboot; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do q=$(lxc-info -n life -p -H); [ -n "$q" ] && [ "$q" != "$p" ] && break; sleep 1; done; [ "$q" != "$p" ] && sleep 1`,
+				lifeLabel, "@: sh nsmgr container stop life --kill")...),
+		},
+	},
+	{
+		Group: "lifecycle", Name: "two", About: "two containers: each in a namespace of its own, and both in one", Why: "the policy of one namespace is none of the other's; of one that two share, it is both's",
+		Cases: []Case{
+			{
+				Name: "two-namespaces", Tasks: host,
+				Prepare: []string{
+					"@: sh nsmgr create life", "@: sh nsmgr create life2", "@: sh nsmgr container create life --namespace life", "@: sh nsmgr container create life2 --namespace life2",
+				},
+				Do: []string{
+					"@: sh nsmgr container start life", "@: sh nsmgr container start life2", lifeLabel,
+					`@: sh cat /proc/$(lxc-info -n life2 -p -H)/attr/apparmor/current => "host-ct//&:life2:container (enforce)"`,
+					`@: sh printf 'abi <kernel>,\nprofile container flags=(attach_disconnected) {\n file,\n capability,\n network,\n unix,\n signal,\n ptrace,\n mount,\n umount,\n deny /etc/passwd r,\n}\n' > /tmp/life.aa; nsmgr load life2 /tmp/life.aa`,
+					"@: sh nsmgr container run life -- cat /etc/passwd >/dev/null", "@: sh nsmgr container run life2 -- cat /etc/passwd >/dev/null => EPERM",
+					"@: sh nsmgr container stop life2 --kill", lifeLabel, "@: sh nsmgr container destroy life2", "@: sh nsmgr delete life2",
+					"@: sh nsmgr container stop life --kill", "@: sh nsmgr container destroy life", "@: sh nsmgr delete life", nothingLeft,
+				}, Clean: lifeClean,
+			},
+			{
+				Name: "one-namespace", Tasks: host,
+				Prepare: []string{"@: sh nsmgr create life", "@: sh nsmgr container create life --namespace life", "@: sh nsmgr container create life2 --namespace life"},
+				Do: []string{
+					"@: sh nsmgr container start life", "@: sh nsmgr container start life2", lifeLabel,
+					`@: sh cat /proc/$(lxc-info -n life2 -p -H)/attr/apparmor/current => "host-ct//&:life:container (enforce)"`,
+					"@: sh nsmgr container stop life --kill", `@: sh cat /proc/$(lxc-info -n life2 -p -H)/attr/apparmor/current => "host-ct//&:life:container (enforce)"`,
+					"@: sh nsmgr container stop life2 --kill", "@: sh nsmgr container destroy life2", "@: sh nsmgr container destroy life", "@: sh nsmgr delete life", nothingLeft,
+				}, Clean: lifeClean,
+			},
+		},
+	},
+	{
+		Group: "lifecycle", Name: "nested", About: "a container in a namespace below another", Why: "each level's policy holds what is below it",
+		Cases: []Case{{
+			Name: "two-levels", Tasks: host,
+			Prepare: []string{"@: sh nsmgr create life", "@: sh nsmgr create inner --parent life", "@: sh nsmgr container create life --namespace life//inner"},
+			Do: []string{
+				"@: sh nsmgr container start life", `@: sh cat /proc/$(lxc-info -n life -p -H)/attr/apparmor/current => "host-ct//&:life//inner:container (enforce)"`,
+				`@: sh nsmgr container run life -- cat /proc/self/attr/current => "container (enforce)"`,
+				"@: sh nsmgr container stop life --kill", "@: sh nsmgr container destroy life", "@: sh nsmgr delete life --recursive", nothingLeft,
+			}, Clean: lifeClean,
+		}},
+	},
+}
