@@ -6,6 +6,7 @@ package probe
 
 import (
 	"bufio"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -52,12 +53,16 @@ type task struct {
 	attr  uintptr // descriptor of its own attr/current
 }
 
-// Run reads a plan as JSON and writes a line of JSON for each cell.
+// Run reads a plan as JSON, compressed by gzip, and writes a line of JSON for each cell.
 func Run(ctx context.Context, in io.Reader, out io.Writer) (err error) {
 	// A fork copies what Go has, so it had better be little and hold still.
 	debug.SetGCPercent(-1)
 	x := &experiment{ctx: ctx, spaces: map[string]int{}, loaded: map[string][]string{}}
-	if err := json.NewDecoder(in).Decode(&x.plan); err != nil {
+	z, err := gzip.NewReader(in)
+	if err == nil {
+		err = json.NewDecoder(z).Decode(&x.plan)
+	}
+	if err != nil {
 		return fmt.Errorf("read the plan: %w", err)
 	}
 	x.patience = time.Duration(max(1, x.plan.Patience) * float64(time.Second))
