@@ -310,6 +310,31 @@ func TestNothing(t *testing.T) {
 	}
 }
 
+// Scripts that were lost in the same way are one item for people, and each its
+// own in the JSON.
+func TestFold(t *testing.T) {
+	var specs []reports.Spec
+	for i := range 6 {
+		specs = append(specs, spec(fmt.Sprintf("s%d", i), "x PASS", "y PASS"))
+	}
+	c := Diff(side("6.12", specs...), side("7.3", specs[0]), Options{})
+	if len(c.Regressions) != 5 {
+		t.Errorf("%+v", c.Regressions)
+	}
+	var b bytes.Buffer
+	if err := Text(&b, c, reports.Style{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"\n  5 scripts\n", "NEW did not run it: s1, s2, s3, s4, s5", "with it, 10 good results of BASE"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in %s", want, &b)
+		}
+	}
+	if strings.Contains(b.String(), "(script)") {
+		t.Errorf("not folded: %s", &b)
+	}
+}
+
 // Fisher's own example: of 8 cups, 4 with milk first; she found 3 or 4 of them.
 func TestMoreOften(t *testing.T) {
 	for _, c := range []struct {

@@ -53,6 +53,7 @@ func HTML(w io.Writer, c *Comparison) error {
 		Title   string
 		Class   string
 		Changes []Change
+		N       int
 		Open    bool
 	}
 	data := struct {
@@ -62,7 +63,7 @@ func HTML(w io.Writer, c *Comparison) error {
 	}{Comparison: c}
 	for _, s := range c.sections() {
 		if len(s.changes) > 0 {
-			data.Sections = append(data.Sections, changes{s.title, strings.ToLower(string(s.look)), s.changes, s.look == reports.Fail || len(s.changes) <= 20})
+			data.Sections = append(data.Sections, changes{s.title, strings.ToLower(string(s.look)), s.changes, s.n, s.look == reports.Fail || len(s.changes) <= 20})
 		}
 	}
 	for _, t := range c.Transitions {

@@ -104,9 +104,9 @@ func (m *markdown) section(s section, open bool) {
 		return
 	}
 	if open {
-		m.line("#### %s (%d)\n", escape(s.title), len(s.changes))
+		m.line("#### %s (%d)\n", escape(s.title), s.n)
 	} else {
-		m.fold(s.title, len(s.changes))
+		m.fold(s.title, s.n)
 	}
 	m.list(len(s.changes), func(i int) {
 		ch := s.changes[i]

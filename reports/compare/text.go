@@ -27,6 +27,7 @@ type section struct {
 	title   string
 	look    reports.Status // whose colour it has
 	changes []Change
+	n       int // of changes, before some were joined
 	// proof is true where the kernels' own words belong below.
 	proof bool
 }
@@ -34,13 +35,49 @@ type section struct {
 // sections are the changes in the order in which a person wants them.
 func (c *Comparison) sections() []section {
 	return []section{
-		{"REGRESSIONS", reports.Fail, c.Regressions, true},
-		{"FIXES", reports.Pass, c.Fixes, false},
-		{"FLAKY: no regression, chance explains it", reports.Skip, c.Flaky, false},
-		{"KNOWN PROBLEMS that came", reports.Skip, c.Known, false},
-		{"BEHAVIOUR that was recorded and changed", reports.Skip, c.Behaviour, true},
-		{"STILL BAD, in another way", reports.Skip, c.Other, true},
+		{"REGRESSIONS", reports.Fail, fold(c.Regressions), len(c.Regressions), true},
+		{"FIXES", reports.Pass, c.Fixes, len(c.Fixes), false},
+		{"FLAKY: no regression, chance explains it", reports.Skip, c.Flaky, len(c.Flaky), false},
+		{"KNOWN PROBLEMS that came", reports.Skip, c.Known, len(c.Known), false},
+		{"BEHAVIOUR that was recorded and changed", reports.Skip, c.Behaviour, len(c.Behaviour), true},
+		{"STILL BAD, in another way", reports.Skip, c.Other, len(c.Other), true},
 	}
+}
+
+// foldFrom is how many scripts have to be lost in the same way before they are
+// one item for people.
+const foldFrom = 4
+
+// fold joins scripts that were lost for the same reason: of a run that was cut
+// short they are many.
+func fold(changes []Change) []Change {
+	n := map[string]int{}
+	for _, ch := range changes {
+		if ch.New.Status == absent {
+			n[ch.Note]++
+		}
+	}
+	var list []Change
+	at := map[string]int{}
+	var scripts [][]string
+	for _, ch := range changes {
+		if ch.New.Status != absent || n[ch.Note] < foldFrom {
+			list = append(list, ch)
+			scripts = append(scripts, nil)
+			continue
+		}
+		i, ok := at[ch.Note]
+		if !ok {
+			i = len(list)
+			at[ch.Note] = i
+			list = append(list, Change{ID: plural(n[ch.Note], "script"), Base: ch.Base})
+			scripts = append(scripts, nil)
+		}
+		scripts[i] = append(scripts[i], ch.Spec)
+		list[i].Lost = append(list[i].Lost, ch.Lost...)
+		list[i].Note = ch.Note + ": " + names(scripts[i], n[ch.Note])
+	}
+	return list
 }
 
 // Text writes the comparison for people.
