@@ -574,19 +574,25 @@ func initsOf(t *testing.T, ns nsmgr.Name) (n int) {
 	return n
 }
 
-// A create that was killed leaves what the next one removes.
-func TestKernelKilledCreate(t *testing.T) {
-	kernel(t, "half", "")
-	// A template of many steps, as the real ones are.
-	template := filepath.Join(t.TempDir(), "template")
+// template is one of several steps, as the real ones are, and quicker.
+func template(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "template")
 	const script = `#!/bin/sh
 for word; do case $word in --rootfs=*) root=${word#--rootfs=};; --path=*) path=${word#--path=};; esac; done
 for dir in $(ls BASE); do cp -a "BASE/$dir" "$root/"; sleep 0.02; done
-echo lxc.uts.name = half >>"$path/config"
+printf 'lxc.uts.name = made\nlxc.mount.entry = /lib lib none ro,bind 0 0\nlxc.mount.auto = proc:mixed sys:ro\n' >>"$path/config"
 `
-	if err := os.WriteFile(template, []byte(strings.ReplaceAll(script, "BASE", root(t))), 0o755); err != nil {
+	if err := os.WriteFile(path, []byte(strings.ReplaceAll(script, "BASE", root(t))), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	return path
+}
+
+// A create that was killed leaves what the next one removes.
+func TestKernelKilledCreate(t *testing.T) {
+	kernel(t, "half", "")
+	template := template(t)
 	before := world(t)
 	ct := Container{Name: "half"}
 	create := "create half " + labelIn("half").String() + " " + template
@@ -736,7 +742,7 @@ func TestKernelTwoStarts(t *testing.T) {
 // id.
 func TestKernelUnprivileged(t *testing.T) {
 	kernel(t, "users", "")
-	a := container(t, "users1", Making{Label: labelIn("users"), Unprivileged: true})
+	a := container(t, "users1", Making{Label: labelIn("users"), Unprivileged: true, Template: template(t)})
 	if err := a.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -804,7 +810,7 @@ func TestKernelRootfs(t *testing.T) {
 // changes.
 func TestKernelAdopt(t *testing.T) {
 	kernel(t, "adopted", "")
-	if out, err := exec.CommandContext(t.Context(), "lxc-create", "-n", "theirs", "-t", "busybox").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "lxc-create", "-n", "theirs", "-t", template(t)).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	ct := Container{Name: "theirs"}

@@ -354,8 +354,9 @@ func containerListCommand(named func(string) containers.Container) *cobra.Comman
 			list := []containers.Status{}
 			for _, name := range names {
 				s, err := named(name).Status(c.Context())
-				if err != nil {
-					return err
+				if err != nil { // its configuration is broken, which is no reason to hide the others
+					_, _ = fmt.Fprintf(c.ErrOrStderr(), "nsmgr: %v\n", err)
+					s = containers.Status{Name: name, State: "UNREADABLE"}
 				}
 				list = append(list, s)
 			}
