@@ -12,7 +12,7 @@ GOLANGCI = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.1
 RUN_FLAGS = $(foreach k,$(KERNEL),--kernel '$(k)') $(if $(SMOKE),--smoke) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test test-unit test-e2e test-vm isolation-docs lint bench clean
+.PHONY: help setup build nsmgr-lxc run test test-unit test-e2e test-vm isolation-docs lint bench clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ build: ## build everything into bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ginkgo github.com/onsi/ginkgo/v2/ginkgo
 	CGO_ENABLED=0 $(GO) test -c -trimpath -o bin/suite.test ./suite
+
+nsmgr-lxc: ## build bin/nsmgr-lxc, for nsmgr's container commands on this machine (takes lxc-dev and a C compiler)
+	CGO_ENABLED=1 $(GO) build -trimpath -tags lxc -o bin/nsmgr-lxc ./cmd/nsmgr
 
 setup: build ## install what is missing here (QEMU=1 or QEMU=backports: QEMU too)
 	@bin/proofhouse setup $(if $(QEMU),--qemu $(QEMU))
