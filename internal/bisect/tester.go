@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -20,6 +19,7 @@ import (
 	"proofhouse/internal/exit"
 	"proofhouse/internal/lab"
 	"proofhouse/internal/runner"
+	"proofhouse/internal/version"
 	"proofhouse/kernels"
 	"proofhouse/regression"
 	"proofhouse/reports"
@@ -114,7 +114,7 @@ func (t *Tester) key(plan *lab.Plan, filter string) string {
 	words := []string{
 		b.ID(), b.SHA256, b.Version, plan.Source, c.Guest, plan.Image, strings.Join(c.Scripts, ","), filter,
 		strconv.Itoa(t.Repeat), c.Accelerator, strconv.Itoa(c.Memory), strconv.FormatBool(c.Plain),
-		strings.Join(slices.Sorted(maps.Values(plan.Tools)), ","),
+		version.String(), // which may judge another way
 	}
 	sum := sha256.Sum256([]byte(strings.Join(words, "\x00")))
 	return b.ID() + "-" + hex.EncodeToString(sum[:8])
