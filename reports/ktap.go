@@ -159,7 +159,8 @@ func (k *ktapWriter) plan(level int, parent string, tests []ktapTest) {
 		}
 		line := fmt.Sprintf("%s %d %s", word, i+1, name)
 		if d := strings.TrimSpace(Plain(t.detail)); d != "" {
-			line += " # " + d
+			// Some readers take the last directive of a line.
+			line += " # " + strings.ReplaceAll(d, "#", "%23")
 		}
 		k.line(level, line)
 	}
@@ -171,5 +172,8 @@ var ktapAgain = regexp.MustCompile(` #(\d+)$`)
 // no description.
 func ktapName(s string) string {
 	s = ktapAgain.ReplaceAllString(Plain(s), " ($1)")
+	if s == "" {
+		s = "(no name)"
+	}
 	return strings.ReplaceAll(s, "#", "%23")
 }

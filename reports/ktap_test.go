@@ -144,19 +144,22 @@ func TestKTAPHostile(t *testing.T) {
 	s := newSample("v1", []Kernel{uml()}, "open")
 	s.spec(1, uml().ID, "open", 1,
 		Result{ID: "a # SKIP me", Status: Fail, Reason: "SKIP # TODO\nok 2 b"},
-		Result{ID: "again #2", Status: Pass}, Result{ID: "x\n1..9", Status: Pass})
+		Result{ID: "again #2", Status: Pass}, Result{ID: "x\n1..9", Status: Pass},
+		Result{ID: "late", Status: Fail, Reason: "denied # SKIP all"})
 	run := s.end().run()
 	var b bytes.Buffer
 	if err := KTAP(&b, run); err != nil {
 		t.Fatal(err)
 	}
 	_, got, ok, err := readKTAP(strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n"), 0)
-	if want := (ktapTally{ok: 2, notOK: 1}); err != nil || got != want || ok {
+	if want := (ktapTally{ok: 2, notOK: 2}); err != nil || got != want || ok {
 		t.Errorf("%+v %v: %v\n%s", got, ok, err, &b)
 	}
 	if !strings.Contains(b.String(), "ok 2 again (2)\n") {
 		t.Error(b.String())
 	}
+	perlTAP(t, b.Bytes(), false)
+	kunit(t, b.Bytes(), got)
 }
 
 // perlTAP has Perl's TAP::Parser, which knows nothing of us, read each level by
@@ -216,4 +219,25 @@ print(c.passed, c.failed, c.skipped, c.crashed, c.errors)`
 	if expected := fmt.Sprintf("%d %d %d 0 0", want.ok+want.xfail, want.notOK, want.skip); err != nil || got != expected {
 		t.Errorf("kunit_parser.py: %v: passed, failed, skipped, crashed, errors: %s, want %s", err, got, expected)
 	}
+}
+
+// Whatever a test prints, what is read is what was written.
+func FuzzKTAP(f *testing.F) {
+	f.Add("OPEN RW", "expected", "SKIP me", uint8(0))
+	f.Add("a # TODO\nok 1", "1..3", "# Subtest: x", uint8(4))
+	f.Add("", "", "", uint8(2))
+	statuses := []Status{Fail, Pass, Skip, XFail, XPass, Error, Recorded}
+	f.Fuzz(func(t *testing.T, name, reason, got string, n uint8) {
+		s := newSample("v1", []Kernel{uml()}, "open")
+		s.spec(1, uml().ID, "open", 1, Result{ID: name, Status: statuses[int(n)%len(statuses)], Reason: reason, Got: got, Lacks: got}, Result{ID: "other", Status: Pass})
+		run := s.end().run()
+		var b bytes.Buffer
+		if err := KTAP(&b, run); err != nil {
+			t.Fatal(err)
+		}
+		_, tally, ok, err := readKTAP(strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n"), 0)
+		if want, fine := ktapWant(run); err != nil || tally != want || ok != fine {
+			t.Errorf("%+v %v, want %+v %v: %v\n%s", tally, ok, want, fine, err, &b)
+		}
+	})
 }
