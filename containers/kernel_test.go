@@ -698,6 +698,59 @@ func TestKernelKilledContainer(t *testing.T) {
 	sameWorld(t, "containers that were killed", before)
 }
 
+// Tasks that are left in the container's cgroups are ended if they are the
+// container's, and no others: LXC calls the cgroups of another container so, if
+// that has the same name in another folder.
+func TestKernelOrphans(t *testing.T) {
+	kernel(t, "orphans", "")
+	ct := container(t, "orphans", Making{Label: labelIn("orphans"), Rootfs: root(t)})
+	dir := filepath.Join(cgroupfs, payloadCgroup+"orphans")
+	if !exists(filepath.Join(cgroupfs, "cgroup.procs")) {
+		t.Skip("the cgroups are of version 1")
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.Remove(dir) }()
+	sleeper := func(chroot string) (*exec.Cmd, chan error) {
+		cmd := child.Command(t.Context(), "/bin/sleep", "60")
+		cmd.SysProcAttr.Chroot = chroot
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), fmt.Append(nil, cmd.Process.Pid), 0); err != nil {
+			t.Fatal(err)
+		}
+		over := make(chan error, 1)
+		go func() { over <- cmd.Wait() }()
+		return cmd, over
+	}
+	ours, oursOver := sleeper(base)
+	theirs, theirsOver := sleeper("")
+	s, err := ct.Status(t.Context())
+	if want := fmt.Sprintf("process %d", ours.Process.Pid); err != nil || !slices.Equal(s.Leftovers, []string{want}) {
+		t.Errorf("%q, %v, want %q", s.Leftovers, err, want)
+	}
+	if err := ct.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-oursOver:
+	case <-time.After(5 * time.Second):
+		t.Error("what was left of the container goes on")
+	}
+	select {
+	case err := <-theirsOver:
+		t.Errorf("another's task was ended: %v", err)
+	default:
+	}
+	_ = theirs.Process.Kill()
+	<-theirsOver
+	if said, _, err := output(t, ct, "cat /proc/1/attr/current"); err != nil || said != "container (enforce)\n" {
+		t.Errorf("%q, %v", said, err)
+	}
+}
+
 func kill(t *testing.T, pid int) {
 	t.Helper()
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {

@@ -18,6 +18,7 @@ var containerSession = []step{
 	{sh: "nsmgr create container-ns"},
 	{sh: "nsmgr container start web", status: 2, want: []string{`no such container "web"`}},
 	{sh: "nsmgr container create web --namespace container-ns", want: []string{"made container web", "label  host-ct//&:container-ns:container", "nsmgr container destroy web"}},
+	{sh: "cp -a /var/lib/lxc/web/rootfs /srv/root"}, // a template takes seconds
 	{sh: "nsmgr container list", want: []string{"web", "STOPPED", "container-ns", "host-ct//&:container-ns:container"}},
 	{sh: "nsmgr container run web -- true", status: 2, want: []string{"does not run"}},
 	{sh: "nsmgr container start web", want: []string{"started container web", "host-ct//&:container-ns:container (enforce)"}},
@@ -50,7 +51,7 @@ var containerSession = []step{
 	{sh: "ls /var/lib/lxc; find /sys/fs/cgroup -name 'lxc.*'; nsmgr tasks container-ns", want: []string{"no task is in container-ns"}, not: []string{"web"}},
 
 	// The host's side: the shipped one is loaded, another is not made up.
-	{sh: "apparmor_parser -R <<X\nprofile host-ct {}\nX\nnsmgr container create web -n container-ns && nsmgr container start web && nsmgr container destroy web"},
+	{sh: "apparmor_parser -R <<X\nprofile host-ct {}\nX\nnsmgr container create web -n container-ns --rootfs /srv/root && nsmgr container start web && nsmgr container destroy web && ls /srv/root/bin/busybox"},
 	{sh: "nsmgr container create web -n container-ns --host-profile mine", status: 2, want: []string{`no such profile "mine" on the host`}},
 	{sh: "nsmgr container create web -n container-ns --profile nope", status: 2, want: []string{`no such profile "nope"`}},
 	{sh: "nsmgr container create web -n container-ns --template nope", status: 2, want: []string{`template "nope"`}},
@@ -62,12 +63,12 @@ var containerSession = []step{
 	{sh: "nsmgr create inner --parent container-ns --kind unprivileged && nsmgr container create deep -n container-ns//inner --unprivileged && nsmgr container start deep",
 		want: []string{"host-ct//&:container-ns//inner:container (enforce)"}},
 	{sh: "nsmgr container run deep -- cat /proc/self/attr/current /proc/self/uid_map /sys/kernel/security/apparmor/.ns_name", want: []string{"container (enforce)", " 100000 "}},
-	{sh: "nsmgr container create other -n container-ns --unprivileged && nsmgr container start other && nsmgr container run other -- cat /proc/self/uid_map", want: []string{" 165536 "}},
+	{sh: "nsmgr container create other -n container-ns --unprivileged --rootfs /srv/root && nsmgr container start other && nsmgr container run other -- cat /proc/self/uid_map", want: []string{" 165536 "}},
 	{sh: "nsmgr container list", want: []string{"container-ns//inner  host-ct//&:container-ns//inner:container (enforce)", "other"}},
 	{sh: "nsmgr container destroy deep && nsmgr container destroy other && nsmgr delete container-ns -r"},
 
 	// A container that loads policy of its own, into its own namespace.
-	{sh: "nsmgr create lxc-n --kind nested && nsmgr container create n -n lxc-n --nesting && nsmgr container start n", want: []string{"host-ct-nested//&:lxc-n:container (enforce)"}},
+	{sh: "nsmgr create lxc-n --kind nested && nsmgr container create n -n lxc-n --nesting --rootfs /srv/root && nsmgr container start n", want: []string{"host-ct-nested//&:lxc-n:container (enforce)"}},
 	{sh: "nsmgr container destroy n && nsmgr delete lxc-n"},
 
 	// One that is there already.
