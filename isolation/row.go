@@ -58,6 +58,10 @@ type Row struct {
 	Errno string
 	// Records are what each denying part logs, one for each.
 	Records []Record
+	// Second says what becomes of the record of the second part, the
+	// namespace's, where both deny: "" is that each logs, Never that the first
+	// denial ends the matter, and Maybe that kernels differ in it.
+	Second string
 	// Where the tasks are; none is both on the host and in the container.
 	Where []string
 	// Tasks beside the one that is confined, with their labels.
@@ -96,11 +100,15 @@ type Record struct {
 	// Fields are others, by the kernel's names: requested_mask, denied_mask,
 	// capname, signal …
 	Fields map[string]string
-	// Needs is the feature without which there is no such record.
-	Needs string
-	// Lacks is the feature with which there is no such record.
-	Lacks string
+	// Maybe is true for a record that kernels may make or not.
+	Maybe bool
 }
+
+// What becomes of the second record: see Row.
+const (
+	Never = "never"
+	Maybe = "maybe"
+)
 
 // Case is an experiment with an expectation of its own.
 type Case struct {

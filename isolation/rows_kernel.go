@@ -4,8 +4,8 @@ package isolation
 func capRow(capability, do string, prepare ...string) Row {
 	return Row{
 		Group: "capability", Name: capability, About: "an operation that takes CAP_" + capability,
-		Why:  "each profile of the label decides by itself: capability.c, aa_capable. A kernel logs the same denial of the same profile (since 6.15: of the same credentials) once only; so another task has it denied in between",
-		Deny: "audit deny capability " + capability + ",", Errno: "EPERM",
+		Why:  "each profile of the label decides by itself: capability.c, aa_capable. A kernel does not log the same denial again at once, of the same profile or of the same task, so another task has it denied in between; where it goes by the task, the second part's denial is lost: see capability/double-denial",
+		Deny: "audit deny capability " + capability + ",", Errno: "EPERM", Second: Maybe,
 		Peers:   []Task{{Name: "flush", Label: "flush"}},
 		Extra:   []Policy{{Text: "profile flush flags=(attach_disconnected) {\n  …\n  audit deny capability " + capability + ",\n}\n"}},
 		Prepare: prepare, Do: []string{"flush: try " + do, do},
@@ -17,10 +17,27 @@ var capabilityRows = []Row{
 	capRow("chown", "chown /iso/f", "put /iso/f"),
 	capRow("setuid", "seteuid 1234"),
 	capRow("setgid", "setgid 1234"),
-	capRow("sys_nice", "nice"),
+	withErrno("EACCES", capRow("sys_nice", "nice")), // sys.c, set_one_prio
 	capRow("sys_chroot", "chroot /iso"),
 	capRow("sys_admin", "sethostname"),
 	capRow("mknod", "mknod /iso/dev", "clear /iso/dev"),
+	{
+		Group: "capability", Name: "double-denial", About: "what is logged where both sides deny a capability",
+		Why: "capability.c, audit_caps: where a kernel remembers what it has logged by credentials (ad->subj_cred) in place of profile, the second profile's denial counts as logged. See docs/findings/capability-double-denial",
+		Policy: []Policy{
+			{Text: "profile nochown flags=(attach_disconnected) {\n  …\n  audit deny capability chown,\n}\n"},
+			{Namespace: Namespace, Text: "profile nochown flags=(attach_disconnected) {\n  …\n  audit deny capability chown,\n}\n"},
+		},
+		Cases: []Case{{
+			Name: "stacked", Tasks: []Task{{Name: "t", Where: InContainer, Label: "nochown//&:iso:nochown"}}, Prepare: []string{"put /iso/f"},
+			Do: []string{"chown /iso/f => EPERM"}, Recorded: "one record or two",
+		}},
+	},
+}
+
+func withErrno(errno string, r Row) Row {
+	r.Errno = errno
+	return r
 }
 
 const netWhy = "net.c, aa_sk_perm, aa_af_perm: every profile of the label decides by itself"
@@ -154,7 +171,7 @@ var mountRows = []Row{
 		Records: []Record{{Operation: "umount", Name: "/iso/m/"}},
 	},
 	{
-		Group: "mount", Name: "pivot-root", About: "change the root", Why: mountWhy,
+		Group: "mount", Name: "pivot-root", About: "change the root", Why: "the first part that denies ends it, and alone logs: mount.c, aa_pivotroot, fn_label_build", Second: Never,
 		Deny: "audit deny pivot_root,", Prepare: inMounts("mount none /iso/m tmpfs nosuid", "try mkdir /iso/m/old"), Do: []string{"pivotroot /iso/m /iso/m/old"},
 		Records: []Record{{Operation: "pivotroot"}},
 	},
@@ -192,7 +209,8 @@ var ipcRows = []Row{
 		Records: []Record{{Operation: "sysv_mqueue"}},
 	},
 	{
-		Group: "ipc", Name: "dbus", About: "talk over D-Bus", Why: "mediated by the bus, where the kernel answers what it asks: a file below features/dbus says so, the folder does not",
-		Needs: []string{"dbus/mask"}, Deny: "audit deny dbus,", Do: []string{"s = socket unix stream"},
+		Group: "ipc", Name: "dbus", About: "what the kernel answers a bus that asks whether a task may send",
+		Why:   "the bus asks (libapparmor, aa_query_label) and decides; the kernel joins the answers of all parts: apparmorfs.c, query_label. A file below features/dbus says that it does, the folder alone does not",
+		Needs: []string{"dbus/mask send"}, Deny: "audit deny dbus,", Do: []string{"dbussend"},
 	},
 }

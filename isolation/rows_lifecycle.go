@@ -2,8 +2,9 @@ package isolation
 
 // Steps of the manager that drive containers by nsmgr, as a user would.
 const (
-	lifeLabel = `@: sh cat /proc/$(lxc-info -n life -p -H)/attr/apparmor/current => "host-ct//&:life:container (enforce)"`
-	lifeWait  = `@: sh lxc-wait -n life -s STOPPED -t 60`
+	lifeLabel  = `@: sh cat /proc/$(lxc-info -n life -p -H)/attr/apparmor/current => "host-ct//&:life:container (enforce)"`
+	initOfLife = `@: sh cat /proc/$(lxc-info -n life -p -H)/attr/apparmor/current => "` + InitLabel + ` (enforce)"`
+	lifeWait   = `@: sh lxc-wait -n life -s STOPPED -t 60`
 	// nothingLeft lists what has the name in it: namespaces, cgroups, mounts,
 	// processes of the monitor.
 	nothingLeft = `@: sh ls /sys/kernel/security/apparmor/policy/namespaces | grep life; find /sys/fs/cgroup -name '*life*' | grep -v ns_; grep life /proc/mounts; ls /var/lib/lxc | grep life; true => ""`
@@ -42,16 +43,22 @@ var lifecycleRows = []Row{
 		Group: "lifecycle", Name: "killed", About: "kill -9 of a container's init, and of its monitor", Why: "the namespace is not the monitor's: it stays, and the next start has the same label",
 		Cases: []Case{
 			life("init", then("@: sh kill -9 $(lxc-info -n life -p -H)", lifeWait, "@: sh nsmgr container start life", lifeLabel, "@: sh nsmgr container stop life --kill")...),
-			life("monitor", then("@: sh kill -9 $(pgrep -f '[l]xc monitor.*life|nsmgr.*monitor.*life')", "@: sh sleep 1; nsmgr container start life || nsmgr container start life", lifeLabel, "@: sh nsmgr container stop life --kill")...),
+			life("monitor", then("@: sh kill -9 $(pgrep -f '^.lxc monitor. .* life$')", "@: sh sleep 1; nsmgr container start life || nsmgr container start life", lifeLabel, "@: sh nsmgr container stop life --kill")...),
 		},
 	},
 	{
-		Group: "lifecycle", Name: "reboot", About: "a container reboots itself", Why: "LXC starts its init anew, with the label of the configuration",
-		Cases: []Case{
-			life("inside", then(
-				`@: sh p=$(lxc-info -n life -p -H); nsmgr container run life -- reboot; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do q=$(lxc-info -n life -p -H); [ -n "$q" ] && [ "$q" != "$p" ] && break; sleep 1; done; [ "$q" != "$p" ] && sleep 1`,
-				lifeLabel, "@: sh nsmgr container stop life --kill")...),
-		},
+		Group: "lifecycle", Name: "reboot", About: "a container reboots itself", Why: "LXC starts its init anew, with the label of the configuration. The shipped host-ct denies CAP_SYS_BOOT, so this one has the profiles that allow",
+		Cases: []Case{{
+			Name: "inside", Tasks: host,
+			Prepare: []string{
+				"@: sh lxc-create -n life -t busybox", "@: sh printf 'lxc.net.0.type = empty\\nlxc.apparmor.profile = " + InitLabel + "\\n' >> /var/lib/lxc/life/config",
+			},
+			Do: []string{
+				"@: sh lxc-start -n life && lxc-wait -n life -s RUNNING -t 60", initOfLife,
+				`@: sh p=$(lxc-info -n life -p -H); lxc-attach -n life -- reboot; for i in $(seq 40); do q=$(lxc-info -n life -p -H); [ -n "$q" ] && [ "$q" != "$p" ] && exit 0; sleep .5; done; echo "init is still $q"; exit 1`,
+				initOfLife, "@: sh lxc-stop -k -n life", lifeWait, "@: sh lxc-destroy -n life", nothingLeft,
+			}, Clean: lifeClean,
+		}},
 	},
 	{
 		Group: "lifecycle", Name: "two", About: "two containers: each in a namespace of its own, and both in one", Why: "the policy of one namespace is none of the other's; of one that two share, it is both's",

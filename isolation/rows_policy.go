@@ -12,7 +12,7 @@ func userns(name, sysctl, label string, level int, want string) Case {
 	prepare := []string{"@: sysctl kernel/unprivileged_userns_apparmor_policy " + sysctl}
 	do := []string{"@: keep"}
 	for range level {
-		do = append(do, "unshare user")
+		do = append(do, "userns")
 	}
 	do = append(do, "loadpolicy inner "+fs+".replace => "+want, `@: unchanged => "unchanged"`)
 	return Case{
@@ -57,7 +57,7 @@ var adminRows = []Row{
 	},
 	{
 		Group: "administration", Name: "capability", About: "policy administration that either side's policy denies", Why: adminWhy + ": CAP_MAC_ADMIN is asked of every part of the label",
-		Deny: "audit deny capability mac_admin,", Extra: []Policy{inner, {Text: "profile flush flags=(attach_disconnected) {\n  …\n  audit deny capability mac_admin,\n}\n"}},
+		Second: Maybe, Deny: "audit deny capability mac_admin,", Extra: []Policy{inner, {Text: "profile flush flags=(attach_disconnected) {\n  …\n  audit deny capability mac_admin,\n}\n"}},
 		Where: []string{OnHost}, Peers: []Task{{Name: "flush", Label: "flush"}},
 		Do: []string{"flush: try say " + fs + ".remove none", "loadpolicy inner " + fs + ".replace"}, Clean: []string{"@: remove iso inner", "@: remove - inner"},
 		Records: []Record{{Operation: "capable", Fields: map[string]string{"capname": "mac_admin"}}}, Errno: "EACCES",
@@ -84,7 +84,7 @@ var adminRows = []Row{
 			},
 			{
 				Name: "opened-outside-written-inside", Tasks: []Task{{Name: "t", Where: OnHost, Label: InitLabel}},
-				Do: []string{"f = open " + fs + ".replace w", "unshare user", "unshare user", "writepolicy f inner => EACCES"}, Clean: []string{"@: remove iso inner"},
+				Do: []string{"f = open " + fs + ".replace w", "userns", "userns", "writepolicy f inner => EACCES"}, Clean: []string{"@: remove iso inner"},
 			},
 			{
 				Name: "opened-unconfined-written-in-namespace", Tasks: []Task{{Name: "t", Where: OnHost, Label: InitLabel}},
@@ -241,6 +241,32 @@ var liveRows = []Row{
 				Do:      []string{"cat /iso/f", "@: load ct-deny", "cat /iso/f => EACCES", "host: cat /iso/f", "@: load ct-ok", "cat /iso/f"},
 				Labels:  map[string]string{"t": "live//&:iso:live (enforce)"},
 				Records: []Record{{Operation: "open", Namespace: "iso", Profile: "live", Name: "/iso/f"}},
+			},
+			{
+				Name: "host-alone", Tasks: []Task{{Name: "t", Where: OnHost, Label: "live"}}, Prepare: []string{"@: load host-ok", "put /iso/f"},
+				Do:      []string{"cat /iso/f", "@: load host-deny", "cat /iso/f => EACCES", "@: load host-ok", "cat /iso/f", "@: load host-deny", "cat /iso/f => EACCES", "@: load host-ok", "cat /iso/f"},
+				Labels:  map[string]string{"t": "live (enforce)"},
+				Records: []Record{{Operation: "open", Profile: "live", Name: "/iso/f"}, {Operation: "open", Profile: "live", Name: "/iso/f"}},
+			},
+			{
+				Name: "flat", Tasks: []Task{{Name: "t", Where: OnHost, Label: ":iso:live"}}, Prepare: []string{"@: load ct-ok", "put /iso/f"},
+				Do:      []string{"cat /iso/f", "@: load ct-deny", "cat /iso/f => EACCES", "@: load ct-ok", "cat /iso/f", "@: load ct-deny", "cat /iso/f => EACCES", "@: load ct-ok", "cat /iso/f"},
+				Labels:  map[string]string{"t": ":iso:live (enforce)"},
+				Records: []Record{{Operation: "open", Namespace: "iso", Profile: "live", Name: "/iso/f"}, {Operation: "open", Namespace: "iso", Profile: "live", Name: "/iso/f"}},
+			},
+			{
+				Name: "stacked-twice-to-deny", Tasks: []Task{{Name: "t", Where: OnHost, Label: "live//&:iso:live"}}, Prepare: []string{"@: load host-ok", "@: load ct-deny", "put /iso/f"},
+				Do:      []string{"cat /iso/f => EACCES", "@: load ct-ok", "cat /iso/f", "@: load ct-deny", "cat /iso/f => EACCES"},
+				Labels:  map[string]string{"t": "live//&:iso:live (enforce)"},
+				Clean:   []string{"@: load ct-ok"},
+				Records: []Record{{Operation: "open", Namespace: "iso", Profile: "live", Name: "/iso/f"}, {Operation: "open", Namespace: "iso", Profile: "live", Name: "/iso/f"}},
+			},
+			{
+				Name: "stacked-twice-label-read", Tasks: []Task{{Name: "t", Where: OnHost, Label: "live//&:iso:live"}}, Prepare: []string{"@: load host-ok", "@: load ct-deny", "put /iso/f"},
+				Do:      []string{"cat /iso/f => EACCES", "@: load ct-ok", "cat /iso/f", "@: labelof t", "label", "@: load ct-deny", "@: labelof t", "label", "cat /iso/f => EACCES"},
+				Labels:  map[string]string{"t": "live//&:iso:live (enforce)"},
+				Clean:   []string{"@: load ct-ok"},
+				Records: []Record{{Operation: "open", Namespace: "iso", Profile: "live", Name: "/iso/f"}, {Operation: "open", Namespace: "iso", Profile: "live", Name: "/iso/f"}},
 			},
 			{
 				Name: "open-descriptor", Tasks: inside("live//&:iso:live"), Prepare: []string{"@: load host-ok", "@: load ct-ok", "put /iso/f"},

@@ -78,9 +78,32 @@ var taskRows = []Row{
 		Deny: "audit deny ptrace (trace),", Do: []string{"vmread target"}, Errno: "EPERM", Records: ptraceRecord("trace"),
 	},
 	{
-		Group: "ptrace", Name: "proc", About: "a task reads /proc/PID/environ of another in its container", Why: ptraceWhy,
+		Group: "ptrace", Name: "proc-exe", About: "a task reads the link /proc/PID/exe of another in its container", Why: ptraceWhy,
 		Where: []string{InContainer}, Peers: []Task{{Name: "target", Label: InitLabel}},
-		Deny: "audit deny ptrace (read),", Do: []string{"proc target environ"}, Records: ptraceRecord("read"),
+		Deny: "audit deny ptrace (read),", Do: []string{"exelink target"}, Records: ptraceRecord("read"),
+	},
+	{
+		Group: "ptrace", Name: "proc-exe-of-container", About: "a host's task reads the link /proc/PID/exe of one in the container", Why: ptraceWhy,
+		Where: []string{OnHost}, Peers: []Task{{Name: "target", Where: InContainer, Label: InitLabel}},
+		Deny: "audit deny ptrace (read),", Do: []string{"exelink target"}, Records: ptraceRecord("read"),
+	},
+	{
+		Group: "ptrace", Name: "proc-environ", About: "a task reads /proc/PID/environ of another in its container, which policy denies",
+		Why: "measured on 7.2: the denial is logged, and CAP_PERFMON opens the file all the same: kernel/fork.c, may_access_mm asks perfmon_capable() when ptrace_may_access() has refused. See docs/findings/ptrace-read-perfmon",
+		Policy: []Policy{
+			{Text: "profile noread flags=(attach_disconnected) {\n  …\n  audit deny ptrace (read),\n}\n"},
+			{Namespace: Namespace, Text: "profile noread flags=(attach_disconnected) {\n  …\n  audit deny ptrace (read),\n}\n"},
+		},
+		Cases: []Case{
+			{
+				Name: "denied-by-host", Tasks: []Task{{Name: "t", Where: InContainer, Label: "noread//&:iso:ct-allow"}, {Name: "target", Where: InContainer, Label: InitLabel}},
+				Do: []string{"tryproc target environ", "tryproc target maps", "tryproc target auxv"}, Recorded: "kernels differ: a logged denial that does not deny",
+			},
+			{
+				Name: "denied-by-namespace", Tasks: []Task{{Name: "t", Where: InContainer, Label: "host-allow//&:iso:noread"}, {Name: "target", Where: InContainer, Label: InitLabel}},
+				Do: []string{"tryproc target environ", "tryproc target maps", "tryproc target auxv"}, Recorded: "kernels differ: a logged denial that does not deny",
+			},
+		},
 	},
 	{
 		Group: "ptrace", Name: "tracedby", About: "a task is traced by another in its container", Why: ptraceWhy,
@@ -112,7 +135,7 @@ const fs = "/sys/kernel/security/apparmor/"
 
 // withFS are the steps that give a task in the container a securityfs to look
 // at, and to write to: LXC's is read-only.
-var withFS = []string{"unshare mnt", "mount none / none rec,private", "mount securityfs /sys/kernel/security securityfs"}
+var withFS = []string{"unshare mnt", "mount none / none rec,private", "mount none /sys/kernel/security none remount,bind"}
 
 func inside(label string) []Task { return []Task{{Name: "t", Where: InContainer, Label: label}} }
 

@@ -230,6 +230,12 @@ func (x *experiment) cell(c isolation.Cell) (f isolation.Found) {
 			}
 			f.Trouble = string(bad)
 		}
+		// One that is traced by another is only gone when that one is.
+		for _, t := range x.tasks {
+			if !t.child.dead {
+				_ = unix.Kill(t.child.pid, unix.SIGKILL)
+			}
+		}
 		for _, t := range x.tasks {
 			t.child.end()
 		}
