@@ -303,6 +303,9 @@ func (t *text) evidence(spec string) {
 		if s.Output != "" {
 			t.record("           output ", s.Output)
 		}
+		if s.Audit != "" {
+			t.record("           records ", s.Audit)
+		}
 	}
 }
 
