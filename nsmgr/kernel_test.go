@@ -1,14 +1,17 @@
 package nsmgr_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -42,11 +45,29 @@ func TestMain(m *testing.M) {
 		}
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
+	case "ask": // LABEL: ask for it for the next exec, say so, wait for a byte, sleep
+		ask(args)
 	case "churn": // NAMESPACE FILE: make and remove it until killed
 		w := strings.Fields(args)
 		churn(nsmgr.Name(w[0]), w[1])
 	}
 	os.Exit(m.Run())
+}
+
+func ask(label string) {
+	runtime.LockOSThread()
+	err := os.WriteFile("/proc/thread-self/attr/apparmor/exec", []byte("exec "+label), 0)
+	if err == nil {
+		_, err = os.Stdout.WriteString("asked\n")
+	}
+	if err == nil {
+		_, err = os.Stdin.Read(make([]byte, 1))
+	}
+	if err == nil {
+		err = syscall.Exec("/bin/sleep", []string{"sleep", "60"}, nil)
+	}
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
 }
 
 func churn(ns nsmgr.Name, file string) {
@@ -333,38 +354,119 @@ func TestKernelDeleteInUse(t *testing.T) {
 	}
 }
 
-// Processes come while the namespace is removed: those that can be seen are.
+// asker is a process that has asked for a label for its next exec.
+type asker struct {
+	*exec.Cmd
+	in io.WriteCloser
+}
+
+func startAsker(t *testing.T, label string) asker {
+	t.Helper()
+	cmd := child.Command(context.Background(), os.Args[0])
+	cmd.Env = append(os.Environ(), actAs+"=ask "+label)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	must(t, err)
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil || line != "asked\n" {
+		t.Fatalf("ask for %s: %q, %v", label, line, err)
+	}
+	return asker{cmd, in}
+}
+
+// proceed lets it do its exec.
+func (a asker) proceed() { _, _ = a.in.Write([]byte("x")) }
+
+func (a asker) end() {
+	_ = a.Process.Kill()
+	_ = a.Wait()
+}
+
+// A process that has asked for a label of the namespace for its next exec
+// counts as one in it: it would run unconfined.
+func TestKernelDeletePending(t *testing.T) {
+	ctx, v := kernel(t)
+	policy := compile(t, v, fmt.Sprintf(wide, "p"))
+	must(t, v.Create(ctx, "pending", nsmgr.Making{Policy: policy}))
+	for _, label := range []string{":pending:p", ":pending:unconfined"} {
+		a := startAsker(t, label)
+		tasks, err := v.Tasks("pending")
+		must(t, err)
+		if len(tasks) != 1 || tasks[0].PID != a.Process.Pid || !tasks[0].Pending {
+			t.Errorf("tasks with one that asked for %s: %v", label, tasks)
+		}
+		err = v.Delete(ctx, "pending", nsmgr.Deletion{})
+		var inUse *nsmgr.InUseError
+		if !errors.As(err, &inUse) || inUse.Late || !strings.Contains(err.Error(), fmt.Sprint(a.Process.Pid)) || !strings.Contains(err.Error(), "next exec") {
+			t.Errorf("removed under one that asked for %s: %v", label, err)
+		}
+		a.end()
+	}
+	a := startAsker(t, ":pending:p")
+	must(t, v.Delete(ctx, "pending", nsmgr.Deletion{Kill: true}))
+	if err := a.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
+		t.Errorf("the end of one that asked: %v", err)
+	}
+}
+
+// Processes come while the namespace is removed: whoever would be unconfined
+// by it is named, and no other outcome is left.
 func TestKernelDeleteRace(t *testing.T) {
 	ctx, v := kernel(t)
 	policy := compile(t, v, fmt.Sprintf(wide, "p"))
-	late, last := 0, 0
-	for round := range 15 {
+	outcomes := map[string]int{}
+	rounds := 60
+	if testing.Short() {
+		rounds = 25
+	}
+	for round := range rounds {
 		must(t, v.Create(ctx, "race", nsmgr.Making{Policy: policy}))
-		cmd := child.Command(context.Background(), os.Args[0])
-		cmd.Env = append(os.Environ(), actAs+"=exec race p -")
-		must(t, cmd.Start())
-		time.Sleep(time.Duration(round) * 2 * time.Millisecond)
+		// One asks before, and does its exec meanwhile; one asks meanwhile.
+		before := startAsker(t, ":race:p")
+		during := child.Command(context.Background(), os.Args[0])
+		during.Env = append(os.Environ(), actAs+"=exec race p -")
+		must(t, during.Start())
+		delay := time.Duration(round%30) * time.Millisecond
+		proceeded := make(chan struct{})
+		go func() {
+			defer close(proceeded)
+			time.Sleep(delay / 3)
+			before.proceed()
+		}()
+		time.Sleep(delay)
 		err := v.Delete(ctx, "race", nsmgr.Deletion{})
 		var inUse *nsmgr.InUseError
 		switch {
 		case err == nil:
-			// It came too late; or it had asked for the label before, and did
-			// the exec after the last look, which nobody can see coming.
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
+			t.Errorf("round %d: removed under a process that had asked for it", round)
+			outcomes["unseen"]++
 		case errors.As(err, &inUse) && inUse.Removed:
-			last++
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
+			outcomes["removed and named"]++
+		case errors.As(err, &inUse) && inUse.Late:
+			outcomes["late"]++
 		case errors.As(err, &inUse):
-			late++
-			must(t, v.Delete(ctx, "race", nsmgr.Deletion{Kill: true}))
-			_ = cmd.Wait()
+			outcomes["in time"]++
 		default:
 			t.Fatal(err)
 		}
+		if inUse != nil && !slices.ContainsFunc(inUse.Tasks, func(x nsmgr.Task) bool {
+			return x.PID == before.Process.Pid || x.PID == during.Process.Pid
+		}) {
+			t.Errorf("round %d: others are named: %v", round, err)
+		}
+		<-proceeded
+		before.end()
+		_ = during.Process.Kill()
+		_ = during.Wait()
+		if err := v.Delete(ctx, "race", nsmgr.Deletion{}); err != nil && !errors.Is(err, nsmgr.ErrNotExist) {
+			t.Fatal(err)
+		}
 	}
-	t.Logf("of 15, %d were in time, and %d came at the last moment", late, last)
+	t.Logf("of %d: %v", rounds, outcomes)
 }
 
 func TestKernelManyWriters(t *testing.T) {

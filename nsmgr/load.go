@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -196,9 +195,13 @@ func (v *View) remove(ns Name, profile string) error {
 // command writes to one of a namespace's files, in one write, and says what
 // the kernel had against it.
 func (v *View) command(ns Name, verb, file string, data []byte, origin map[string]string) error {
-	log, logErr := openKmsg(true)
-	if logErr == nil {
-		defer log.Close()
+	// Of a removal, the log says no more than the error does.
+	logErr := error(unix.ENOENT)
+	var log *kernelLog
+	if verb != "remove" {
+		if log, logErr = openKmsg(true); logErr == nil {
+			defer log.Close()
+		}
 	}
 	err := writeOnce(filepath.Join(v.path(ns), file), data)
 	if err == nil {
@@ -261,36 +264,11 @@ func (e *LoadError) explainedBy(r Record, origin map[string]string) bool {
 	return true
 }
 
-// writeOnce hands all of data to the kernel in one write: what comes in two
-// is two loads.
-func writeOnce(path string, data []byte) error {
-	fd, err := retry(func() (int, error) { return unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0) })
-	if err != nil {
-		return err
-	}
-	defer func() { _ = unix.Close(fd) }()
-	n, err := retry(func() (int, error) { return unix.Write(fd, data) })
-	if err == nil && n != len(data) {
-		err = fmt.Errorf("the kernel took %d of %d bytes", n, len(data))
-	}
-	return err
-}
-
-// retry repeats what a signal interrupted before it did anything.
-func retry(f func() (int, error)) (int, error) {
-	for {
-		n, err := f()
-		if !errors.Is(err, unix.EINTR) {
-			return n, err
-		}
-	}
-}
-
 // MayAdminister says why this process may not change policy, as far as can be
 // told without trying; nil is no promise.
 func (v *View) MayAdminister() error {
 	writable := unix.Access(filepath.Join(v.dir, "policy", ".replace"), unix.W_OK) == nil
-	if writable && hasCapability(filepath.Join(v.proc, "self", "status"), capMacAdmin) && !v.locked() {
+	if writable && hasCapability(capMacAdmin) && !v.locked() {
 		return nil
 	}
 	return exit.BadInputf("not policy admin: %s", v.whyNotAdmin())
@@ -298,7 +276,7 @@ func (v *View) MayAdminister() error {
 
 // locked says whether policy can no longer be changed until the next boot.
 func (v *View) locked() bool {
-	b, err := os.ReadFile(filepath.Join(v.parameters, "lock_policy"))
+	b, err := readSmall(filepath.Join(v.parameters, "lock_policy"))
 	return err == nil && strings.TrimSpace(string(b)) == "Y"
 }
 
@@ -311,7 +289,7 @@ func (v *View) whyNotAdmin() string {
 	if v.locked() {
 		return "policy is locked until the next boot (apparmor.lock_policy)"
 	}
-	if !hasCapability(filepath.Join(v.proc, "self", "status"), capMacAdmin) {
+	if !hasCapability(capMacAdmin) {
 		return "it takes root, or CAP_MAC_ADMIN"
 	}
 	levels := userNamespaceLevel(filepath.Join(v.proc, "self", "uid_map"))
@@ -325,18 +303,15 @@ func (v *View) whyNotAdmin() string {
 	return "this process is in a user namespace, and its policy namespace is not as many levels deep as that"
 }
 
-func hasCapability(status string, number uint) bool {
-	b, err := os.ReadFile(status)
-	if err != nil {
+// hasCapability says whether this thread has the capability in effect, or that
+// cannot be told.
+func hasCapability(number uint) bool {
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if unix.Capget(&head, &sets[0]) != nil {
 		return true
 	}
-	for line := range strings.Lines(string(b)) {
-		if hex, ok := strings.CutPrefix(line, "CapEff:"); ok {
-			set, err := strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
-			return err != nil || set>>number&1 == 1
-		}
-	}
-	return true
+	return sets[number/32].Effective>>(number%32)&1 == 1
 }
 
 // userNamespaceLevel is 0 in the first user namespace, else at least 1.
@@ -351,10 +326,15 @@ func userNamespaceLevel(uidMap string) int {
 // snapshot is the policy of the namespace as it was loaded, profile by
 // profile.
 func (v *View) snapshot(ns Name) (Policy, error) {
-	profiles, err := v.Profiles(ns)
+	profiles, err := v.loaded(ns)
 	if err != nil {
 		return nil, err
 	}
+	return v.policyOf(ns, profiles)
+}
+
+// policyOf is the policy that the profiles of the namespace came from.
+func (v *View) policyOf(ns Name, profiles []Profile) (Policy, error) {
 	loads := map[int][]Unit{}
 	var p Policy
 	for _, pr := range profiles {

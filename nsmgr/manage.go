@@ -36,8 +36,8 @@ func (v *View) Create(ctx context.Context, ns Name, m Making) error {
 	if err := CheckName(parts[len(parts)-1]); err != nil {
 		return err
 	}
-	if self, err := v.Self(); err == nil && self.Level+len(parts) > MaxDepth {
-		return exit.BadInputf("namespace %q would be %d levels deep, and the kernel takes %d", ns, self.Level+len(parts), MaxDepth)
+	if above, err := v.level(); err == nil && above+len(parts) > MaxDepth {
+		return exit.BadInputf("namespace %q would be %d levels deep, and the kernel takes %d", ns, above+len(parts), MaxDepth)
 	}
 	unlock, err := v.lock(ctx, ns)
 	if err != nil {
@@ -199,7 +199,9 @@ func (v *View) delete(ctx context.Context, ns Name, d Deletion) error {
 			return err
 		}
 	}
-	tasks, err := v.Tasks(ns)
+	c := v.census()
+	defer c.close()
+	tasks, err := c.tasks(ns)
 	if err != nil {
 		return err
 	}
@@ -220,7 +222,7 @@ func (v *View) delete(ctx context.Context, ns Name, d Deletion) error {
 		return err
 	}
 	if !d.Force {
-		if err := v.shut(ns, below); err != nil {
+		if err := v.shut(c, ns, below); err != nil {
 			var late *InUseError
 			if errors.As(err, &late) { // the profiles are back
 				v.reopen(n, ours)
@@ -237,10 +239,9 @@ func (v *View) delete(ctx context.Context, ns Name, d Deletion) error {
 	if d.Force {
 		return nil
 	}
-	// A process may have asked for its next exec to go into the namespace
-	// before the profiles went, and the kernel shows that to nobody but
-	// itself. Who did the exec by now is seen; who has yet to cannot be.
-	if tasks, err = v.Tasks(ns); err != nil || len(tasks) == 0 {
+	// Between the last look and the removal, the door was shut but for the
+	// profile that every namespace has, unconfined.
+	if tasks, err = c.tasks(ns); err != nil || len(tasks) == 0 {
 		return err
 	}
 	return refuse(&InUseError{Namespace: ns, Tasks: tasks, Late: true, Removed: true})
@@ -274,11 +275,11 @@ func confirm(ns Name, tasks []Task, ask func(flat, stacked []Task) error) error 
 // shut removes all profiles of the namespace and of those below, so that no
 // task can come to be confined by them, and then makes sure that none is. If
 // one is, the profiles are brought back.
-func (v *View) shut(ns Name, below []Name) error {
+func (v *View) shut(c *census, ns Name, below []Name) error {
 	all := append([]Name{ns}, below...)
 	had := map[Name]Policy{}
 	for _, n := range all {
-		profiles, err := v.Profiles(n)
+		profiles, err := v.loaded(n)
 		if err != nil {
 			return err
 		}
@@ -286,7 +287,7 @@ func (v *View) shut(ns Name, below []Name) error {
 			continue
 		}
 		// Where the kernel does not keep the policy, it cannot be brought back.
-		had[n], _ = v.snapshot(n)
+		had[n], _ = v.policyOf(n, profiles)
 		for _, p := range profiles {
 			if top(p.Name) != p.Name {
 				continue
@@ -296,7 +297,7 @@ func (v *View) shut(ns Name, below []Name) error {
 			}
 		}
 	}
-	tasks, err := v.Tasks(ns)
+	tasks, err := c.tasks(ns)
 	if err != nil {
 		return err
 	}
@@ -355,8 +356,12 @@ func (v *View) killOne(t Task, ns Name) error {
 		return fmt.Errorf("kill %s: %w", t, err)
 	}
 	defer func() { _ = unix.Close(fd) }()
-	if l, err := v.taskLabel(t.PID, t.TID); err != nil || !l.In(ns) {
-		return nil // gone, or another task by now
+	name := "current"
+	if t.Pending {
+		name = "exec"
+	}
+	if l, err := v.taskLabel(attribute{t.PID, t.TID, name}); err != nil || !l.In(ns) {
+		return nil // gone, or another task by now, or one that did its exec
 	}
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("kill %s: %w", t, err)
@@ -379,7 +384,9 @@ func (v *View) FindGarbage(idle time.Duration) ([]Garbage, error) {
 	if err != nil {
 		return nil, err
 	}
-	tasks, err := v.allTasks()
+	c := v.census()
+	defer c.close()
+	tasks, err := c.look(true)
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -12,7 +11,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"syscall"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,35 +31,101 @@ const (
 // note is what is kept of a namespace, one file each. It is written before
 // the kernel is asked, so that nothing of ours is ever without one.
 type note struct {
-	Name      Name      `json:"name"`
-	State     string    `json:"state"`
-	Inode     uint64    `json:"inode,omitempty"` // of its folder: another one of the same name has another
-	Made      time.Time `json:"made,omitzero"`   // zero: others made it
-	Container string    `json:"container,omitempty"`
-	Declared  bool      `json:"declared,omitempty"` // by apply
+	Name      Name
+	State     string
+	Inode     uint64    // of its folder: another one of the same name has another
+	Made      time.Time // zero: others made it
+	Container string
+	Declared  bool // by apply
+}
+
+// noteHead begins a note. A note is lines of a word and its value: every nsmgr
+// reads one for each namespace, and package json takes its time to start.
+const noteHead = "nsmgr 1\n"
+
+// MarshalText never fails.
+func (n note) MarshalText() ([]byte, error) {
+	b := []byte(noteHead)
+	put := func(word, value string) {
+		b = append(append(append(append(b, word...), ' '), value...), '\n')
+	}
+	put("name", strconv.Quote(string(n.Name)))
+	put("state", n.State)
+	put("inode", strconv.FormatUint(n.Inode, 10))
+	if !n.Made.IsZero() {
+		put("made", strconv.FormatInt(n.Made.UnixNano(), 10))
+	}
+	put("container", strconv.Quote(n.Container))
+	put("declared", strconv.FormatBool(n.Declared))
+	return append(b, "end\n"...), nil
+}
+
+// UnmarshalText reads what MarshalText wrote, and all of it.
+func (n *note) UnmarshalText(text []byte) error {
+	rest, ok := strings.CutPrefix(string(text), noteHead)
+	lines, whole := strings.CutSuffix(rest, "\nend\n")
+	if !ok || !whole {
+		return errors.New("no whole note of nsmgr's")
+	}
+	*n = note{}
+	for line := range strings.SplitSeq(lines, "\n") {
+		word, value, _ := strings.Cut(line, " ")
+		var err error
+		switch word {
+		case "name":
+			var s string
+			s, err = strconv.Unquote(value)
+			n.Name = Name(s)
+		case "state":
+			n.State = value
+		case "inode":
+			n.Inode, err = strconv.ParseUint(value, 10, 64)
+		case "made":
+			var ns int64
+			ns, err = strconv.ParseInt(value, 10, 64)
+			n.Made = time.Unix(0, ns)
+		case "container":
+			n.Container, err = strconv.Unquote(value)
+		case "declared":
+			n.Declared, err = strconv.ParseBool(value)
+		}
+		if err != nil {
+			return fmt.Errorf("line %q of a note: %w", line, err)
+		}
+	}
+	return nil
 }
 
 func (v *View) notePath(ns Name) string {
 	sum := sha256.Sum256([]byte(ns))
 	// A name can be as long as a file's may be, and has more levels.
-	return filepath.Join(v.state, "namespaces", hex.EncodeToString(sum[:12])+".json")
+	return v.state + "/namespaces/" + hex.EncodeToString(sum[:12]) + noteEnd
 }
+
+const noteEnd = ".note"
 
 // write puts the note in place of what was there, whole or not at all.
 func (v *View) write(n note) error {
-	b, err := json.Marshal(n)
+	b, err := n.MarshalText()
 	if err != nil {
 		return err
 	}
 	path := v.notePath(n.Name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return exit.BadInputf("write down what becomes of namespace %q: %w", n.Name, err)
-	}
 	// The lock makes us the only writer of this note: no other name is needed.
-	if err := os.WriteFile(path+".new", append(b, '\n'), 0o644); err != nil {
-		return exit.BadInputf("write down what becomes of namespace %q: %w", n.Name, err)
+	put := func() error { return writeWith(path+".new", unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC, b) }
+	err = put()
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = os.MkdirAll(filepath.Dir(path), 0o755); err == nil {
+			err = put()
+		}
 	}
-	return os.Rename(path+".new", path)
+	if err == nil {
+		err = unix.Rename(path+".new", path)
+	}
+	if err != nil {
+		return exit.BadInputf("write down in %s what becomes of namespace %q: %w", v.state, n.Name, err)
+	}
+	return nil
 }
 
 func (v *View) forget(ns Name) {
@@ -69,9 +135,9 @@ func (v *View) forget(ns Name) {
 // read returns the note on a namespace, and whether there is one that speaks
 // of the namespace of that name that is there now.
 func (v *View) read(ns Name) (note, bool) {
-	b, err := os.ReadFile(v.notePath(ns))
+	b, err := readSmall(v.notePath(ns))
 	var n note
-	if err != nil || json.Unmarshal(b, &n) != nil || n.Name != ns {
+	if err != nil || n.UnmarshalText(b) != nil || n.Name != ns {
 		return note{}, false
 	}
 	if n.Inode != 0 && n.Inode != v.inode(ns) {
@@ -99,20 +165,17 @@ func (v *View) Declared(ns Name) bool {
 }
 
 func (v *View) inode(ns Name) uint64 {
-	st, err := os.Stat(v.path(ns))
-	if err != nil {
+	var st unix.Stat_t
+	if unix.Stat(v.path(ns), &st) != nil {
 		return 0
 	}
-	if s, ok := st.Sys().(*syscall.Stat_t); ok {
-		return s.Ino
-	}
-	return 0
+	return st.Ino
 }
 
 // notes reads all notes.
 func (v *View) notes() ([]note, error) {
 	dir := filepath.Join(v.state, "namespaces")
-	entries, err := os.ReadDir(dir)
+	list, err := entries(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -120,10 +183,12 @@ func (v *View) notes() ([]note, error) {
 		return nil, fmt.Errorf("read what was made: %w", err)
 	}
 	var all []note
-	for _, e := range entries {
-		b, err := os.ReadFile(filepath.Join(dir, e.Name()))
+	for _, file := range list {
+		if !strings.HasSuffix(file, noteEnd) {
+			continue
+		}
 		var n note
-		if err == nil && filepath.Ext(e.Name()) == ".json" && json.Unmarshal(b, &n) == nil {
+		if b, err := readSmall(dir + "/" + file); err == nil && n.UnmarshalText(b) == nil {
 			all = append(all, n)
 		}
 	}
@@ -144,13 +209,19 @@ func (v *View) lock(ctx context.Context, ns Name) (unlock func(), err error) {
 // behind; the kernel gives it back when the process dies. Two names at the
 // same place merely wait for each other.
 func (v *View) lockFor(ctx context.Context, ns Name) (unlock func(), err error) {
-	if err := os.MkdirAll(v.state, 0o755); err != nil {
-		return nil, exit.BadInputf("make %s: %w", v.state, err)
+	open := func() (int, error) {
+		return unix.Open(v.state+"/lock", unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o644)
 	}
-	f, err := os.OpenFile(filepath.Join(v.state, "lock"), os.O_RDWR|os.O_CREATE, 0o644)
+	fd, err := retry(open)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = os.MkdirAll(v.state, 0o755); err == nil {
+			fd, err = retry(open)
+		}
+	}
 	if err != nil {
-		return nil, exit.BadInputf("open nsmgr's lock: %w", err)
+		return nil, exit.BadInputf("open nsmgr's lock, %s/lock: %w", v.state, err)
 	}
+	unlock = func() { _ = unix.Close(fd) }
 	place := fnv.New64a()
 	if parts := ns.Parts(); len(parts) > 0 {
 		_, _ = place.Write([]byte(parts[0]))
@@ -159,17 +230,17 @@ func (v *View) lockFor(ctx context.Context, ns Name) (unlock func(), err error) 
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		// OFD locks belong to the open file, so two goroutines exclude each
 		// other as well.
-		err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &at)
+		err := unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &at)
 		if err == nil {
-			return func() { _ = f.Close() }, nil
+			return unlock, nil
 		}
 		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.EINTR) {
-			_ = f.Close()
+			unlock()
 			return nil, fmt.Errorf("lock namespace %q: %w", ns, err)
 		}
 		select {
 		case <-ctx.Done():
-			_ = f.Close()
+			unlock()
 			return nil, fmt.Errorf("another nsmgr is at work on namespace %q: %w", ns, context.Cause(ctx))
 		case <-time.After(wait):
 		}

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -25,6 +24,10 @@ type Task struct {
 	// Inside are its process ids in the pid namespaces further in, outermost
 	// first; empty for one in this pid namespace alone.
 	Inside []int
+	// Pending is true for one that has asked for the label for its next exec
+	// and has another yet. Kernels that do not show that of other tasks (6.1)
+	// have none.
+	Pending bool
 }
 
 // gone are the errors of a task that ended while we looked.
@@ -32,35 +35,73 @@ func gone(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH)
 }
 
-// Tasks are the tasks whose label has a part in the namespace or below it.
+// Tasks are the tasks whose label has a part in the namespace or below it, and
+// those that have asked for such a label for their next exec.
 func (v *View) Tasks(ns Name) ([]Task, error) {
-	all, err := v.allTasks()
+	c := v.census()
+	defer c.close()
+	return c.tasks(ns)
+}
+
+// census looks at all tasks, several times if need be: it keeps the files open
+// that it read, so that the second look has little more to do than to read
+// them again.
+type census struct {
+	v      *View
+	kernel map[int]bool // threads of the kernel's, which no policy confines
+	files  map[attribute]int
+}
+
+// attribute is a file of a task.
+type attribute struct {
+	pid, tid int
+	name     string // current, exec
+}
+
+// maxKept bounds the files that a census keeps open.
+const maxKept = 400
+
+func (v *View) census() *census {
+	return &census{v, map[int]bool{}, map[attribute]int{}}
+}
+
+func (c *census) close() {
+	for _, fd := range c.files {
+		_ = unix.Close(fd)
+	}
+	clear(c.files)
+}
+
+// tasks is [View.Tasks].
+func (c *census) tasks(ns Name) ([]Task, error) {
+	all, err := c.look(true)
 	if err != nil {
 		return nil, err
 	}
 	in := slices.DeleteFunc(all, func(t Task) bool { return !t.Label.In(ns) })
 	for i := range in {
-		v.describe(&in[i])
+		c.v.describe(&in[i])
 	}
 	return in, nil
 }
 
-// allTasks reads the label of every task that /proc shows. It leaves out those
-// whose label this process may not read: they are not in a namespace of its
-// view, or the kernel would have shown them (within a namespace, a host
-// task's label is EACCES).
-func (v *View) allTasks() ([]Task, error) {
-	processes, err := numbered(v.proc)
+// look reads the label of every task that /proc shows, and returns the tasks
+// that are in a namespace below the view's own; with pending, also those that
+// have asked for one for their next exec. It leaves out those whose label this
+// process may not read: they are not in a namespace of its view, or the kernel
+// would have shown them (within a namespace, a host task's label is EACCES).
+func (c *census) look(pending bool) ([]Task, error) {
+	processes, err := numbered(c.v.proc)
 	if err != nil {
 		return nil, fmt.Errorf("list the tasks: %w", err)
 	}
-	kernels := v.kernelThreads()
+	candidates := c.v.kernelThreads()
 	var tasks []Task
 	for _, pid := range processes {
-		if kernels[pid] && v.bodiless(pid) {
+		if candidates[pid] && c.isKernel(pid) {
 			continue
 		}
-		threads, err := v.threads(pid)
+		threads, err := c.v.threads(pid)
 		if gone(err) || errors.Is(err, fs.ErrPermission) {
 			continue
 		}
@@ -68,45 +109,111 @@ func (v *View) allTasks() ([]Task, error) {
 			return nil, fmt.Errorf("list the tasks of process %d: %w", pid, err)
 		}
 		for _, tid := range threads {
-			l, err := v.taskLabel(pid, tid)
-			switch {
-			case err == nil && l.namespaced() && v.dead(pid, tid):
-				// It keeps its label until its parent asks for its end.
-			case err == nil:
-				tasks = append(tasks, Task{PID: pid, TID: tid, Label: l})
-			case gone(err), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EINVAL):
-				// EINVAL: another module's attribute.
-			default:
+			// What is asked for first: an exec between the two reads turns it into
+			// the label.
+			if pending {
+				l, ok, err := c.read(pid, tid, "exec")
+				if err != nil {
+					return nil, err
+				}
+				if ok {
+					tasks = append(tasks, Task{PID: pid, TID: tid, Label: l, Pending: true})
+					continue
+				}
+			}
+			l, ok, err := c.read(pid, tid, "current")
+			if err != nil {
 				return nil, err
+			}
+			if ok {
+				tasks = append(tasks, Task{PID: pid, TID: tid, Label: l})
 			}
 		}
 	}
 	return tasks, nil
 }
 
+// isKernel says whether a process that kthreadd started is a thread of the
+// kernel's, and keeps that in mind: as long as kthreadd still has a child of
+// that number, it is the same.
+func (c *census) isKernel(pid int) bool {
+	if !c.kernel[pid] && c.v.kernelThread(pid) {
+		c.kernel[pid] = true
+	}
+	return c.kernel[pid]
+}
+
+// read reads a label of a task; false says that it is none of a namespace
+// below the view's own, or that the task is gone.
+func (c *census) read(pid, tid int, name string) (Label, bool, error) {
+	b, err := c.attribute(attribute{pid, tid, name})
+	switch {
+	case gone(err), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EINVAL):
+		// EINVAL: it has asked for nothing, or it is another module's.
+		return Label{}, false, nil
+	case err != nil:
+		return Label{}, false, fmt.Errorf("read the label of task %d: %w", tid, err)
+	case bytes.IndexByte(b, ':') < 0: // most tasks, at no cost
+		return Label{}, false, nil
+	}
+	l, err := ParseLabel(string(b))
+	if err != nil {
+		return Label{}, false, err
+	}
+	// A dead task keeps its label until its parent asks for its end.
+	return l, l.namespaced() && !c.v.dead(pid, tid), nil
+}
+
+// attribute reads a file that is open from an earlier look, or opens it. Open,
+// it is that task's, whoever gets its number after it.
+func (c *census) attribute(a attribute) ([]byte, error) {
+	fd, known := c.files[a]
+	if known {
+		b, err := readOpen(fd)
+		if !errors.Is(err, unix.ESRCH) {
+			return b, err
+		}
+		_ = unix.Close(fd)
+		delete(c.files, a)
+	}
+	fd, err := c.v.openAttribute(a)
+	if err != nil {
+		return nil, err
+	}
+	b, err := readOpen(fd)
+	if len(c.files) < maxKept {
+		c.files[a] = fd
+	} else {
+		_ = unix.Close(fd)
+	}
+	return b, err
+}
+
+func (v *View) openAttribute(a attribute) (int, error) {
+	dir := v.proc + "/" + strconv.Itoa(a.pid)
+	if a.tid != a.pid {
+		dir += "/task/" + strconv.Itoa(a.tid)
+	}
+	fd, err := openSmall(dir + "/attr/apparmor/" + a.name)
+	if errors.Is(err, fs.ErrNotExist) {
+		// Kernels before 5.8 have only the file that all modules share.
+		fd, err = openSmall(dir + "/attr/" + a.name)
+	}
+	return fd, err
+}
+
+// kthreadd is the process id of the kernel thread that starts the others.
+const kthreadd = 2
+
 // kernelThreads are the process ids of what kthreadd started: the kernel's own
 // threads, most of what is in /proc on a small machine, and now and then a
 // program that the kernel runs for itself, such as modprobe. It is empty where
 // they are not to be seen, as in a container.
 func (v *View) kernelThreads() map[int]bool {
-	const (
-		kthreadd = 2
-		flags    = 6        // of the fields behind the name in /proc/PID/stat
-		pfThread = 0x200000 // PF_KTHREAD: user space cannot set it
-	)
-	dir := filepath.Join(v.proc, strconv.Itoa(kthreadd), "task", strconv.Itoa(kthreadd))
-	stat, err := readSmall(filepath.Join(dir, "stat"))
-	if err != nil {
+	if !v.kernelThread(kthreadd) {
 		return nil
 	}
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	if len(fields) <= flags {
-		return nil
-	}
-	if n, err := strconv.ParseUint(fields[flags], 10, 64); err != nil || n&pfThread == 0 {
-		return nil
-	}
-	children, err := readSmall(filepath.Join(dir, "children"))
+	children, err := readSmall(v.proc + "/2/task/2/children")
 	if err != nil {
 		return nil
 	}
@@ -119,23 +226,30 @@ func (v *View) kernelThreads() map[int]bool {
 	return threads
 }
 
-// bodiless says whether the process has neither a program nor a second thread:
-// among what kthreadd started, that is a thread of the kernel's, which no
-// policy confines.
-func (v *View) bodiless(pid int) bool {
-	dir := filepath.Join(v.proc, strconv.Itoa(pid))
-	var to [1]byte
-	if _, err := unix.Readlink(filepath.Join(dir, "exe"), to[:]); !errors.Is(err, unix.ENOENT) {
+// kernelThread says whether the process is a thread of the kernel's, by a flag
+// that user space cannot set.
+func (v *View) kernelThread(pid int) bool {
+	const (
+		flags    = 6        // of the fields behind the name in /proc/PID/stat
+		pfThread = 0x200000 // PF_KTHREAD
+	)
+	stat, err := readSmall(v.proc + "/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
 		return false
 	}
-	var st unix.Stat_t
-	return unix.Stat(filepath.Join(dir, "task"), &st) == nil && st.Nlink == 3
+	rest := stat[bytes.LastIndexByte(stat, ')')+1:]
+	for range flags {
+		_, rest, _ = bytes.Cut(bytes.TrimLeft(rest, " "), []byte(" "))
+	}
+	word, _, _ := bytes.Cut(rest, []byte(" "))
+	n, err := strconv.ParseUint(string(word), 10, 64)
+	return err == nil && n&pfThread != 0
 }
 
 // threads lists the threads of a process. Most have one, which the folder's
 // link count tells in one system call: this runs over all of /proc.
 func (v *View) threads(pid int) ([]int, error) {
-	dir := filepath.Join(v.proc, strconv.Itoa(pid), "task")
+	dir := v.proc + "/" + strconv.Itoa(pid) + "/task"
 	var st unix.Stat_t
 	if err := unix.Stat(dir, &st); err != nil {
 		return nil, err
@@ -148,12 +262,7 @@ func (v *View) threads(pid int) ([]int, error) {
 
 // numbered lists the entries of a folder of /proc that are numbers.
 func numbered(dir string) ([]int, error) {
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = d.Close() }()
-	names, err := d.Readdirnames(-1)
+	names, err := entries(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -171,48 +280,24 @@ func numbered(dir string) ([]int, error) {
 // ended keeps until its parent asks for its end. It needs no securityfs.
 func ProcessLabel(pid int) (Label, error) {
 	v := View{proc: procfs}
-	l, err := v.taskLabel(pid, pid)
+	l, err := v.taskLabel(attribute{pid, pid, "current"})
 	if err != nil {
 		return l, fmt.Errorf("read the label of process %d: %w", pid, err)
 	}
 	return l, nil
 }
 
-func (v *View) taskLabel(pid, tid int) (Label, error) {
-	dir := filepath.Join(v.proc, strconv.Itoa(pid), "task", strconv.Itoa(tid), "attr")
-	b, err := readSmall(filepath.Join(dir, "apparmor", "current"))
-	if errors.Is(err, fs.ErrNotExist) {
-		// Kernels before 5.8 have only the file that all modules share.
-		b, err = readSmall(filepath.Join(dir, "current"))
+func (v *View) taskLabel(a attribute) (Label, error) {
+	fd, err := v.openAttribute(a)
+	if err != nil {
+		return Label{}, err
 	}
+	defer func() { _ = unix.Close(fd) }()
+	b, err := readOpen(fd)
 	if err != nil {
 		return Label{}, err
 	}
 	return ParseLabel(string(b))
-}
-
-// maxSmall is more than any file of the kernel's that is read here has: the
-// longest are labels, and feature masks.
-const maxSmall = 64 << 10
-
-var smallBuffers = sync.Pool{New: func() any { b := make([]byte, maxSmall); return &b }}
-
-// readSmall reads a file that the kernel makes up, which it hands out whole in
-// one read: three system calls where os.ReadFile has six. That counts where
-// thousands are read and a system call is dear, as on User Mode Linux.
-func readSmall(path string) ([]byte, error) {
-	fd, err := retry(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = unix.Close(fd) }()
-	buffer, _ := smallBuffers.Get().(*[]byte)
-	defer smallBuffers.Put(buffer)
-	n, err := retry(func() (int, error) { return unix.Read(fd, *buffer) })
-	if err != nil {
-		return nil, err
-	}
-	return bytes.Clone((*buffer)[:n]), nil
 }
 
 // namespaced says whether the label has a part below the view's own namespace.
@@ -257,6 +342,9 @@ func (t Task) String() string {
 	s := fmt.Sprintf("%d (%s)", t.PID, t.Command)
 	if t.TID != t.PID {
 		s = fmt.Sprintf("%d/%d (%s)", t.PID, t.TID, t.Command)
+	}
+	if t.Pending {
+		return s + ", which has asked for " + t.Label.String() + " for its next exec"
 	}
 	return s + " " + t.Label.String()
 }

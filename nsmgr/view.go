@@ -83,12 +83,8 @@ func (v *View) Self() (Self, error) {
 	if s.Name, err = v.word(".ns_name"); err != nil {
 		return s, err
 	}
-	level, err := v.word(".ns_level")
-	if err != nil {
+	if s.Level, err = v.level(); err != nil {
 		return s, err
-	}
-	if s.Level, err = strconv.Atoi(level); err != nil {
-		return s, fmt.Errorf("read %s/.ns_level: %w", v.dir, err)
 	}
 	stacked, err := v.word(".stacked")
 	if err != nil {
@@ -99,8 +95,21 @@ func (v *View) Self() (Self, error) {
 	return s, err
 }
 
+// level is how many namespaces are above the view's own.
+func (v *View) level() (int, error) {
+	word, err := v.word(".ns_level")
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.Atoi(word)
+	if err != nil {
+		return 0, fmt.Errorf("read %s/.ns_level: %w", v.dir, err)
+	}
+	return n, nil
+}
+
 func (v *View) word(file string) (string, error) {
-	b, err := os.ReadFile(filepath.Join(v.dir, file))
+	b, err := readSmall(v.dir + "/" + file)
 	return strings.TrimSpace(string(b)), err
 }
 
@@ -120,16 +129,16 @@ func (v *View) Exists(ns Name) bool {
 
 // Children are the names of the namespaces right below ns, sorted.
 func (v *View) Children(ns Name) ([]Name, error) {
-	entries, err := os.ReadDir(filepath.Join(v.path(ns), "namespaces"))
+	list, err := entries(v.path(ns) + "/namespaces")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, missing(ns)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list the namespaces below %q: %w", ns, err)
 	}
-	names := make([]Name, len(entries))
-	for i, e := range entries {
-		names[i] = ns.Child(e.Name())
+	names := make([]Name, len(list))
+	for i, name := range list {
+		names[i] = ns.Child(name)
 	}
 	return names, nil
 }
@@ -167,8 +176,17 @@ type Profile struct {
 
 // Profiles reads the profiles of the namespace, hats included, sorted by name.
 func (v *View) Profiles(ns Name) ([]Profile, error) {
+	return v.profilesBy(ns, readProfile)
+}
+
+// loaded is Profiles with no more than each one's name and load.
+func (v *View) loaded(ns Name) ([]Profile, error) {
+	return v.profilesBy(ns, readLoaded)
+}
+
+func (v *View) profilesBy(ns Name, read func(dir string) (Profile, error)) ([]Profile, error) {
 	var all []Profile
-	if err := readProfiles(filepath.Join(v.path(ns), "profiles"), "", &all); errors.Is(err, fs.ErrNotExist) {
+	if err := readProfiles(v.path(ns)+"/profiles", "", read, &all); errors.Is(err, fs.ErrNotExist) {
 		return nil, missing(ns)
 	} else if err != nil {
 		return nil, fmt.Errorf("read the profiles of namespace %q: %w", ns, err)
@@ -177,14 +195,14 @@ func (v *View) Profiles(ns Name) ([]Profile, error) {
 	return all, nil
 }
 
-func readProfiles(dir, prefix string, all *[]Profile) error {
-	entries, err := os.ReadDir(dir)
+func readProfiles(dir, prefix string, read func(dir string) (Profile, error), all *[]Profile) error {
+	list, err := entries(dir)
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		at := filepath.Join(dir, e.Name())
-		p, err := readProfile(at)
+	for _, name := range list {
+		at := dir + "/" + name
+		p, err := read(at)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // removed or replaced while we read
 		}
@@ -193,32 +211,45 @@ func readProfiles(dir, prefix string, all *[]Profile) error {
 		}
 		p.Name = prefix + p.Name
 		*all = append(*all, p)
-		if err := readProfiles(filepath.Join(at, "profiles"), p.Name+Separator, all); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := readProfiles(at+"/profiles", p.Name+Separator, read, all); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	return nil
 }
 
-func readProfile(dir string) (Profile, error) {
+func readLoaded(dir string) (Profile, error) {
 	p := Profile{Raw: -1}
-	for file, into := range map[string]*string{"name": &p.Name, "mode": &p.Mode, "attach": &p.Attach} {
-		b, err := readSmall(filepath.Join(dir, file))
+	b, err := readSmall(dir + "/name")
+	if err != nil {
+		return p, err
+	}
+	p.Name = strings.TrimSuffix(string(b), "\n")
+	// The link goes to raw_data/N/raw_data.
+	if to, err := os.Readlink(dir + "/raw_data"); err == nil {
+		if n, err := strconv.Atoi(filepath.Base(filepath.Dir(to))); err == nil {
+			p.Raw = n
+		}
+	}
+	return p, nil
+}
+
+func readProfile(dir string) (Profile, error) {
+	p, err := readLoaded(dir)
+	if err != nil {
+		return p, err
+	}
+	for file, into := range map[string]*string{"mode": &p.Mode, "attach": &p.Attach} {
+		b, err := readSmall(dir + "/" + file)
 		if err != nil {
 			return p, err
 		}
 		*into = strings.TrimSuffix(string(b), "\n")
 	}
 	for _, hash := range []string{"sha256", "sha1"} {
-		if b, err := readSmall(filepath.Join(dir, hash)); err == nil {
+		if b, err := readSmall(dir + "/" + hash); err == nil {
 			p.Hash = hash + ":" + strings.TrimSpace(string(b))
 			break
-		}
-	}
-	// The link goes to raw_data/N/raw_data.
-	if to, err := os.Readlink(filepath.Join(dir, "raw_data")); err == nil {
-		if n, err := strconv.Atoi(filepath.Base(filepath.Dir(to))); err == nil {
-			p.Raw = n
 		}
 	}
 	return p, nil
@@ -228,20 +259,20 @@ func readProfile(dir string) (Profile, error) {
 // without reading them all.
 func (v *View) HasProfile(ns Name, profile string) (bool, error) {
 	dir := filepath.Join(v.path(ns), "profiles")
-	entries, err := os.ReadDir(dir)
+	list, err := entries(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, missing(ns)
 	}
 	if err != nil {
 		return false, fmt.Errorf("list the profiles of namespace %q: %w", ns, err)
 	}
-	for _, e := range entries {
+	for _, folder := range list {
 		// The folder is the name, changed where it cannot be a file's, and a
 		// number.
-		if !strings.HasPrefix(profile, "/") && !strings.HasPrefix(e.Name(), profile[:min(1, len(profile))]) {
+		if !strings.HasPrefix(profile, "/") && !strings.HasPrefix(folder, profile[:min(1, len(profile))]) {
 			continue
 		}
-		if b, err := readSmall(filepath.Join(dir, e.Name(), "name")); err == nil && strings.TrimSuffix(string(b), "\n") == profile {
+		if b, err := readSmall(dir + "/" + folder + "/name"); err == nil && strings.TrimSuffix(string(b), "\n") == profile {
 			return true, nil
 		}
 	}
@@ -308,7 +339,9 @@ func (v *View) List() ([]Listed, error) {
 	if err != nil {
 		return nil, err
 	}
-	tasks, err := v.allTasks()
+	c := v.census()
+	defer c.close()
+	tasks, err := c.look(false)
 	if err != nil {
 		return nil, err
 	}
@@ -326,7 +359,7 @@ func (v *View) List() ([]Listed, error) {
 	for _, ns := range names {
 		// The folder of a profile is all that is looked at: 1,000 namespaces
 		// cost 1,000 folders.
-		profiles, err := os.ReadDir(filepath.Join(v.path(ns), "profiles"))
+		profiles, err := entries(v.path(ns) + "/profiles")
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -3,6 +3,7 @@ package nsmgr
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -113,10 +114,67 @@ func TestThreads(t *testing.T) {
 	if err != nil || len(ids) < 2 {
 		t.Errorf("the Go runtime has several threads: %v, %v", ids, err)
 	}
-	if v.dead(os.Getpid(), os.Getpid()) || v.bodiless(os.Getpid()) {
+	if v.dead(os.Getpid(), os.Getpid()) || v.kernelThread(os.Getpid()) {
 		t.Error("this process counts as dead, or as the kernel's")
 	}
-	if hasCapability("/proc/self/status", 63) {
+	if hasCapability(63) {
 		t.Error("there is no capability 63")
+	}
+}
+
+func TestRememberedFeatures(t *testing.T) {
+	f := Features{"domain/stack": "yes", "signal/mask": "hup int\nkill", "empty": ""}
+	text := string(f.text("head\n"))
+	if got, ok := parseFeatures(text, "head\n"); !ok || !maps.Equal(got, f) {
+		t.Errorf("%v, %v", got, ok)
+	}
+	for name, bad := range map[string]string{
+		"another boot": strings.Replace(text, "head", "tail", 1), "cut off": text[:len(text)-8], "empty": "", "a word lost": strings.Replace(text, "yes\x00", "", 1),
+	} {
+		if got, ok := parseFeatures(bad, "head\n"); ok {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	if os.Geteuid() != 0 {
+		return
+	}
+	path := filepath.Join(t.TempDir(), "state", "features")
+	f.remember(path, "head\n")
+	if got, ok := rememberedFeatures(path, "head\n"); !ok || !maps.Equal(got, f) {
+		t.Errorf("%v, %v", got, ok)
+	}
+	for name, spoil := range map[string]func() error{
+		"anybody's": func() error { return os.Chmod(path, 0o666) },
+		"another's": func() error { return errors.Join(os.Chmod(path, 0o644), os.Chown(path, 1, 1)) },
+		"a link":    func() error { return errors.Join(os.Remove(path), os.Symlink("/dev/null", path)) },
+	} {
+		f.remember(path, "head\n")
+		if err := spoil(); err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := rememberedFeatures(path, "head\n"); ok {
+			t.Errorf("%s is believed: %v", name, got)
+		}
+	}
+}
+
+func TestNote(t *testing.T) {
+	for _, n := range []note{
+		{},
+		{Name: "a//b\nc \"d\"", State: stateReady, Inode: 1 << 63, Made: time.Unix(1795399212, 474), Container: "c\n1", Declared: true},
+	} {
+		text, err := n.MarshalText()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got note
+		if err := got.UnmarshalText(text); err != nil || got != n {
+			t.Errorf("%q: %+v, %v", text, got, err)
+		}
+		for i := range text {
+			if err := got.UnmarshalText(text[:i]); err == nil {
+				t.Errorf("%q is a note", text[:i])
+			}
+		}
 	}
 }

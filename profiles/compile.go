@@ -283,6 +283,19 @@ var includeRE = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`(?m)^[ \t]*(?:#?include|abi)[ \t]+(?:if[ \t]+exists[ \t]+)?(?:<([^>\n]+)>|"([^"\n]+)"|([^\s,]+))`)
 })
 
+// refers says whether the text may include others, without the expression that
+// says which: to compile that takes longer than most policy does to load.
+func refers(text []byte) bool {
+	for line := range bytes.Lines(text) {
+		line = bytes.TrimLeft(line, " \t")
+		if bytes.HasPrefix(line, []byte("include")) || bytes.HasPrefix(line, []byte("#include")) ||
+			bytes.HasPrefix(line, []byte("abi")) && !bytes.Equal(bytes.TrimSpace(line), []byte("abi <kernel>,")) {
+			return true
+		}
+	}
+	return false
+}
+
 // included is all text that the compiled form depends on, and whether that is
 // surely all: an include whose name is made of variables is beyond it.
 func included(base, dir string, text []byte) (closure string, sure bool) {
@@ -316,6 +329,9 @@ func included(base, dir string, text []byte) (closure string, sure bool) {
 	}
 	add = func(text []byte, depth int) {
 		b.Write(text)
+		if !refers(text) {
+			return
+		}
 		for _, m := range includeRE().FindAllSubmatch(text, -1) {
 			magic, name := string(m[1]), string(m[2])+string(m[3])
 			switch {

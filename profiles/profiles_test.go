@@ -275,10 +275,14 @@ func TestExplain(t *testing.T) {
 func FuzzIncluded(f *testing.F) {
 	f.Add("include <abstractions/base>\n#include if exists \"local/x\"\nabi <abi/4.0>,\n")
 	f.Add("include <@{x}/y>")
+	f.Add("abi <kernel>,\nprofile p { file, }")
 	f.Fuzz(func(t *testing.T, text string) {
 		closure, sure := included("/nonexistent", "/nonexistent", []byte(text))
 		if !strings.HasPrefix(closure, text) {
 			t.Error("the text is not in its closure")
+		}
+		if !refers([]byte(text)) && includeRE().MatchString(strings.ReplaceAll(text, "abi <kernel>,", "")) {
+			t.Error("an include is overlooked")
 		}
 		if sure && strings.Contains(text, "include <@{") && strings.HasPrefix(text, "include <@{x}") {
 			t.Error("a name of variables is not known")

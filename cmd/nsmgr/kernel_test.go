@@ -70,7 +70,7 @@ lxc-start -n c1`},
 	{sh: "lxc-attach -n c1 -- cat /proc/1/attr/current", want: []string{"container (enforce)"}},
 	{sh: "nsmgr delete c1", status: 1, want: []string{"(init)"}},
 	{sh: "lxc-stop -n c1 -k && sleep 1 && nsmgr list", not: []string{"c1"}},
-	{sh: "ls /run/nsmgr/namespaces", not: []string{"json"}},
+	{sh: "ls /run/nsmgr/namespaces", not: []string{"note"}},
 }
 
 // TestE2ESession boots a kernel and does on it what a user does.

@@ -116,7 +116,7 @@ func completeNames(_ *cobra.Command, got []string, _ string) ([]string, cobra.Sh
 
 // compiler compiles for this machine's kernel.
 func compiler(v *nsmgr.View) (*profiles.Compiler, error) {
-	f, err := v.Features()
+	f, err := v.StableFeatures()
 	if err != nil {
 		return nil, err
 	}

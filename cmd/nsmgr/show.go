@@ -85,12 +85,13 @@ type task struct {
 	Label   string `json:"label"`
 	Flat    bool   `json:"flat"`                 // removing the namespace unconfines it
 	Inside  []int  `json:"inside_pids,omitzero"` // process ids in the pid namespaces further in
+	Pending bool   `json:"pending,omitzero"`     // it has asked for the label for its next exec
 }
 
 func tasksJSON(ns nsmgr.Name, tasks []nsmgr.Task) []task {
 	list := make([]task, len(tasks))
 	for i, t := range tasks {
-		list[i] = task{t.PID, t.TID, t.Command, t.Label.String(), t.Label.Flat(ns), t.Inside}
+		list[i] = task{t.PID, t.TID, t.Command, t.Label.String(), t.Label.Flat(ns), t.Inside, t.Pending}
 	}
 	return list
 }
@@ -108,6 +109,9 @@ func printTasks(w io.Writer, ns nsmgr.Name, tasks []nsmgr.Task) error {
 			label += "  (not stacked)"
 		case !t.Label.Held(ns):
 			label += "  (stacked on unconfined)"
+		}
+		if t.Pending {
+			label += "  (asked for, for its next exec)"
 		}
 		rows = append(rows, []string{fmt.Sprint(t.PID), fmt.Sprint(t.TID), inside, t.Command, label})
 	}

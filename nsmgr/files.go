@@ -1,0 +1,102 @@
+package nsmgr
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// The files of this package are the kernel's, small, and read by the thousand.
+// What counts is the number of system calls, above all where one is dear, as on
+// User Mode Linux: package os has six for a file, these have three.
+
+// maxSmall is more than any file of the kernel's that is read whole here has:
+// the longest are labels, and feature masks.
+const maxSmall = 64 << 10
+
+var smallBuffers = sync.Pool{New: func() any { b := make([]byte, maxSmall); return &b }}
+
+func openSmall(path string) (int, error) {
+	return retry(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
+}
+
+// readSmall reads a file that the kernel makes up, which it hands out whole in
+// one read.
+func readSmall(path string) ([]byte, error) {
+	fd, err := openSmall(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	return readOpen(fd)
+}
+
+// readOpen is readSmall for one that is open, from its beginning, also when it
+// was read before.
+func readOpen(fd int) ([]byte, error) {
+	buffer, _ := smallBuffers.Get().(*[]byte)
+	defer smallBuffers.Put(buffer)
+	n, err := retry(func() (int, error) { return unix.Pread(fd, *buffer, 0) })
+	if err != nil {
+		return nil, err
+	}
+	return bytes.Clone((*buffer)[:n]), nil
+}
+
+// entries lists a folder, sorted.
+func entries(dir string) ([]string, error) {
+	fd, err := retry(func() (int, error) { return unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	buffer, _ := smallBuffers.Get().(*[]byte)
+	defer smallBuffers.Put(buffer)
+	var names []string
+	for {
+		n, err := retry(func() (int, error) { return unix.ReadDirent(fd, *buffer) })
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			slices.Sort(names)
+			return names, nil
+		}
+		_, _, names = unix.ParseDirent((*buffer)[:n], -1, names)
+	}
+}
+
+// writeOnce hands all of data to the kernel in one write: what comes in two
+// is two loads.
+func writeOnce(path string, data []byte) error {
+	return writeWith(path, unix.O_WRONLY, data)
+}
+
+func writeWith(path string, flags int, data []byte) error {
+	fd, err := retry(func() (int, error) { return unix.Open(path, flags|unix.O_CLOEXEC, 0o644) })
+	if err != nil {
+		return err
+	}
+	n, err := retry(func() (int, error) { return unix.Write(fd, data) })
+	if closeErr := unix.Close(fd); err == nil {
+		err = closeErr
+	}
+	if err == nil && n != len(data) {
+		err = fmt.Errorf("%d of %d bytes were taken", n, len(data))
+	}
+	return err
+}
+
+// retry repeats what a signal interrupted before it did anything.
+func retry(f func() (int, error)) (int, error) {
+	for {
+		n, err := f()
+		if !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
+}
