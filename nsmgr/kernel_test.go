@@ -392,7 +392,34 @@ func TestKernelDeletePending(t *testing.T) {
 	ctx, v := kernel(t)
 	policy := compile(t, v, fmt.Sprintf(wide, "p"))
 	must(t, v.Create(ctx, "pending", nsmgr.Making{Policy: policy}))
-	for _, label := range []string{":pending:p", ":pending:unconfined"} {
+	shown := func() bool { // 6.1 shows nothing, and who is in raw_data's place still tells
+		a := startAsker(t, ":pending:p")
+		defer a.end()
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/attr/apparmor/exec", a.Process.Pid))
+		return err == nil && len(b) > 0
+	}()
+	t.Logf("this kernel shows what others ask for: %v", shown)
+	labels := []string{":pending:p", ":pending:unconfined"}
+	if !shown {
+		labels = nil
+		a := startAsker(t, ":pending:p")
+		before, err := v.Profiles("pending")
+		must(t, err)
+		err = v.Delete(ctx, "pending", nsmgr.Deletion{})
+		var held *nsmgr.HeldError
+		if !errors.As(err, &held) {
+			t.Errorf("removed under one that asked for it, unseen: %v", err)
+		}
+		a.end()
+		after, err := v.Profiles("pending")
+		for i := range after {
+			after[i].Raw = before[i].Raw
+		}
+		if err != nil || !slices.Equal(before, after) {
+			t.Errorf("the profiles are %+v, %v, and were %+v", after, err, before)
+		}
+	}
+	for _, label := range labels {
 		a := startAsker(t, label)
 		tasks, err := v.Tasks("pending")
 		must(t, err)
@@ -405,6 +432,10 @@ func TestKernelDeletePending(t *testing.T) {
 			t.Errorf("removed under one that asked for %s: %v", label, err)
 		}
 		a.end()
+	}
+	if !shown {
+		must(t, v.Delete(ctx, "pending", nsmgr.Deletion{}))
+		return
 	}
 	a := startAsker(t, ":pending:p")
 	must(t, v.Delete(ctx, "pending", nsmgr.Deletion{Kill: true}))
@@ -440,7 +471,10 @@ func TestKernelDeleteRace(t *testing.T) {
 		time.Sleep(delay)
 		err := v.Delete(ctx, "race", nsmgr.Deletion{})
 		var inUse *nsmgr.InUseError
+		var held *nsmgr.HeldError
 		switch {
+		case errors.As(err, &held):
+			outcomes["held"]++
 		case err == nil:
 			t.Errorf("round %d: removed under a process that had asked for it", round)
 			outcomes["unseen"]++

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -224,7 +225,8 @@ func (v *View) delete(ctx context.Context, ns Name, d Deletion) error {
 	if !d.Force {
 		if err := v.shut(c, ns, below); err != nil {
 			var late *InUseError
-			if errors.As(err, &late) { // the profiles are back
+			var held *HeldError
+			if errors.As(err, &late) || errors.As(err, &held) { // the profiles are back
 				v.reopen(n, ours)
 			}
 			return err
@@ -272,12 +274,27 @@ func confirm(ns Name, tasks []Task, ask func(flat, stacked []Task) error) error 
 	return ask(flat, stacked)
 }
 
+// HeldError is the error of a namespace that is not removed because something
+// refers to its profiles that this kernel does not show: a process that has
+// asked for one for its next exec, and would run unconfined, or, harmless, an
+// open file or a socket that one of its tasks left to others.
+type HeldError struct{ Namespace Name }
+
+func (e *HeldError) Error() string {
+	return fmt.Sprintf("namespace %q is not removed: something refers to its profiles, and this kernel does not show what: a process that has asked for one for its next exec would run unconfined; it may as well be an open file or a socket (--force removes it all the same)", e.Namespace)
+}
+
+// heldPatience is how long the kernel may take to let go of profiles that
+// nothing refers to: an RCU grace period or a few.
+const heldPatience = 500 * time.Millisecond
+
 // shut removes all profiles of the namespace and of those below, so that no
 // task can come to be confined by them, and then makes sure that none is. If
 // one is, the profiles are brought back.
 func (v *View) shut(c *census, ns Name, below []Name) error {
 	all := append([]Name{ns}, below...)
 	had := map[Name]Policy{}
+	loads := map[string]bool{} // what the profiles came with: folders
 	for _, n := range all {
 		profiles, err := v.loaded(n)
 		if err != nil {
@@ -289,6 +306,9 @@ func (v *View) shut(c *census, ns Name, below []Name) error {
 		// Where the kernel does not keep the policy, it cannot be brought back.
 		had[n], _ = v.policyOf(n, profiles)
 		for _, p := range profiles {
+			if p.Raw >= 0 {
+				loads[v.path(n)+"/raw_data/"+strconv.Itoa(p.Raw)] = true
+			}
 			if top(p.Name) != p.Name {
 				continue
 			}
@@ -297,20 +317,44 @@ func (v *View) shut(c *census, ns Name, below []Name) error {
 			}
 		}
 	}
-	tasks, err := c.tasks(ns)
-	if err != nil {
-		return err
-	}
-	if len(tasks) == 0 {
+	late := v.mustBeEmpty(c, ns, loads)
+	if late == nil {
 		return nil
 	}
-	late := refuse(&InUseError{Namespace: ns, Tasks: tasks, Late: true})
 	for _, n := range all {
 		if err := v.replace(n, had[n], nil); err != nil {
 			return errors.Join(late, err)
 		}
 	}
 	return late
+}
+
+// mustBeEmpty is the last look before a namespace goes, which has no profiles
+// any more. A kernel that does not show what tasks have asked for (6.1) still
+// shows that something has: the policy of a load stays in raw_data until the
+// last reference to its profiles is gone.
+func (v *View) mustBeEmpty(c *census, ns Name, loads map[string]bool) error {
+	for end := time.Now().Add(heldPatience); ; time.Sleep(5 * time.Millisecond) {
+		tasks, err := c.tasks(ns)
+		if err != nil {
+			return err
+		}
+		if len(tasks) > 0 {
+			return refuse(&InUseError{Namespace: ns, Tasks: tasks, Late: true})
+		}
+		for dir := range loads {
+			var st unix.Stat_t
+			if errors.Is(unix.Stat(dir, &st), unix.ENOENT) {
+				delete(loads, dir)
+			}
+		}
+		if len(loads) == 0 || v.showsPending() {
+			return nil
+		}
+		if time.Now().After(end) {
+			return refuse(&HeldError{ns})
+		}
+	}
 }
 
 // killPatience is how long the tasks of a namespace may take to be gone after

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -200,6 +201,54 @@ func (v *View) openAttribute(a attribute) (int, error) {
 		fd, err = openSmall(dir + "/attr/" + a.name)
 	}
 	return fd, err
+}
+
+// showsPending says whether the kernel shows what another task has asked for,
+// and not, as 6.1 does, what the reader has: it asks on one thread, looks from
+// another, and lets the first one die. Where it cannot be tried, the kernel
+// counts as one that does not.
+func (v *View) showsPending() bool {
+	asked, looked := make(chan int), make(chan struct{})
+	defer close(looked)
+	go v.askAsBefore(asked, looked)
+	tid := <-asked
+	if tid == 0 {
+		return false
+	}
+	b, err := readSmall(v.proc + "/self/task/" + strconv.Itoa(tid) + "/attr/apparmor/exec")
+	return err == nil && len(b) > 0
+}
+
+// askAsBefore asks for the label that this process has, tells by which thread,
+// or 0, and waits. The thread ends with the goroutine.
+func (v *View) askAsBefore(asked chan<- int, looked <-chan struct{}) {
+	runtime.LockOSThread()
+	tid := unix.Gettid()
+	if tid == unix.Getpid() { // the first thread stays: keep it busy while another asks
+		defer runtime.UnlockOSThread()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			v.askAsBefore(asked, looked)
+		}()
+		<-done
+		return
+	}
+	attr := v.proc + "/thread-self/attr/apparmor/"
+	now, err := readSmall(attr + "current")
+	var l Label
+	if err == nil {
+		l, err = ParseLabel(string(now))
+	}
+	if err == nil {
+		l.Mode = ""
+		err = writeOnce(attr+"exec", []byte("exec "+l.String()))
+	}
+	if err != nil {
+		tid = 0
+	}
+	asked <- tid
+	<-looked
 }
 
 // kthreadd is the process id of the kernel thread that starts the others.
