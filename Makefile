@@ -53,7 +53,7 @@ test-e2e: build ## only the tests that boot kernels
 test-vm: build ## the tests of nsmgr on Debian's kernels, under QEMU
 	@bin/proofhouse setup --qemu $(or $(QEMU),1)
 	PROOFHOUSE_E2E=$(CURDIR)/bin PROOFHOUSE_KERNELS="debian:bookworm debian:trixie debian:trixie-backports" \
-		$(GO) test -p 1 -count=1 -timeout 60m -v -run '^TestE2E' ./nsmgr ./containers ./cmd/nsmgr
+		$(GO) test -p 1 -count=1 -timeout 150m -v -run '^TestE2E' ./nsmgr ./containers ./cmd/nsmgr
 
 # The folder is one run: it is made anew each time.
 isolation-docs: build ## run the isolation matrix on UML and Debian's kernels, and make docs/isolation.md of it

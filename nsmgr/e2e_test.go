@@ -14,14 +14,13 @@ import (
 )
 
 // TestE2EKernel boots a kernel and runs this package's kernel tests on it.
-// PROOFHOUSE_KERNELS chooses others than the default, with spaces between, and
 // PROOFHOUSE_FULL=1 has 1,600 rounds of writers and 1,000 namespaces in place
 // of 200 each.
 func TestE2EKernel(t *testing.T) {
 	if os.Getenv("PROOFHOUSE_E2E") == "" {
 		t.Skip("boots kernels: make test-e2e")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Minute)
 	defer cancel()
 	binary := filepath.Join(t.TempDir(), "nsmgr.test")
 	build := exec.CommandContext(ctx, "go", "test", "-c", "-trimpath", "-o", binary, ".")
@@ -33,11 +32,7 @@ func TestE2EKernel(t *testing.T) {
 	if os.Getenv("PROOFHOUSE_FULL") != "" {
 		short = "-test.short=false"
 	}
-	var cfg lab.Config
-	if s := os.Getenv("PROOFHOUSE_KERNELS"); s != "" {
-		cfg.Kernels = lab.SplitNames(s)
-	}
-	plan, err := lab.Prepare(ctx, cfg, func(s string) { t.Log(s) })
+	plan, err := lab.Prepare(ctx, lab.FromEnvironment(), func(s string) { t.Log(s) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +47,7 @@ func TestE2EKernel(t *testing.T) {
 			defer func() { _ = m.Close() }()
 			var out bytes.Buffer
 			res, err := m.Run(ctx, machines.Command{
-				Args:   []string{"nsmgr.test", "-test.v", "-test.run", "^TestKernel", "-test.timeout", "10m", short},
+				Args:   []string{"nsmgr.test", "-test.v", "-test.run", "^TestKernel", "-test.timeout", "40m", short},
 				Env:    []string{"NSMGR_KERNEL_TESTS=1"},
 				Stdout: &out, Stderr: &out,
 			})

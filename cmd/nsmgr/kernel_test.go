@@ -78,13 +78,9 @@ func TestE2ESession(t *testing.T) {
 	if os.Getenv("PROOFHOUSE_E2E") == "" {
 		t.Skip("boots kernels: make test-e2e")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Minute)
 	defer cancel()
-	var cfg lab.Config
-	if s := os.Getenv("PROOFHOUSE_KERNELS"); s != "" {
-		cfg.Kernels = lab.SplitNames(s)
-	}
-	plan, err := lab.Prepare(ctx, cfg, func(s string) { t.Log(s) })
+	plan, err := lab.Prepare(ctx, lab.FromEnvironment(), func(s string) { t.Log(s) })
 	if err != nil {
 		t.Fatal(err)
 	}

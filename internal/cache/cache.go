@@ -21,6 +21,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -48,7 +49,7 @@ func Root() string {
 	return filepath.Join(base, "proofhouse")
 }
 
-var nameRE = regexp.MustCompile(`^[A-Za-z0-9_+~][A-Za-z0-9._+~-]*$`)
+var nameRE = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_+~][A-Za-z0-9._+~-]*$`) })
 
 type meta struct {
 	Made time.Time `json:"made"`
@@ -59,7 +60,7 @@ type meta struct {
 // same entry wait for each other. fill gets an empty folder; when it fails,
 // nothing is left. The caller must not change the folder it gets.
 func Entry(ctx context.Context, room, key string, fill func(ctx context.Context, dir string) error) (string, error) {
-	if !nameRE.MatchString(room) || !nameRE.MatchString(key) || len(key) > 200 {
+	if !nameRE().MatchString(room) || !nameRE().MatchString(key) || len(key) > 200 {
 		return "", fmt.Errorf("cache entry %q/%q: not a name", room, key)
 	}
 	parent := filepath.Join(Root(), room)
@@ -223,7 +224,7 @@ func List() ([]Item, error) {
 	for _, dir := range dirs {
 		it := Item{Room: filepath.Base(filepath.Dir(dir)), Key: filepath.Base(dir)}
 		st, err := os.Stat(dir)
-		if err != nil || !st.IsDir() || inUse[it.Room] || !nameRE.MatchString(it.Key) {
+		if err != nil || !st.IsDir() || inUse[it.Room] || !nameRE().MatchString(it.Key) {
 			continue
 		}
 		it.Made, it.Used = st.ModTime(), st.ModTime()
@@ -257,7 +258,7 @@ func size(dir string) (n int64) {
 
 // Remove deletes one entry, under its lock.
 func Remove(ctx context.Context, it Item) error {
-	if !nameRE.MatchString(it.Room) || !nameRE.MatchString(it.Key) {
+	if !nameRE().MatchString(it.Room) || !nameRE().MatchString(it.Key) {
 		return fmt.Errorf("cache entry %q/%q: not a name", it.Room, it.Key)
 	}
 	parent := filepath.Join(Root(), it.Room)

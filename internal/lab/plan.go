@@ -87,6 +87,13 @@ type given struct {
 // guestTools are our programs that every guest has on its PATH.
 var guestTools = []string{"nsmgr", "probe"}
 
+// FromEnvironment is what the tests that boot kernels run on: the default, or
+// the kernels that PROOFHOUSE_KERNELS names, with spaces between, and the guest
+// suite of PROOFHOUSE_GUEST.
+func FromEnvironment() Config {
+	return Config{Kernels: SplitNames(os.Getenv("PROOFHOUSE_KERNELS")), Guest: os.Getenv("PROOFHOUSE_GUEST")}
+}
+
 // Prepare makes everything that cfg asks for. What is there already costs
 // next to nothing. progress gets a line for whatever takes a while.
 func Prepare(ctx context.Context, cfg Config, progress func(string)) (*Plan, error) {
