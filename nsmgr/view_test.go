@@ -117,6 +117,16 @@ func TestThreads(t *testing.T) {
 	if v.dead(os.Getpid(), os.Getpid()) || v.kernelThread(os.Getpid()) {
 		t.Error("this process counts as dead, or as the kernel's")
 	}
+	c := v.census()
+	defer c.close()
+	for range 3 {
+		if tasks, err := c.look(true); err != nil || len(tasks) > 0 {
+			t.Errorf("tasks in no namespace: %v, %v", tasks, err)
+		}
+	}
+	if len(c.files) > maxKept {
+		t.Errorf("%d files are open", len(c.files))
+	}
 	if hasCapability(63) {
 		t.Error("there is no capability 63")
 	}

@@ -8,13 +8,12 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"proofhouse/internal/cli"
 	"proofhouse/internal/exit"
-	"proofhouse/internal/version"
 	"proofhouse/nsmgr"
 	"proofhouse/profiles"
 )
@@ -33,7 +32,7 @@ func start() int {
 }
 
 func command() *cobra.Command {
-	root := &cobra.Command{
+	root := cli.Root(&cobra.Command{
 		Use:   "nsmgr",
 		Short: "Manage AppArmor policy namespaces",
 		Long: `nsmgr makes, fills, shows and removes AppArmor policy namespaces, in which LXC
@@ -44,45 +43,22 @@ A namespace below another is written outer//inner.
 
 Exit status: 0 done, 1 refused or not as it should be, 2 bad usage or bad
 input, 3 something broke.`,
-		SilenceErrors: true, SilenceUsage: true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return exit.BadInputf("unknown command %q (nsmgr --help lists them)", args[0])
-			}
-			return nil
-		},
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
-	}
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return exit.BadInputf("%w (%s --help tells more)", err, c.CommandPath())
 	})
 	root.AddCommand(
 		createCommand(), listCommand(), showCommand(), loadCommand(), unloadCommand(), execCommand(), tasksCommand(),
 		deleteCommand(), containerCommand(), featuresCommand(), gcCommand(), verifyCommand(), probeCommand(), auditCommand(), watchCommand(),
 		saveCommand(), restoreCommand(), applyCommand(), hookCommand(), doctorCommand(), manCommand(),
-		completionCommand(root), versionCommand(),
+		completionCommand(root), cli.Version("nsmgr"),
 	)
 	return root
 }
 
-// args demands at least n arguments, and at most max where max is not 0; what
-// says what they are.
-func args(n, most int, what string) cobra.PositionalArgs {
-	return func(c *cobra.Command, got []string) error {
-		if len(got) < n || most >= n && len(got) > most {
-			return exit.BadInputf("%s: %s", c.CommandPath(), what)
-		}
-		return nil
-	}
-}
-
-func noArgs(c *cobra.Command, got []string) error {
-	if len(got) > 0 {
-		return exit.BadInputf("%s takes no argument, and got %q", c.CommandPath(), strings.Join(got, " "))
-	}
-	return nil
-}
+// args and noArgs are what commands take.
+var (
+	args   = cli.Args
+	noArgs = cli.NoArgs
+)
 
 // onNamespace opens the view and reads the namespace's name.
 func onNamespace(name string) (*nsmgr.View, nsmgr.Name, error) {
@@ -134,13 +110,6 @@ func printJSON(c *cobra.Command, value any) error {
 // say writes a line to the command's output.
 func say(c *cobra.Command, format string, a ...any) {
 	_, _ = fmt.Fprintf(c.OutOrStdout(), format+"\n", a...)
-}
-
-func versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Print the version", Example: "  nsmgr version", Args: noArgs,
-		Run: func(c *cobra.Command, _ []string) { say(c, "nsmgr %s", version.String()) },
-	}
 }
 
 func completionCommand(root *cobra.Command) *cobra.Command {

@@ -1,0 +1,63 @@
+// Package cli is what the project's commands have in common: a mistake of the
+// user's is one line and exit status 2, wherever it is made.
+//
+//	root := cli.Root(&cobra.Command{Use: "nsmgr", …})
+//	root.AddCommand(cli.Version("nsmgr"), …)
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"proofhouse/internal/exit"
+	"proofhouse/internal/version"
+)
+
+// Root makes c a program's first command: alone it prints the help; errors are
+// for the caller to report.
+func Root(c *cobra.Command) *cobra.Command {
+	c.SilenceErrors, c.SilenceUsage = true, true
+	c.Args = func(c *cobra.Command, got []string) error {
+		if len(got) > 0 {
+			return exit.BadInputf("unknown command %q (%s --help lists them)", got[0], c.Name())
+		}
+		return nil
+	}
+	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return exit.BadInputf("%w (%s --help tells more)", err, c.CommandPath())
+	})
+	return c
+}
+
+// NoArgs is cobra.NoArgs with the exit status of bad usage.
+func NoArgs(c *cobra.Command, got []string) error {
+	if len(got) > 0 {
+		return exit.BadInputf("%s takes no argument, and got %q", c.CommandPath(), strings.Join(got, " "))
+	}
+	return nil
+}
+
+// Args demands at least as many arguments, and at most as many where most is
+// not 0; what says which they are.
+func Args(least, most int, what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, got []string) error {
+		if len(got) < least || most >= max(least, 1) && len(got) > most {
+			return exit.BadInputf("%s: %s", c.CommandPath(), what)
+		}
+		return nil
+	}
+}
+
+// Version prints the program's version.
+func Version(program string) *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Example: "  " + program + " version", Args: NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(c.OutOrStdout(), program, version.String())
+			return err
+		},
+	}
+}
