@@ -63,7 +63,9 @@ func ParseRecord(line string) (Record, bool) {
 	if at < 0 {
 		return Record{}, false
 	}
-	r := Record{Fields: fields(line[at:])}
+	// Behind a group separator, auditd appends what its numbers mean (log_format
+	// ENRICHED): fields of other names.
+	r := Record{Fields: fields(strings.ReplaceAll(line[at:], "\x1d", " "))}
 	if stamp := strings.LastIndex(line[:at], "audit("); stamp >= 0 {
 		r.Time, r.Serial = readStamp(line[stamp+len("audit("):])
 	}
