@@ -52,7 +52,7 @@ func (v *View) check() error {
 	case errors.Is(err, fs.ErrNotExist):
 		return exit.BadInputf("this kernel has no AppArmor")
 	case err == nil && strings.TrimSpace(string(enabled)) != "Y":
-		return exit.BadInputf("AppArmor is in this kernel and switched off: boot it with security=apparmor")
+		return exit.BadInputf("AppArmor is in this kernel and switched off: boot it with apparmor=1 security=apparmor")
 	}
 	return exit.BadInputf("%s is not mounted: mount -t securityfs securityfs %[1]s", securityfs)
 }
