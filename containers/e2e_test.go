@@ -21,7 +21,7 @@ func TestE2EContainers(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
 	defer cancel()
-	cfg := lab.Config{Guest: os.Getenv("PROOFHOUSE_GUEST"), Kernels: lab.SplitNames(os.Getenv("PROOFHOUSE_KERNELS"))}
+	cfg := lab.FromEnvironment()
 	plan, err := lab.Prepare(ctx, cfg, func(s string) { t.Log(s) })
 	if err != nil {
 		t.Fatal(err)

@@ -87,7 +87,7 @@ func TestE2EContainerSession(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
-	cfg := lab.Config{Guest: os.Getenv("PROOFHOUSE_GUEST"), Kernels: lab.SplitNames(os.Getenv("PROOFHOUSE_KERNELS"))}
+	cfg := lab.FromEnvironment()
 	plan, err := lab.Prepare(ctx, cfg, func(s string) { t.Log(s) })
 	if err != nil {
 		t.Fatal(err)
