@@ -94,6 +94,11 @@ func TestParseRecord(t *testing.T) {
 			t.Errorf("%q\n got %s\nwant %s", c.line, a, b)
 		}
 	}
+	// What auditd appends is apart from what the kernel wrote.
+	r, _ := ParseRecord("type=AVC msg=audit(1.2:3): apparmor=\"DENIED\" profile=\"h\" ouid=0\x1dFSUID=\"root\" OUID=\"nobody\"")
+	if r.Fields["ouid"] != "0" || r.Fields["OUID"] != "nobody" {
+		t.Errorf("auditd's: %q", r.Fields)
+	}
 	for _, line := range []string{"", "x", `apparmor=`, `apparmor=""`, `audit(1.2:3): avc: denied { read }`, `AppArmor: AppArmor Filesystem Enabled`} {
 		if r, ok := ParseRecord(line); ok {
 			t.Errorf("%q is %+v", line, r)
