@@ -412,7 +412,7 @@ func TestKernelDeletePending(t *testing.T) {
 		}
 		a.end()
 		after, err := v.Profiles("pending")
-		for i := range after {
+		for i := range min(len(after), len(before)) {
 			after[i].Raw = before[i].Raw
 		}
 		if err != nil || !slices.Equal(before, after) {

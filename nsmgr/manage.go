@@ -348,7 +348,7 @@ func (v *View) mustBeEmpty(c *census, ns Name, loads map[string]bool) error {
 				delete(loads, dir)
 			}
 		}
-		if len(loads) == 0 || v.showsPending() {
+		if len(loads) == 0 || c.shows() {
 			return nil
 		}
 		if time.Now().After(end) {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -51,6 +52,7 @@ type census struct {
 	v      *View
 	kernel map[int]bool // threads of the kernel's, which no policy confines
 	files  map[attribute]int
+	shows  func() bool // View.showsPending, asked once
 }
 
 // attribute is a file of a task.
@@ -63,7 +65,7 @@ type attribute struct {
 const maxKept = 400
 
 func (v *View) census() *census {
-	return &census{v, map[int]bool{}, map[attribute]int{}}
+	return &census{v, map[int]bool{}, map[attribute]int{}, sync.OnceValue(v.showsPending)}
 }
 
 func (c *census) close() {
@@ -110,28 +112,38 @@ func (c *census) look(pending bool) ([]Task, error) {
 			return nil, fmt.Errorf("list the tasks of process %d: %w", pid, err)
 		}
 		for _, tid := range threads {
-			// What is asked for first: an exec between the two reads turns it into
-			// the label.
-			if pending {
-				l, ok, err := c.read(pid, tid, "exec")
-				if err != nil {
-					return nil, err
-				}
-				if ok {
-					tasks = append(tasks, Task{PID: pid, TID: tid, Label: l, Pending: true})
-					continue
-				}
-			}
-			l, ok, err := c.read(pid, tid, "current")
+			found, err := c.task(pid, tid, pending)
 			if err != nil {
 				return nil, err
 			}
-			if ok {
-				tasks = append(tasks, Task{PID: pid, TID: tid, Label: l})
-			}
+			tasks = append(tasks, found...)
 		}
 	}
 	return tasks, nil
+}
+
+// task is a task as it is and, if that is in other namespaces, as it has asked
+// to be.
+func (c *census) task(pid, tid int, pending bool) (found []Task, err error) {
+	// What is asked for first: an exec between the two turns it into the label.
+	var asked Label
+	var asks bool
+	if pending {
+		if asked, asks, err = c.read(pid, tid, "exec"); err != nil {
+			return nil, err
+		}
+	}
+	is, in, err := c.read(pid, tid, "current")
+	if err != nil {
+		return nil, err
+	}
+	if in {
+		found = append(found, Task{PID: pid, TID: tid, Label: is})
+	}
+	if asks && slices.ContainsFunc(asked.Parts, func(p Part) bool { return p.Namespace != "" && !is.In(p.Namespace) }) {
+		found = append(found, Task{PID: pid, TID: tid, Label: asked, Pending: true})
+	}
+	return found, nil
 }
 
 // isKernel says whether a process that kthreadd started is a thread of the
