@@ -3,6 +3,7 @@ package reports
 import (
 	"bytes"
 	"fmt"
+	"os/exec"
 	"strings"
 	"testing"
 )
@@ -52,5 +53,42 @@ func TestMarkdownLimit(t *testing.T) {
 		if !strings.Contains(b.String(), "of "+number(n)+" subtests failed") || strings.Contains(b.String(), "\n@me") {
 			t.Errorf("%.400s", &b)
 		}
+	}
+}
+
+// GitHub's own renderer, cmark-gfm, takes it as it was meant. Skipped where it
+// is not installed.
+func TestMarkdownRendered(t *testing.T) {
+	cmark, err := exec.LookPath("cmark-gfm")
+	if err != nil {
+		t.Skip("no cmark-gfm here")
+	}
+	s := newSample("v1", []Kernel{uml()}, "open")
+	spec := s.spec(1, uml().ID, "open", 1,
+		Result{ID: "`x` <b>|@me*y*_z_", Status: Fail, Reason: "<script>`|"}, Result{ID: "known <i>", Status: XFail, Reason: "[a](b) </details>"})
+	spec.Denials = []string{denial + "``` <u>"}
+	var text bytes.Buffer
+	if err := Markdown(&text, s.end().run()); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(cmark, "--unsafe", "--extension", "table")
+	cmd.Stdin = &text
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(out)
+	for _, bad := range []string{"<b>", "<i>", "<u>", "<script>", "<em>", "<a "} {
+		if strings.Contains(page, bad) {
+			t.Errorf("%s in %s", bad, page)
+		}
+	}
+	for _, want := range []string{"<code>regression/open/`x` &lt;b&gt;|@me*y*_z_</code>", "<pre><code>denied: ", "[a](b) &lt;/details&gt;"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("no %s in %s", want, page)
+		}
+	}
+	if strings.Count(page, "<details>") != 3 || strings.Count(page, "</details>") != 3 {
+		t.Errorf("%d details, %d closed: %s", strings.Count(page, "<details>"), strings.Count(page, "</details>"), page)
 	}
 }

@@ -135,7 +135,7 @@ func (m *markdown) evidence(spec string) {
 	if i < 0 {
 		return
 	}
-	m.line("\n  <details><summary>what the kernels said during %s</summary>\n", html(strings.TrimPrefix(spec, "regression/")))
+	m.line("\n  <details><summary>what the kernels said during %s</summary>\n", tagless(strings.TrimPrefix(spec, "regression/")))
 	for _, s := range []struct {
 		name string
 		said Said
@@ -242,7 +242,7 @@ func escape(s string) string { return escaper.Replace(reports.Plain(s)) }
 // cell is a text in a table.
 func cell(s string) string { return escape(clip(s, 200)) }
 
-func html(s string) string { return htmler.Replace(reports.Plain(s)) }
+func tagless(s string) string { return htmler.Replace(reports.Plain(s)) }
 
 // clip is s, cut where it is very long.
 func clip(s string, n int) string {
