@@ -326,6 +326,8 @@ profile container flags=(attach_disconnected,mediate_deleted) {
 
 func TestKernelStrict(t *testing.T) {
 	kernel(t, "strict", strict)
+	root(t)
+	time.Sleep(10 * time.Millisecond)
 	begin := time.Now()
 	ct := started(t, "strict", Making{Label: labelIn("strict")})
 	for range 5 {
@@ -356,7 +358,8 @@ func TestKernelStrict(t *testing.T) {
 
 func records(t *testing.T, since time.Time) []nsmgr.Record {
 	t.Helper()
-	all, err := nsmgr.Records(since.Add(-time.Second))
+	// A record's time has milliseconds.
+	all, err := nsmgr.Records(since.Truncate(time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
