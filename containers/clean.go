@@ -25,26 +25,43 @@ import (
 // is found says that its start was cut short.
 func (c Container) mark() string { return filepath.Join(c.dir(), "nsmgr.starting") }
 
-// lockFile has one byte for each container, at a place that its path gives.
-const lockFile = "/run/nsmgr/containers"
+// making is the file that is there while a container is being made: LXC may be
+// done with it before it has all that was asked for.
+func (c Container) making() string { return filepath.Join(c.dir(), "nsmgr.making") }
 
-// lock makes this process the only nsmgr that changes the container. The lock
-// is of the kind that belongs to a process, so that neither the monitor, which
-// is forked of this process, nor a command has it; the kernel gives it back
-// when the process dies.
+// Files with one byte for each thing that is locked, at a place that its name
+// gives. The lock on a file goes with the first closing of it in a process, so
+// what is locked together is in two files.
+const (
+	containersLock = "/run/nsmgr/containers"
+	idsLock        = "/run/nsmgr/container-ids"
+)
+
+// lock makes this process the only nsmgr that changes the container.
 func (c Container) lock(ctx context.Context) (unlock func(), err error) {
 	if err := CheckName(c.Name); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Dir(lockFile), 0o755); err != nil {
-		return nil, exit.BadInputf("lock container %q: %w", c.Name, err)
-	}
-	f, err := os.OpenFile(lockFile, os.O_RDWR|os.O_CREATE, 0o600)
+	unlock, err = lockAt(ctx, containersLock, c.dir())
 	if err != nil {
-		return nil, exit.BadInputf("lock container %q: %w (it takes root)", c.Name, err)
+		return nil, fmt.Errorf("lock container %q: %w", c.Name, err)
+	}
+	return unlock, nil
+}
+
+// lockAt takes a lock of the kind that belongs to a process, so that neither
+// the monitor, which is forked of this process, nor a command has it; the
+// kernel gives it back when the process dies.
+func lockAt(ctx context.Context, file, name string) (unlock func(), err error) {
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return nil, exit.BadInput(err)
+	}
+	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, exit.BadInputf("%w (it takes root)", err)
 	}
 	place := fnv.New64a()
-	_, _ = place.Write([]byte(c.dir()))
+	_, _ = place.Write([]byte(name))
 	at := unix.Flock_t{Type: unix.F_WRLCK, Start: int64(place.Sum64() & (math.MaxInt64 >> 1)), Len: 1}
 	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
 		err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &at)
@@ -53,12 +70,12 @@ func (c Container) lock(ctx context.Context) (unlock func(), err error) {
 		}
 		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.EINTR) {
 			_ = f.Close()
-			return nil, fmt.Errorf("lock container %q: %w", c.Name, err)
+			return nil, err
 		}
 		select {
 		case <-ctx.Done():
 			_ = f.Close()
-			return nil, fmt.Errorf("another nsmgr is at work on container %q: %w", c.Name, context.Cause(ctx))
+			return nil, fmt.Errorf("another nsmgr is at work: %w", context.Cause(ctx))
 		case <-time.After(wait):
 		}
 	}
@@ -67,11 +84,14 @@ func (c Container) lock(ctx context.Context) (unlock func(), err error) {
 // partial is the file that LXC keeps locked while it makes a container.
 func (c Container) partial() string { return filepath.Join(c.dir(), "partial") }
 
-// cutShort says whether the making of the container was cut short: the file is
-// there, and nobody holds its lock. LXC itself takes every such file for a
-// making that goes on, and does not start the container: see
-// docs/findings/lxc-half-made.
+// cutShort says whether the making of the container was cut short, for a caller
+// that has its lock: our own file is there, or LXC's, of which nobody holds the
+// lock. LXC itself takes every such file for a making that goes on, and does not
+// start the container: see docs/findings/lxc-half-made.
 func (c Container) cutShort() bool {
+	if exists(c.making()) {
+		return true
+	}
 	f, err := os.OpenFile(c.partial(), os.O_RDWR, 0)
 	if err != nil {
 		return false

@@ -51,7 +51,7 @@ func act(what string, args []string) error {
 		if err != nil {
 			return err
 		}
-		return ct.Create(context.Background(), Making{Label: l, Template: args[2]})
+		return ct.Create(context.Background(), Making{Label: l, Template: args[2], Unprivileged: true})
 	case "start":
 		return ct.Start(context.Background())
 	case "stop":
@@ -627,6 +627,8 @@ func TestKernelKilledCreate(t *testing.T) {
 		when := fmt.Sprintf("killed after %d/%d of a create", i+1, rounds+1)
 		if ct.cutShort() {
 			half++
+		} else if s, err := ct.Status(t.Context()); err == nil && !s.Mapped {
+			t.Errorf("%s: it was to be unprivileged, and is not: %+v", when, s)
 		}
 		// What is half made is removed by whoever comes next: here a start,
 		// which then has nothing to start, unless the making was complete.

@@ -115,7 +115,7 @@ func (c Container) status(ct *lxc.Container) Status {
 	} else {
 		s.Leftovers = c.leftovers(s.Rootfs).describe()
 		if c.cutShort() {
-			s.Leftovers = append(s.Leftovers, "a making that was cut short")
+			s.Leftovers = append(s.Leftovers, "a making that was cut short, or goes on")
 		}
 	}
 	return s
@@ -138,22 +138,15 @@ func (c Container) Create(ctx context.Context, m Making) (err error) {
 	}
 	defer func() { _ = ct.Release() }()
 	if ct.Defined() {
-		return c.adopt(ct, m)
+		return c.adopt(ctx, ct, m)
 	}
 	if err := ct.LoadConfigFile(defaultConfig()); err != nil {
 		return exit.BadInputf("read LXC's %s: %w", defaultConfig(), err)
 	}
-	set, err := c.settings(ct, m)
-	if err != nil {
-		return err
-	}
-	if err := apply(ct, set); err != nil {
-		return err
-	}
 	if m.Rootfs != "" {
-		return c.createFrom(ct, m)
+		return c.createFrom(ctx, ct, m)
 	}
-	return c.createByTemplate(ct, m, set)
+	return c.createByTemplate(ctx, ct, m)
 }
 
 func apply(ct *lxc.Container, set []setting) error {
@@ -178,7 +171,7 @@ func defaultConfig() string {
 
 // settings are what the container's configuration has to say. LXC's default
 // configuration is in ct.
-func (c Container) settings(ct *lxc.Container, m Making) ([]setting, error) {
+func settings(ct *lxc.Container, m Making) []setting {
 	set := []setting{{keyProfile, ""}, {keyNesting, ""}, {keyProfile, m.Label.String()}}
 	if m.Nesting {
 		set = append(set, setting{keyNesting, "1"})
@@ -186,11 +179,37 @@ func (c Container) settings(ct *lxc.Container, m Making) ([]setting, error) {
 	if link := item(ct, keyLink); link != "" && !exists(filepath.Join("/sys/class/net", link)) {
 		set = append(set, setting{"lxc.net", ""}, setting{"lxc.net.0.type", "empty"})
 	}
-	if !m.Unprivileged {
-		return set, nil
+	return set
+}
+
+// finish gives the container its settings, and its ids, and saves them: whole,
+// or not at all.
+func (c Container) finish(ctx context.Context, ct *lxc.Container, m Making, set []setting) error {
+	if m.Unprivileged && mappedTo(ct.ConfigItem(keyIDMap)) < 0 {
+		// Until they are saved, nobody else may choose ids.
+		unlock, err := lockAt(ctx, idsLock, c.path())
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		mapped, err := c.mapping()
+		if err != nil {
+			return err
+		}
+		set = append(set, mapped...)
 	}
-	mapped, err := c.mapping()
-	return append(set, mapped...), err
+	if err := apply(ct, set); err != nil {
+		return err
+	}
+	fresh := c.config() + ".new"
+	err := ct.SaveConfigFile(fresh)
+	if err == nil {
+		err = os.Rename(fresh, c.config())
+	}
+	if err != nil {
+		_ = os.Remove(fresh)
+	}
+	return err
 }
 
 // mapping gives the container a range of ids that no other has.
@@ -226,7 +245,7 @@ func (c Container) mapping() (set []setting, err error) {
 	return append(set, setting{keyOptions, "idmap=container"}), nil
 }
 
-func (c Container) createByTemplate(ct *lxc.Container, m Making, set []setting) error {
+func (c Container) createByTemplate(ctx context.Context, ct *lxc.Container, m Making) error {
 	template := m.Template
 	if template == "" {
 		template = "busybox"
@@ -235,29 +254,37 @@ func (c Container) createByTemplate(ct *lxc.Container, m Making, set []setting) 
 	if err != nil {
 		return err
 	}
-	// The template makes files of root's; users are mapped when they are used.
-	if m.Unprivileged {
-		_ = ct.ClearConfigItem(keyIDMap)
-		_ = ct.ClearConfigItem(keyOptions)
+	set := settings(ct, m)
+	if err := apply(ct, set); err != nil {
+		return err
+	}
+	// What LXC has made is not yet what was asked for.
+	if err := os.MkdirAll(c.dir(), 0o770); err != nil {
+		return exit.BadInputf("create container %q: %w", c.Name, err)
+	}
+	if err := os.WriteFile(c.making(), nil, 0o600); err != nil {
+		return exit.BadInputf("create container %q: %w", c.Name, err)
 	}
 	ct.SetVerbosity(lxc.Verbose) // or what the template says is lost
 	said, err := c.capture(func() error {
 		return ct.Create(lxc.TemplateOptions{Template: path, Backend: lxc.Directory, ExtraArgs: m.Args})
 	})
 	if err != nil {
-		return fmt.Errorf("create container %q with template %s: %w%s", c.Name, template, err, said)
-	}
-	// A template writes lines of its own behind ours.
-	if m.Unprivileged {
-		set = append(set, wholeBinds(ct.ConfigItem(keyMounts))...)
-	}
-	if err = apply(ct, set); err == nil {
-		err = ct.SaveConfigFile(c.config())
+		err = fmt.Errorf("create container %q with template %s: %w%s", c.Name, template, err, said)
+	} else {
+		// A template writes lines of its own behind ours. It makes files of
+		// root's: users are mapped only now.
+		if m.Unprivileged {
+			set = append(set, wholeBinds(ct.ConfigItem(keyMounts))...)
+		}
+		if err = c.finish(ctx, ct, m, set); err != nil {
+			err = fmt.Errorf("configure container %q: %w", c.Name, err)
+		}
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("configure container %q: %w", c.Name, err), ct.Destroy())
+		return errors.Join(err, c.removeHalf())
 	}
-	return nil
+	return os.Remove(c.making())
 }
 
 // templatePath finds a template: a program's path, or a name in LXC's folder.
@@ -273,7 +300,7 @@ func templatePath(name string) (string, error) {
 }
 
 // createFrom makes a container of a root file system that is there.
-func (c Container) createFrom(ct *lxc.Container, m Making) error {
+func (c Container) createFrom(ctx context.Context, ct *lxc.Container, m Making) error {
 	rootfs, err := filepath.Abs(m.Rootfs)
 	if err != nil {
 		return err
@@ -283,27 +310,23 @@ func (c Container) createFrom(ct *lxc.Container, m Making) error {
 	} else if !st.IsDir() {
 		return exit.BadInputf("root file system: %s is not a folder", rootfs)
 	}
-	set := []setting{
-		{keyRootfs, "dir:" + rootfs},
-		{keyManaged, "0"}, // lxc-destroy leaves it too
-		{"lxc.uts.name", c.Name},
-	}
+	var base []setting
 	for _, include := range includes(m.Unprivileged) {
-		set = append(set, setting{"lxc.include", include})
+		base = append(base, setting{"lxc.include", include})
 	}
-	if err := apply(ct, set); err != nil {
+	base = append(base,
+		setting{keyRootfs, "dir:" + rootfs},
+		setting{keyManaged, "0"}, // lxc-destroy leaves it too
+		setting{"lxc.uts.name", c.Name},
+	)
+	if err := apply(ct, base); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(c.dir(), 0o770); err != nil {
 		return exit.BadInputf("create container %q: %w", c.Name, err)
 	}
-	// LXC knows a container by its config: it is there whole, or not at all.
-	fresh := c.config() + ".new"
-	if err := ct.SaveConfigFile(fresh); err == nil {
-		err = os.Rename(fresh, c.config())
-	}
-	if err != nil {
-		_ = os.Remove(fresh)
+	// LXC knows a container by its config.
+	if err := c.finish(ctx, ct, m, settings(ct, m)); err != nil {
 		_ = os.Remove(c.dir())
 		return fmt.Errorf("create container %q: %w", c.Name, err)
 	}
@@ -326,7 +349,7 @@ func includes(unprivileged bool) []string {
 }
 
 // adopt gives a container that is there the label.
-func (c Container) adopt(ct *lxc.Container, m Making) error {
+func (c Container) adopt(ctx context.Context, ct *lxc.Container, m Making) error {
 	switch {
 	case m.Template != "" || m.Rootfs != "":
 		return exit.BadInputf("container %q is there already", c.Name)
@@ -335,16 +358,7 @@ func (c Container) adopt(ct *lxc.Container, m Making) error {
 	case ct.Running():
 		return exit.BadInputf("container %q runs: stop it first", c.Name)
 	}
-	if err := apply(ct, []setting{{keyProfile, ""}, {keyProfile, m.Label.String()}}); err != nil {
-		return err
-	}
-	fresh := c.config() + ".new"
-	err := ct.SaveConfigFile(fresh)
-	if err == nil {
-		err = os.Rename(fresh, c.config())
-	}
-	if err != nil {
-		_ = os.Remove(fresh)
+	if err := c.finish(ctx, ct, m, []setting{{keyProfile, ""}, {keyProfile, m.Label.String()}}); err != nil {
 		return fmt.Errorf("configure container %q: %w", c.Name, err)
 	}
 	return nil
