@@ -99,6 +99,10 @@ func (r Row) squares() []square {
 						s.ns = ctDeny
 					}
 				}
+				if l.host && l.ns {
+					s.byHost = s.byHost && !slices.Contains(r.BlindStack, "host")
+					s.byNS = s.byNS && !slices.Contains(r.BlindStack, "namespace")
+				}
 				list = append(list, s)
 			}
 		}

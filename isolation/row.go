@@ -81,6 +81,9 @@ type Row struct {
 	// "namespace", and Why says why.
 	Blind []string
 
+	// BlindStack are parts that do so only in a stack.
+	BlindStack []string
+
 	// Cases are experiments of the row's own, in place of the matrix.
 	Cases []Case
 	// Namespaces that the cases need, beside the container's.

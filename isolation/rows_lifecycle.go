@@ -43,7 +43,7 @@ var lifecycleRows = []Row{
 		Group: "lifecycle", Name: "killed", About: "kill -9 of a container's init, and of its monitor", Why: "the namespace is not the monitor's: it stays, and the next start has the same label",
 		Cases: []Case{
 			life("init", then("@: sh kill -9 $(lxc-info -n life -p -H)", lifeWait, "@: sh nsmgr container start life", lifeLabel, "@: sh nsmgr container stop life --kill")...),
-			life("monitor", then("@: sh kill -9 $(pgrep -f '^.lxc monitor. .* life$')", "@: sh sleep 1; nsmgr container start life || nsmgr container start life", lifeLabel, "@: sh nsmgr container stop life --kill")...),
+			life("monitor", then("@: sh kill -9 $(awk '{print $4}' /proc/$(lxc-info -n life -p -H)/stat)", "@: sh sleep 1; nsmgr container start life", lifeLabel, "@: sh nsmgr container stop life --kill")...),
 		},
 	},
 	{

@@ -147,7 +147,7 @@ var viewRows = []Row{
 				Name: "stacked", Tasks: inside(InitLabel), Prepare: withFS,
 				Do: []string{
 					`label => "ct-allow (enforce)"`, "cat " + fs + `profiles => "ct-allow (enforce)"`, "cat " + fs + `.ns_name => "iso"`, "cat " + fs + `.ns_level => "1"`,
-					"cat " + fs + `.stacked => "no"`, "cat " + fs + `.ns_stacked => "yes"`, "list " + fs + `policy/namespaces => ""`,
+					"cat " + fs + `.stacked => "yes"`, "cat " + fs + `.ns_stacked => "yes"`, "list " + fs + `policy/namespaces => ""`,
 				},
 				Labels: map[string]string{"t": InitLabel + " (enforce)"},
 			},

@@ -65,6 +65,9 @@ func (l *Lab) runRow(ctx context.Context, b *kernels.Build, row isolation.Row, s
 	why := l.aftermath(ctx, m, err, console, spec)
 	spec.Results = row.Judge(k, found, m.Audit().Since(audit))
 	switch {
+	case spec.Crash != "" && strings.HasPrefix(spec.Crash, "WARNING") && row.Group == "limits":
+		// That the kernel bears it without a warning is what these rows ask.
+		spec.Results = append(spec.Results, reports.Result{ID: spec.ID + "/(kernel-log)", Status: reports.Fail, Expected: "no warning", Got: spec.Crash, Reason: "the kernel warned: " + spec.Crash})
 	case spec.Crash != "":
 		failed("the kernel crashed: " + spec.Crash)
 	case ctx.Err() != nil:
