@@ -139,7 +139,7 @@ func (r Row) Plan(k Kernel) Plan {
 		for _, s := range r.squares() {
 			c := Cell{
 				Key: s.key, Tasks: r.tasks(s),
-				Prepare: r.Prepare, Do: r.Do, Stop: true, Clean: r.Clean,
+				Prepare: slices.Clone(r.Prepare), Do: slices.Clone(r.Do), Stop: true, Clean: slices.Clone(r.Clean),
 			}
 			p.Cells = append(p.Cells, c)
 		}
@@ -212,7 +212,7 @@ func (c Case) cell() Cell {
 		what, _ := splitStep(step)
 		do = append(do, what)
 	}
-	return Cell{Key: c.Name, Tasks: c.Tasks, Prepare: c.Prepare, Do: do, Clean: c.Clean}
+	return Cell{Key: c.Name, Tasks: slices.Clone(c.Tasks), Prepare: slices.Clone(c.Prepare), Do: do, Clean: slices.Clone(c.Clean)}
 }
 
 // splitStep takes the expectation off a step: "ok" where none is written.

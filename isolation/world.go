@@ -26,10 +26,8 @@ func Lasting(ns, profile string) bool {
 	switch profile {
 	case "":
 		return ns == Namespace
-	case hostAllow:
-		return ns == ""
-	case ctAllow:
-		return ns == Namespace
+	case hostAllow, ctAllow:
+		return true
 	}
 	return false
 }

@@ -245,7 +245,7 @@ func TestE2EIsolationComplains(t *testing.T) {
 			t.Errorf("%s is %s on a kernel that only complains: %s", r.ID, r.Status, r.Reason)
 		}
 	}
-	if counts := statusesOf(spec); counts[reports.Fail] < 20 {
+	if counts := statusesOf(spec); counts[reports.Fail] != 18 {
 		t.Errorf("%v", counts)
 	}
 }

@@ -1,4 +1,4 @@
-// Document makes docs/isolation.md from the results of a run of the isolation
+// Document makes docs/isolation.md from the results of runs of the isolation
 // matrix:
 //
 //	go run ./isolation/document out/isolation > docs/isolation.md
@@ -22,14 +22,18 @@ import (
 var intro string
 
 func main() {
-	if len(os.Args) != 2 {
-		os.Exit(exit.Report(os.Stderr, "document", exit.BadInputf("name the folder of a run")))
+	if len(os.Args) < 2 {
+		os.Exit(exit.Report(os.Stderr, "document", exit.BadInputf("name the folder of a run, or of several")))
 	}
-	run, err := reports.Read(os.Args[1])
-	if err != nil {
-		os.Exit(exit.Report(os.Stderr, "document", err))
+	var kernels []reports.Kernel
+	for _, dir := range os.Args[1:] {
+		run, err := reports.Read(dir)
+		if err != nil {
+			os.Exit(exit.Report(os.Stderr, "document", err))
+		}
+		kernels = append(kernels, run.Kernels...)
 	}
-	write(os.Stdout, run)
+	write(os.Stdout, kernels)
 }
 
 // cells are the results of one kernel, by id; a later attempt replaces an
@@ -44,10 +48,9 @@ func cells(k reports.Kernel) map[string]reports.Result {
 	return m
 }
 
-func write(w io.Writer, run *reports.Run) {
+func write(w io.Writer, kernels []reports.Kernel) {
 	p := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
 	p("%s", intro)
-	kernels := run.Kernels
 	slices.SortStableFunc(kernels, func(a, b reports.Kernel) int { return strings.Compare(order(a.Release), order(b.Release)) })
 	var results []map[string]reports.Result
 	p("\n## The kernels\n\n| kernel | machine | parser | rows | cells | PASS | FAIL | SKIP | RECORDED | ERROR | time in the guest |\n|---|---|---|---|---|---|---|---|---|---|---|\n")

@@ -28,6 +28,16 @@ sub may {
 	return hex($allow) & 2 ? "allowed" : "denied";
 }
 
+# The kernel knows a stack once a task has it.
+my $task = fork // die "fork: $!";
+if (!$task) {
+	open my $f, ">", "/proc/self/attr/apparmor/current" or die;
+	syswrite($f, "changeprofile p//&:$ns:p") // die "change_profile: $!";
+	sleep 60;
+	exit;
+}
+sleep 1;
+
 my $bad = 0;
 for (["label", "p", "denied"], ["label", ":$ns:p", "allowed"], ["label", "p//&:$ns:p", "denied"], ["profile", "p//&:$ns:p", "denied"]) {
 	my ($command, $label, $want) = @$_;
@@ -35,6 +45,8 @@ for (["label", "p", "denied"], ["label", ":$ns:p", "allowed"], ["label", "p//&:$
 	printf "%-8s %-22s expected %-8s got %s\n", $command, $label, $want, $got;
 	$bad = 1 if $got ne $want;
 }
+kill "KILL", $task;
+waitpid $task, 0;
 rmdir "$fs/policy/namespaces/$ns";
 if (open my $f, ">", "$fs/policy/.remove") { print $f "p" }
 system "uname", "-r";
