@@ -25,9 +25,24 @@ import (
 // is found says that its start was cut short.
 func (c Container) mark() string { return filepath.Join(c.dir(), "nsmgr.starting") }
 
-// making is the file that is there while a container is being made: LXC may be
-// done with it before it has all that was asked for.
-func (c Container) making() string { return filepath.Join(c.dir(), "nsmgr.making") }
+// half is the file that is there while a container is being made or removed,
+// and says which: LXC may be done with making one before it has all that was
+// asked for, and removes one in no particular order. It stands beside the
+// container's folder, not in it.
+func (c Container) half() string { return filepath.Join(c.path(), ".nsmgr-half-"+c.Name) }
+
+// What is in the file half.
+const (
+	isMade    = "is made\n"
+	isRemoved = "is removed\n"
+)
+
+func (c Container) begin(what string) error {
+	if err := os.WriteFile(c.half(), []byte(what), 0o600); err != nil {
+		return exit.BadInputf("write down what becomes of container %q: %w", c.Name, err)
+	}
+	return nil
+}
 
 // Files with one byte for each thing that is locked, at a place that its name
 // gives. The lock on a file goes with the first closing of it in a process, so
@@ -84,12 +99,12 @@ func lockAt(ctx context.Context, file, name string) (unlock func(), err error) {
 // partial is the file that LXC keeps locked while it makes a container.
 func (c Container) partial() string { return filepath.Join(c.dir(), "partial") }
 
-// cutShort says whether the making of the container was cut short, for a caller
-// that has its lock: our own file is there, or LXC's, of which nobody holds the
-// lock. LXC itself takes every such file for a making that goes on, and does not
+// cutShort says whether the making of the container, or its removal, was cut
+// short, for a caller that has its lock: our own file is there, or LXC's, of
+// which nobody holds the lock. LXC itself takes every such file for a making that goes on, and does not
 // start the container: see docs/findings/lxc-half-made.
 func (c Container) cutShort() bool {
-	if exists(c.making()) {
+	if exists(c.half()) {
 		return true
 	}
 	f, err := os.OpenFile(c.partial(), os.O_RDWR, 0)
@@ -101,12 +116,9 @@ func (c Container) cutShort() bool {
 	return unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &lk) == nil && lk.Type == unix.F_UNLCK
 }
 
-// removeHalf removes what a killed making left: the template that may still be
-// at work, and the folder.
+// removeHalf removes what is half made or half removed: the template that may
+// still be at work, and the folder.
 func (c Container) removeHalf() error {
-	if !c.cutShort() {
-		return nil
-	}
 	var err error
 	for end := time.Now().Add(cleanPatience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		for _, pid := range c.templates() {
@@ -114,10 +126,11 @@ func (c Container) removeHalf() error {
 		}
 		// A program that the template started may write for a moment more.
 		if err = os.RemoveAll(c.dir()); err == nil {
+			_ = os.Remove(c.half())
 			return nil
 		}
 	}
-	return exit.Fail(fmt.Errorf("container %q: remove what is half made: %w", c.Name, err))
+	return exit.Fail(fmt.Errorf("container %q: remove what is left of it: %w", c.Name, err))
 }
 
 // templates are the processes that LXC started to fill the container: it tells

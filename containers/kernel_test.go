@@ -42,7 +42,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// act does one operation: create NAME LABEL TEMPLATE, start NAME, or stop NAME.
+// act does one operation: create NAME LABEL TEMPLATE, or start, stop or
+// destroy NAME.
 func act(what string, args []string) error {
 	ct := Container{Name: args[0]}
 	switch what {
@@ -56,6 +57,8 @@ func act(what string, args []string) error {
 		return ct.Start(context.Background())
 	case "stop":
 		return ct.Stop(context.Background(), 0)
+	case "destroy":
+		return ct.Destroy(context.Background())
 	}
 	return fmt.Errorf("nothing is called %s", what)
 }
@@ -656,6 +659,62 @@ func TestKernelKilledCreate(t *testing.T) {
 		t.Fatal(err)
 	}
 	sameWorld(t, "creates that were killed", before)
+}
+
+// A removal that was killed is finished by the next operation.
+func TestKernelKilledDestroy(t *testing.T) {
+	kernel(t, "gone", "")
+	template := template(t)
+	before := world(t)
+	ct := Container{Name: "gone"}
+	create := func() {
+		t.Helper()
+		if err := ct.Create(t.Context(), Making{Label: labelIn("gone"), Template: template}); err != nil {
+			t.Fatal(err)
+		}
+		// Many files, which take their time.
+		for i := range 300 {
+			if err := os.WriteFile(filepath.Join(ct.dir(), "rootfs", "tmp", fmt.Sprint(i)), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	create()
+	clock := time.Now()
+	if out, err := operation(t, "destroy gone").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	took := time.Since(clock)
+	t.Logf("a destroy takes %v", took)
+	const rounds = 4
+	half := 0
+	for i := range rounds {
+		create()
+		cmd := operation(t, "destroy gone")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(took * time.Duration(i+1) / (rounds + 1))
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if ct.cutShort() {
+			half++
+			if err := ct.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "no such container") {
+				t.Errorf("start what is half removed: %v", err)
+			}
+		} else if exists(ct.config()) {
+			if err := ct.Destroy(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+		if exists(ct.dir()) || exists(ct.half()) {
+			t.Errorf("killed after %d/%d of a destroy: %s is left", i+1, rounds+1, ct.dir())
+		}
+	}
+	if half == 0 {
+		t.Error("no removal was cut short: the test shows nothing")
+	}
+	sameWorld(t, "removals that were killed", before)
 }
 
 // Whoever of a container is killed, the next start cleans up.

@@ -115,7 +115,7 @@ func (c Container) status(ct *lxc.Container) Status {
 	} else {
 		s.Leftovers = c.leftovers(s.Rootfs).describe()
 		if c.cutShort() {
-			s.Leftovers = append(s.Leftovers, "a making that was cut short, or goes on")
+			s.Leftovers = append(s.Leftovers, "it is half made or half removed, or that goes on")
 		}
 	}
 	return s
@@ -129,7 +129,7 @@ func (c Container) Create(ctx context.Context, m Making) (err error) {
 		return err
 	}
 	defer unlock()
-	if err := c.removeHalf(); err != nil {
+	if err := c.settle(); err != nil {
 		return err
 	}
 	ct, err := c.open()
@@ -259,11 +259,8 @@ func (c Container) createByTemplate(ctx context.Context, ct *lxc.Container, m Ma
 		return err
 	}
 	// What LXC has made is not yet what was asked for.
-	if err := os.MkdirAll(c.dir(), 0o770); err != nil {
-		return exit.BadInputf("create container %q: %w", c.Name, err)
-	}
-	if err := os.WriteFile(c.making(), nil, 0o600); err != nil {
-		return exit.BadInputf("create container %q: %w", c.Name, err)
+	if err := c.begin(isMade); err != nil {
+		return err
 	}
 	ct.SetVerbosity(lxc.Verbose) // or what the template says is lost
 	said, err := c.capture(func() error {
@@ -284,7 +281,7 @@ func (c Container) createByTemplate(ctx context.Context, ct *lxc.Container, m Ma
 	if err != nil {
 		return errors.Join(err, c.removeHalf())
 	}
-	return os.Remove(c.making())
+	return os.Remove(c.half())
 }
 
 // templatePath finds a template: a program's path, or a name in LXC's folder.
@@ -377,7 +374,7 @@ func (c Container) Start(ctx context.Context) (err error) {
 		return err
 	}
 	defer unlock()
-	if err := c.removeHalf(); err != nil {
+	if err := c.settle(); err != nil {
 		return err
 	}
 	ct, err := c.there()
@@ -588,7 +585,7 @@ func (c Container) Stop(ctx context.Context, patience time.Duration) error {
 		return err
 	}
 	defer unlock()
-	if err := c.removeHalf(); err != nil {
+	if err := c.settle(); err != nil {
 		return err
 	}
 	ct, err := c.there()
@@ -636,7 +633,7 @@ func (c Container) Destroy(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	if err := c.removeHalf(); err != nil {
+	if err := c.settle(); err != nil {
 		return err
 	}
 	ct, err := c.there()
@@ -647,6 +644,18 @@ func (c Container) Destroy(ctx context.Context) error {
 	if err := c.end(ctx, ct); err != nil {
 		return err
 	}
+	if err := c.begin(isRemoved); err != nil {
+		return err
+	}
+	if err := c.remove(ct); err != nil {
+		_ = os.Remove(c.half()) // such as one with snapshots: it stays
+		return err
+	}
+	return c.removeHalf()
+}
+
+// remove has LXC remove the container, its storage and all.
+func (c Container) remove(ct *lxc.Container) error {
 	if c.foreign(item(ct, keyRootfs)) {
 		// Of storage that is not LXC's to manage, it removes nothing at all.
 		if err := apply(ct, []setting{{keyRootfs, ""}, {keyManaged, "1"}}); err != nil {
@@ -657,6 +666,26 @@ func (c Container) Destroy(ctx context.Context) error {
 		return exit.Fail(fmt.Errorf("remove container %q: %w%s", c.Name, err, said))
 	}
 	return nil
+}
+
+// settle removes what a killed making or removal left. LXC is asked first where
+// it may have storage elsewhere.
+func (c Container) settle() error {
+	if !c.cutShort() {
+		return nil
+	}
+	if b, err := os.ReadFile(c.half()); err == nil && string(b) == isRemoved && exists(c.config()) {
+		ct, err := c.open()
+		if err != nil {
+			return err
+		}
+		defer func() { _ = ct.Release() }()
+		rootfs := rootfsFolder(item(ct, keyRootfs))
+		if err := c.remove(ct); err != nil && !strings.HasPrefix(rootfs, c.dir()+"/") {
+			return err
+		}
+	}
+	return c.removeHalf()
 }
 
 // logged calls an operation of liblxc and returns what it logged as errors.
