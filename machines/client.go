@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -50,6 +51,23 @@ type bufferedConn struct {
 }
 
 func (c bufferedConn) Read(p []byte) (int, error) { return c.r.Read(p) }
+
+// Write fails on a machine that has stopped reading: what waits for the
+// transport then hears that the machine is lost.
+func (c bufferedConn) Write(p []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(writePatience)); err != nil {
+		return 0, err
+	}
+	n, err := c.Conn.Write(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		_ = c.Close() // half a packet is out: nothing after it would be understood
+	}
+	return n, err
+}
+
+// writePatience is how long a machine may leave a write lying. Its kernel
+// takes the bytes, whatever its tasks do; a minute is long under TCG, too.
+var writePatience = time.Minute
 
 // awaitBanner waits for the server's first byte. Nothing may be written
 // before: a terminal that is not raw yet would echo it.
@@ -322,7 +340,10 @@ func (s *remote) resize(sizes <-chan [2]int) {
 
 // end kills the command with its process tree and waits for it.
 func (s *remote) end(grace time.Duration) error {
-	_, _ = s.ch.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{"KILL"}))
+	// On its own: the transport may be what hangs.
+	go func() {
+		_, _ = s.ch.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{"KILL"}))
+	}()
 	select {
 	case <-s.ended:
 		return nil
