@@ -47,7 +47,38 @@ func blocks(t *testing.T) (list []block) {
 	return list
 }
 
-var proofhouseRE = regexp.MustCompile(`(?:^|[\s;|&'(])(?:bin/)?proofhouse ([a-z][^\n|;&>#)]*)`)
+var proofhouseRE = regexp.MustCompile(`(?:^|[\s;|&'(])(?:bin/)?proofhouse ([a-z])`)
+
+// commands are those of proofhouse in a piece of shell, without its name.
+func commands(text string) (list []string) {
+	for _, m := range proofhouseRE.FindAllStringSubmatchIndex(text, -1) {
+		list = append(list, untilEnd(text[m[2]:]))
+	}
+	return list
+}
+
+// untilEnd is a shell command without what follows it.
+func untilEnd(text string) string {
+	quote := rune(0)
+	for i, r := range text {
+		switch {
+		case r == '\n':
+			return text[:i]
+		case quote != 0:
+			if r == quote {
+				quote = 0
+			}
+		case r == '"' || r == '\'':
+			if r == '\'' && !strings.ContainsRune(text[i+1:], r) {
+				return text[:i] // that in which the whole command stands
+			}
+			quote = r
+		case strings.ContainsRune("|;&>#)`", r):
+			return text[:i]
+		}
+	}
+	return text
+}
 
 // words splits a shell command, whose variables are letters like any other.
 func words(command string) (list []string) {
@@ -78,8 +109,7 @@ func TestDocumentedCommands(t *testing.T) {
 	n := 0
 	for _, b := range blocks(t) {
 		text := strings.ReplaceAll(b.text, "\\\n", " ")
-		for _, m := range proofhouseRE.FindAllStringSubmatch(text, -1) {
-			line := strings.TrimRight(strings.TrimSpace(m[1]), "'`")
+		for _, line := range commands(text) {
 			args := words(line)
 			root := command()
 			c, rest, err := root.Find(args)
