@@ -69,7 +69,7 @@ func untilEnd(text string) string {
 				quote = 0
 			}
 		case r == '"' || r == '\'':
-			if r == '\'' && !strings.ContainsRune(text[i+1:], r) {
+			if i > 0 && !strings.ContainsRune(" =", rune(text[i-1])) {
 				return text[:i] // that in which the whole command stands
 			}
 			quote = r
