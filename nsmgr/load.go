@@ -296,9 +296,15 @@ func (v *View) whyNotAdmin() string {
 	if levels == 0 {
 		return "the policy that confines this process does not let it"
 	}
+	// The kernel lets only policy admins read the setting (lsm.c
+	// apparmor_dointvec), so where it is 0 it is not to be seen.
+	const setting = "kernel.unprivileged_userns_apparmor_policy"
 	b, err := os.ReadFile(filepath.Join(v.proc, "sys", "kernel", "unprivileged_userns_apparmor_policy"))
-	if err == nil && strings.TrimSpace(string(b)) != "1" {
-		return "this process is in a user namespace, and kernel.unprivileged_userns_apparmor_policy is 0"
+	switch {
+	case err != nil:
+		return "this process is in a user namespace, and either " + setting + " is 0, or its policy namespace is not as many levels deep as that"
+	case strings.TrimSpace(string(b)) != "1":
+		return "this process is in a user namespace, and " + setting + " is 0"
 	}
 	return "this process is in a user namespace, and its policy namespace is not as many levels deep as that"
 }
