@@ -184,7 +184,7 @@ func (r Row) judgeSquare(s square, found map[string]Found, records []nsmgr.Recor
 			rec.Profile = s.host
 			expected = append(expected, rec)
 		}
-		if s.byNS && !(s.byHost && r.Second == Never) {
+		if s.byNS && (!s.byHost || r.Second != Never) {
 			rec.Namespace, rec.Profile = Namespace, s.ns
 			rec.Maybe = s.byHost && r.Second == Maybe
 			expected = append(expected, rec)

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"proofhouse/isolation"
-	"proofhouse/machines"
 	"proofhouse/reports"
 )
 
@@ -186,7 +185,7 @@ var breakages = []struct {
 				}
 			}
 		},
-		func(cell string) bool { return true },
+		func(string) bool { return true },
 	},
 }
 
@@ -275,7 +274,7 @@ func TestE2EIsolationSurvives(t *testing.T) {
 	}
 	l.breakPlan = nil
 	want(t, l.tryRow(t, "file/read"), reports.Pass)
-	if again, err := l.Machine(context.Background(), l.Plan.Builds[0]); err != nil || again == machines.Machine(m) {
+	if again, err := l.Machine(context.Background(), l.Plan.Builds[0]); err != nil || again == m {
 		t.Errorf("the machine is the same, %v", err)
 	}
 }

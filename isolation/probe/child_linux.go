@@ -95,22 +95,22 @@ func forkServe(w *window) (uintptr, syscall.Errno) {
 	if errno != 0 || pid != 0 {
 		return pid, errno
 	}
-	syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0, 0)
+	_, _, _ = syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0, 0)
 	for sig := uintptr(1); sig <= 64; sig++ {
-		syscall.RawSyscall6(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&noAction)), 0, 8, 0, 0)
+		_, _, _ = syscall.RawSyscall6(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&noAction)), 0, 8, 0, 0)
 	}
-	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&noSignals)), 0, 8, 0, 0)
+	_, _, _ = syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&noSignals)), 0, 8, 0, 0)
 	for {
 		for atomic.LoadUint32(&w.state) != ready {
 			s := atomic.LoadUint32(&w.state)
 			if s != ready {
-				syscall.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&w.state)), futexWait, uintptr(s), 0, 0, 0)
+				_, _, _ = syscall.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&w.state)), futexWait, uintptr(s), 0, 0, 0)
 			}
 		}
 		r, _, e := syscall.RawSyscall6(w.nr, w.args[0], w.args[1], w.args[2], w.args[3], w.args[4], w.args[5])
 		w.ret, w.errno = r, uintptr(e)
 		atomic.StoreUint32(&w.state, done)
-		syscall.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&w.state)), futexWake, 1, 0, 0, 0)
+		_, _, _ = syscall.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&w.state)), futexWake, 1, 0, 0, 0)
 	}
 }
 

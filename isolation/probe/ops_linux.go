@@ -714,7 +714,7 @@ func (c *call) userns() (int, string, syscall.Errno) {
 // message; no is EACCES. The query is that of libapparmor's aa_query_label:
 // "label", the label, the class, and what the rules are matched against.
 func (c *call) dbussend() (int, string, syscall.Errno) {
-	label := strings.TrimSuffix(c.child.label(), " (enforce)")
+	label := strings.TrimSuffix(c.label(), " (enforce)")
 	query := "label\x00" + label + "\x00" + string(rune(32)) + strings.Join([]string{"session", "iso.test", "unconfined", "/iso", "iso.test", "Ping"}, "\x00")
 	f, err := os.OpenFile(apparmor(".access"), os.O_RDWR, 0)
 	if err != nil {
