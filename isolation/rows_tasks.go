@@ -113,8 +113,8 @@ var taskRows = []Row{
 	{
 		Group: "signal", Name: "disjoint", About: "labels that share no namespace", Why: signalWhy + ". A flat label and a host's label see nothing of each other: isolation needs the stack",
 		Policy: []Policy{
-			{Text: "profile closed flags=(attach_disconnected) {\n  file,\n  capability,\n  audit deny signal,\n  audit deny ptrace,\n}\n"},
-			{Namespace: Namespace, Text: "profile closed flags=(attach_disconnected) {\n  file,\n  capability,\n  audit deny signal,\n  audit deny ptrace,\n}\n"},
+			{Text: "profile closed flags=(attach_disconnected) {\n  file,\n  capability,\n  signal (receive) peer=unconfined,\n}\n"},
+			{Namespace: Namespace, Text: "profile closed flags=(attach_disconnected) {\n  file,\n  capability,\n  signal (receive) peer=unconfined,\n}\n"},
 		},
 		Cases: []Case{
 			{

@@ -31,7 +31,14 @@ func main() {
 		if err != nil {
 			os.Exit(exit.Report(os.Stderr, "document", err))
 		}
-		kernels = append(kernels, run.Kernels...)
+		for _, k := range run.Kernels {
+			i := slices.IndexFunc(kernels, func(x reports.Kernel) bool { return x.ID == k.ID })
+			if i < 0 {
+				kernels = append(kernels, k)
+			} else {
+				kernels[i].Specs = append(kernels[i].Specs, k.Specs...)
+			}
+		}
 	}
 	write(os.Stdout, kernels)
 }

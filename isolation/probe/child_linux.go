@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -177,22 +178,23 @@ func (c *child) reaped() bool {
 	if err == nil && pid == c.pid && (st.Exited() || st.Signaled()) {
 		c.dead, c.status = true, st
 	}
+	if errors.Is(err, unix.ECHILD) {
+		c.dead = true
+	}
 	return c.dead
 }
 
-// end kills the child and waits for it.
+// end has the child end, and waits for it. A policy may keep signals from it,
+// ours too, so it is also asked to. One that does not end in time is left to
+// whoever ends all that this process has started.
 func (c *child) end() {
-	if !c.dead {
-		_ = unix.Kill(c.pid, unix.SIGKILL)
-		for !c.dead {
-			var st unix.WaitStatus
-			pid, err := unix.Wait4(c.pid, &st, 0, nil)
-			if err == unix.EINTR {
-				continue
-			}
-			if err != nil || pid == c.pid && (st.Exited() || st.Signaled()) {
-				c.dead, c.status = true, st
-			}
+	_ = unix.Kill(c.pid, unix.SIGKILL)
+	if !c.executed && !c.reaped() {
+		c.start(unix.SYS_EXIT_GROUP, 0)
+	}
+	for limit := time.Now().Add(c.patience); !c.reaped(); time.Sleep(200 * time.Microsecond) {
+		if time.Now().After(limit) {
+			return // its memory stays, too
 		}
 	}
 	_ = unix.Munmap(c.mem)
