@@ -1,0 +1,87 @@
+package probe
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"proofhouse/isolation"
+)
+
+// forked starts a child that the test can give steps to, without AppArmor.
+func forked(t *testing.T) *experiment {
+	t.Helper()
+	c, err := fork(5 * time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &experiment{tasks: []*task{{spec: isolation.Task{Name: "t", Where: isolation.OnHost}, child: c, vars: map[string]int{}}}}
+	t.Cleanup(c.end)
+	return x
+}
+
+func TestChildSteps(t *testing.T) {
+	x := forked(t)
+	dir := t.TempDir()
+	for _, c := range []struct{ step, errno, value string }{
+		{"put " + dir + "/f hello", "", ""},
+		{"f = open " + dir + "/f r", "", ""},
+		{"read f", "", "hello"},
+		{"close f", "", ""},
+		{"read f", "EBADF", ""},
+		{"cat " + dir + "/none", "ENOENT", ""},
+		{"try cat " + dir + "/none", "", ""},
+		{"rename " + dir + "/f " + dir + "/g", "", ""},
+		{"list " + dir, "", "g"},
+		{"pair p stream", "", ""},
+		{"f = open " + dir + "/g r", "", ""},
+		{"sendfd p0 f", "", ""},
+		{"g = recvfd p1", "", ""},
+		{"read g", "", "hello"},
+		{"send p0 text", "", ""},
+		{"recv p1", "", "text"},
+		{"kill t 0", "", ""},
+	} {
+		if _, e, value := x.step(c.step); errnoName(e) != c.errno || value != c.value {
+			t.Errorf("%s: %q %q, want %q %q", c.step, errnoName(e), value, c.errno, c.value)
+		}
+	}
+}
+
+func TestChildExecutes(t *testing.T) {
+	x := forked(t)
+	file := filepath.Join(t.TempDir(), "bin")
+	for _, step := range []string{"elf " + file, "exec " + file} {
+		if _, e, _ := x.step(step); e != 0 {
+			t.Fatalf("%s: %s", step, errnoName(e))
+		}
+	}
+	if link, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(x.tasks[0].child.pid), "exe")); err != nil || link != file {
+		t.Errorf("it executes %q, %v", link, err)
+	}
+}
+
+// A child that was killed says so, and one that hangs is left alone.
+func TestChildEnds(t *testing.T) {
+	x := forked(t)
+	c := x.tasks[0].child
+	if err := unix.Kill(c.pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if _, e, _ := x.step("alive"); errnoName(e) != "dead" {
+		t.Errorf("a dead child: %q", errnoName(e))
+	}
+	x = forked(t)
+	x.tasks[0].child.patience = 50 * time.Millisecond
+	for _, step := range []string{"pair p stream", "read p0"} {
+		_, e, _ := x.step(step)
+		if want := map[bool]string{true: "hangs"}[step == "read p0"]; errnoName(e) != want {
+			t.Errorf("%s: %q, want %q", step, errnoName(e), want)
+		}
+	}
+	x.tasks[0].child.patience = 5 * time.Second
+}
