@@ -228,7 +228,7 @@ var liveRows = []Row{
 	{
 		Group: "live", Name: "replace", About: "replace policy under a running task: in force at once, on that side only", Smoke: true,
 		Why:    "policy.c, aa_replace_profiles, __replace_profile: labels are redirected to the new profile; a file that was opened before is looked at again when its label is stale",
-		Policy: []Policy{live("", "", ""), live("", Namespace, ""), live("host-deny", "", liveDeny), live("ct-deny", Namespace, liveDeny), live("host-ok", "", ""), live("ct-ok", Namespace, "")},
+		Policy: []Policy{live("", "", ""), live("", Namespace, ""), live("host-deny", "", liveDeny), live("ct-deny", Namespace, liveDeny), live("host-ok", "", ""), live("ct-ok", Namespace, ""), live("ct-third", Namespace, "audit deny /iso/g r,")},
 		Cases: []Case{
 			{
 				Name: "host", Tasks: []Task{{Name: "t", Where: InContainer, Label: "live//&:iso:live"}, {Name: "flat", Where: InContainer, Label: ":iso:live"}}, Prepare: []string{"@: load host-ok", "@: load ct-ok", "put /iso/f"},
@@ -267,6 +267,19 @@ var liveRows = []Row{
 				Labels:  map[string]string{"t": "live//&:iso:live (enforce)"},
 				Clean:   []string{"@: load ct-ok"},
 				Records: []Record{{Operation: "open", Namespace: "iso", Profile: "live", Name: "/iso/f"}, {Operation: "open", Namespace: "iso", Profile: "live", Name: "/iso/f"}},
+			},
+			{
+				Name: "newcomer-into-the-stack", Tasks: []Task{{Name: "t", Where: OnHost, Label: "live//&:iso:live"}, {Name: "late", Where: OnHost}}, Prepare: []string{"@: load host-ok", "@: load ct-deny", "put /iso/f"},
+				Do:      []string{"cat /iso/f => EACCES", "@: load ct-ok", "cat /iso/f", "@: load ct-deny", "late: changeprofile live//&:iso:live", "late: cat /iso/f => EACCES"},
+				Labels:  map[string]string{"late": "live//&:iso:live (enforce)"},
+				Clean:   []string{"@: load ct-ok"},
+				Records: []Record{{Operation: "open", Namespace: "iso", Profile: "live", Name: "/iso/f"}, {Operation: "open", Namespace: "iso", Profile: "live", Name: "/iso/f"}},
+			},
+			{
+				Name: "third-text", Tasks: []Task{{Name: "t", Where: OnHost, Label: "live//&:iso:live"}}, Prepare: []string{"@: load host-ok", "@: load ct-ok", "put /iso/f", "put /iso/g"},
+				Do:      []string{"cat /iso/f", "@: load ct-deny", "cat /iso/f => EACCES", "@: load ct-third", "cat /iso/g => EACCES", "cat /iso/f"},
+				Clean:   []string{"@: load ct-ok"},
+				Records: []Record{{Operation: "open", Namespace: "iso", Profile: "live", Name: "/iso/f"}, {Operation: "open", Namespace: "iso", Profile: "live", Name: "/iso/g"}},
 			},
 			{
 				Name: "open-descriptor", Tasks: inside("live//&:iso:live"), Prepare: []string{"@: load host-ok", "@: load ct-ok", "put /iso/f"},

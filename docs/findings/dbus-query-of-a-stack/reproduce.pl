@@ -8,8 +8,8 @@ use warnings;
 my $fs = "/sys/kernel/security/apparmor";
 my $ns = "repro-dbus";
 mkdir "$fs/policy/namespaces/$ns" or die "make the namespace: $!";
-load("abi <kernel>,\nprofile p {\n file,\n deny dbus,\n}\n");
-load("abi <kernel>,\nprofile p {\n file,\n dbus,\n}\n", "--namespace", $ns);
+load("abi <kernel>,\nprofile p {\n file,\n signal,\n deny dbus,\n}\n");
+load("abi <kernel>,\nprofile p {\n file,\n signal,\n dbus,\n}\n", "--namespace", $ns);
 
 sub load {
 	my ($text, @more) = @_;
