@@ -99,11 +99,12 @@ func (l *Lab) probe(ctx context.Context, m machines.Machine, plan isolation.Plan
 		return nil, 0, err
 	}
 	var out, errOut bytes.Buffer
-	// A cell takes some milliseconds on UML, and seconds where one hangs.
+	// A cell takes some milliseconds, on hardware less than one; the life of a
+	// container takes a second or two there, and so may a thousand rounds.
 	res, err := m.Run(ctx, machines.Command{
 		Args: []string{"probe"}, Stdin: &in, Stdout: &out, Stderr: &errOut,
 		Env:      []string{"GODEBUG=asyncpreemptoff=1"},
-		Deadline: scaled(m, 15*time.Second+time.Duration(len(plan.Cells))*100*time.Millisecond),
+		Deadline: scaled(m, 6*time.Second+time.Duration(len(plan.Cells))*50*time.Millisecond),
 	})
 	found, readErr := isolation.ReadFound(&out)
 	switch {
