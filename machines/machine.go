@@ -103,7 +103,7 @@ type Options struct {
 	// Root and Modules are ext4 images; they are never written to. The
 	// machine gets a throw-away view. Modules may be "".
 	Root, Modules string
-	// Init is our static guest init; Tools are more static programs to put
+	// Init is our static guest init; Tools are more programs to put
 	// on the machine's PATH, by name.
 	Init  string
 	Tools map[string]string
