@@ -112,7 +112,17 @@ func kernel(t *testing.T, ns nsmgr.Name, policy string) *nsmgr.View {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := v.Delete(context.Background(), ns, nsmgr.Deletion{}); err != nil && !errors.Is(err, nsmgr.ErrNotExist) {
+		err := v.Delete(context.Background(), ns, nsmgr.Deletion{})
+		var held *nsmgr.HeldError
+		if errors.As(err, &held) {
+			// 6.1 keeps a reference where an execution changed the profile
+			// (TestKernelAstray), for ever; there is no task.
+			t.Log(err)
+			if tasks, _ := v.Tasks(ns); len(tasks) == 0 {
+				err = v.Delete(context.Background(), ns, nsmgr.Deletion{Force: true})
+			}
+		}
+		if err != nil && !errors.Is(err, nsmgr.ErrNotExist) {
 			t.Error(err)
 		}
 	})

@@ -286,9 +286,8 @@ func (e *HeldError) Error() string {
 
 // heldPatience is how long the kernel may take to let go of profiles that
 // nothing refers to: an RCU grace period or a few, and the end of what a
-// container had, such as its network namespace (0.3 s to over 3 s on 6.1 under
-// TCG, on busy processors). Only what is held waits so long.
-const heldPatience = 10 * time.Second
+// container had, such as its network namespace (0.3 to 0.8 s on 6.1 under TCG).
+const heldPatience = 3 * time.Second
 
 // shut removes all profiles of the namespace and of those below, so that no
 // task can come to be confined by them, and then makes sure that none is. If
