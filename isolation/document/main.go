@@ -43,14 +43,17 @@ func main() {
 	write(os.Stdout, kernels)
 }
 
-// cells are the results of one kernel, by id; a later attempt replaces an
-// earlier one.
+// cells are the results of one kernel, by id; a later attempt at a row
+// replaces an earlier one.
 func cells(k reports.Kernel) map[string]reports.Result {
-	m := map[string]reports.Result{}
+	last := map[string]reports.Spec{}
 	for _, s := range k.Specs {
-		if !strings.HasPrefix(s.ID, "isolation/") {
-			continue
+		if strings.HasPrefix(s.ID, "isolation/") {
+			last[s.ID] = s
 		}
+	}
+	m := map[string]reports.Result{}
+	for _, s := range last {
 		for _, r := range s.Results {
 			m[r.ID] = r
 		}
@@ -71,13 +74,16 @@ func write(w io.Writer, kernels []reports.Kernel) {
 		for _, r := range c {
 			n[r.Status]++
 		}
-		rows := 0
+		rows := map[string]float64{}
 		for _, s := range k.Specs {
 			if strings.HasPrefix(s.ID, "isolation/") {
-				seconds, rows = seconds+s.Seconds, rows+1
+				rows[s.ID] = s.Seconds
 			}
 		}
-		p("| %s (`%s`) | %s | %s | %d | %d | %d | %d | %d | %d | %d | %.0f s |\n", k.Release, k.Spec, k.MachineKind(), k.Properties["parser"], rows, len(c),
+		for _, s := range rows {
+			seconds += s
+		}
+		p("| %s (`%s`) | %s | %s | %d | %d | %d | %d | %d | %d | %d | %.0f s |\n", k.Release, k.Spec, k.MachineKind(), k.Properties["parser"], len(rows), len(c),
 			n[reports.Pass], n[reports.Fail], n[reports.Skip], n[reports.Recorded], n[reports.Error], seconds)
 	}
 	head := func(first string) {
