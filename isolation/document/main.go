@@ -48,7 +48,7 @@ func main() {
 func cells(k reports.Kernel) map[string]reports.Result {
 	last := map[string]reports.Spec{}
 	for _, s := range k.Specs {
-		if strings.HasPrefix(s.ID, "isolation/") {
+		if strings.HasPrefix(s.ID, "isolation/") && !interrupted(s) {
 			last[s.ID] = s
 		}
 	}
@@ -59,6 +59,12 @@ func cells(k reports.Kernel) map[string]reports.Result {
 		}
 	}
 	return m
+}
+
+// interrupted says whether the run ended within the row: it says nothing then,
+// and counts as not run.
+func interrupted(s reports.Spec) bool {
+	return slices.ContainsFunc(s.Results, func(r reports.Result) bool { return strings.HasPrefix(r.Reason, "interrupted:") })
 }
 
 func write(w io.Writer, kernels []reports.Kernel) {
@@ -76,7 +82,7 @@ func write(w io.Writer, kernels []reports.Kernel) {
 		}
 		rows := map[string]float64{}
 		for _, s := range k.Specs {
-			if strings.HasPrefix(s.ID, "isolation/") {
+			if strings.HasPrefix(s.ID, "isolation/") && !interrupted(s) {
 				rows[s.ID] = s.Seconds
 			}
 		}
