@@ -24,7 +24,7 @@ help: ## print the targets
 
 build: ## build everything into bin/
 	@mkdir -p bin
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/ ./cmd/...
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ginkgo github.com/onsi/ginkgo/v2/ginkgo
 	CGO_ENABLED=0 $(GO) test -c -trimpath -o bin/suite.test ./suite
 

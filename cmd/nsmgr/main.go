@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,13 +23,31 @@ func main() { os.Exit(start()) }
 
 // start runs the command and returns its exit status.
 func start() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	ctx := interruptible()
 	err := command().ExecuteContext(ctx)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted")
 	}
 	return exit.Report(os.Stderr, "nsmgr", err)
+}
+
+// unheard is for how long a signal ends nsmgr as it would any program.
+const unheard = 200 * time.Millisecond
+
+// interruptible is done when the process is told to end, which a command that
+// takes its time does in good order. A short one does not listen: that takes a
+// thread, a tenth of its time, and what is killed so early leaves what any
+// kill leaves, the old state or the new one.
+func interruptible() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	time.AfterFunc(unheard, func() {
+		c := make(chan os.Signal, 1)
+		signal.Notify(c, os.Interrupt, syscall.SIGTERM)
+		<-c
+		signal.Stop(c) // the second one ends it at once
+		cancel()
+	})
+	return ctx
 }
 
 func command() *cobra.Command {
