@@ -5,6 +5,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,14 +33,17 @@ func redirect(f *os.File) (restore func(), err error) {
 }
 
 // "lxc-start web 20261124222013.512 ERROR    start - ../src/lxc/start.c:do_start:1273 - No such file …"
-var logRE = regexp.MustCompile(`(?m) (?:ERROR|CRIT|ALERT|FATAL) +\S+ - (?:\S+:\S+:\d+ - )?(.*)$`)
+// Compiled when it is needed: every start of nsmgr would pay for it.
+var logRE = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?m) (?:ERROR|CRIT|ALERT|FATAL) +\S+ - (?:\S+:\S+:\d+ - )?(.*)$`)
+})
 
 // logErrors are the errors in LXC's log as one line behind ": ", the first,
 // which is the cause, before the others; "" if there are none.
 func logErrors(log string) string {
 	const most = 4
 	var said []string
-	for _, m := range logRE.FindAllStringSubmatch(log, most) {
+	for _, m := range logRE().FindAllStringSubmatch(log, most) {
 		said = append(said, m[1])
 	}
 	if said == nil {
