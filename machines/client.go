@@ -27,7 +27,10 @@ type client struct {
 	audit *Log
 	// slowness scales the waits for a machine that may hang.
 	slowness float64
-	syncs    struct {
+	// paced sends a command's input a piece at a time, each when the machine
+	// has taken the one before.
+	paced bool
+	syncs struct {
 		sync.Mutex
 		n int
 	}
@@ -191,7 +194,7 @@ func (c *client) run(ctx context.Context, cmd Command) (Result, error) {
 		go ssh.DiscardRequests(reqs)
 		return Result{}, err
 	}
-	s.copy(cmd)
+	s.copy(cmd, c.input(ch))
 	go s.collect(reqs)
 	if cmd.TTY != nil {
 		go s.resize(cmd.TTY.Resize)
@@ -295,7 +298,7 @@ func (s *remote) collect(reqs <-chan *ssh.Request) {
 
 // copy carries the command's input and output. Two writers that are the same
 // get whole writes, one at a time.
-func (s *remote) copy(cmd Command) {
+func (s *remote) copy(cmd Command, in io.Writer) {
 	var mu sync.Mutex
 	out := func(w io.Writer, r io.Reader) {
 		if w == nil {
@@ -307,10 +310,44 @@ func (s *remote) copy(cmd Command) {
 	s.output.Go(func() { out(cmd.Stderr, s.ch.Stderr()) })
 	go func() {
 		if cmd.Stdin != nil {
-			_, _ = io.Copy(s.ch, cmd.Stdin)
+			_, _ = io.Copy(in, cmd.Stdin)
 		}
 		_ = s.ch.CloseWrite()
 	}()
+}
+
+// input is where a command's input is written to.
+func (c *client) input(ch ssh.Channel) io.Writer {
+	if !c.paced {
+		return ch
+	}
+	return pacedWriter{c, ch}
+}
+
+// pacedWriter never has more on its way than a terminal's buffer holds (4 KiB,
+// N_TTY_BUF_SIZE). A serial line of User Mode Linux that is throttled, because
+// the buffer is full, has been seen never to listen again.
+type pacedWriter struct {
+	c  *client
+	ch ssh.Channel
+}
+
+const pace = 2 << 10
+
+func (w pacedWriter) Write(p []byte) (n int, err error) {
+	for len(p) > 0 {
+		m, err := w.ch.Write(p[:min(pace, len(p))])
+		n += m
+		if err != nil {
+			return n, err
+		}
+		p = p[m:]
+		// Any request will do: the answer comes after all that went before.
+		if _, _, err := w.c.conn.SendRequest("pace", true, nil); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
 }
 
 type lockedWriter struct {

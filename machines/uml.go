@@ -70,6 +70,7 @@ func bootUML(ctx context.Context, o Options, dir *runDir, begun time.Time) (Mach
 		// executable as seccomp mode demands.
 		env:    []string{"TMPDIR=/dev/shm"},
 		pinned: true,
+		paced:  true,
 	}
 	return boot(ctx, o, l, ours, key, dir, info, begun)
 }

@@ -40,6 +40,7 @@ type launch struct {
 	channel *os.File // the guest's end of the channel; becomes descriptor 3
 	// pinned keeps it on one processor of the host.
 	pinned bool
+	paced  bool // see client
 }
 
 // socketPair makes the two ends of a channel.
@@ -120,6 +121,7 @@ func boot(ctx context.Context, o Options, l launch, ours net.Conn, key ssh.Publi
 	if err != nil {
 		return nil, fmt.Errorf("kernel %s: %w: %s", o.Kernel.Spec, err, lastWords(console))
 	}
+	m.paced = l.paced
 	m.info.Boot.Channel = time.Since(begun)
 	begun = time.Now()
 	if err := m.measure(ctx, o.BootTimeout); err != nil {
