@@ -152,5 +152,6 @@ func Lacks(k Kernel, needs []string) string {
 
 // Rows are all rows, in the order of the groups.
 func Rows() []Row {
-	return slices.Concat(fileRows, execRows, capabilityRows, networkRows, mountRows, taskRows, ipcRows, viewRows, adminRows, modeRows, liveRows, lifecycleRows, limitRows)
+	return slices.Concat(fileRows, execRows, capabilityRows, networkRows, mountRows, taskRows, ipcRows, viewRows, adminRows, modeRows, liveRows, lifecycleRows, limitRows,
+		insideRows, administrationRows, changeRows, lifeRows)
 }

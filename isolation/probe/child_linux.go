@@ -231,6 +231,9 @@ func errnoName(e syscall.Errno) string {
 	case errHangs:
 		return "hangs"
 	}
+	if e > errExit && e <= errExit+255 {
+		return fmt.Sprintf("exit %d", int(e-errExit))
+	}
 	if n := unix.ErrnoName(e); n != "" {
 		return n
 	}

@@ -125,6 +125,9 @@ func (x *experiment) manage(op string, words []string) (string, syscall.Errno) {
 		}
 		return strings.TrimSpace(out.String()), errnoOf(err)
 	}
+	if step, ok := manager[op]; ok {
+		return step(x, words)
+	}
 	panic(badStep("the manager has no operation " + op))
 }
 

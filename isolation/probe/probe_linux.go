@@ -44,6 +44,11 @@ type experiment struct {
 
 	tasks []*task
 	kept  string // the host's policy as it was
+
+	marked   int               // a container's init
+	surveyed []string          // what there was
+	free     string            // the namespace that may change
+	holds    map[string]string // the policy outside it, by namespace
 }
 
 type task struct {

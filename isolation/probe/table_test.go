@@ -35,7 +35,7 @@ func TestTableSteps(t *testing.T) {
 				if !tasks[who] {
 					t.Errorf("%s/%s: %q is by no task", row.ID(), c.Key, step)
 				}
-				if who == "@" && !strings.Contains(managing, words[0]+" ") || who != "@" && operations[words[0]] == nil {
+				if who == "@" && !strings.Contains(managing, words[0]+" ") && manager[words[0]] == nil || who != "@" && operations[words[0]] == nil {
 					t.Errorf("%s/%s: %q: no such operation", row.ID(), c.Key, step)
 				}
 			}

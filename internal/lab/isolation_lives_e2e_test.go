@@ -1,0 +1,96 @@
+package lab
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"proofhouse/isolation"
+	"proofhouse/reports"
+)
+
+// restep changes what the steps of all cells say.
+func restep(from, to string) func(*isolation.Plan) {
+	return func(p *isolation.Plan) {
+		for i := range p.Cells {
+			c := &p.Cells[i]
+			for _, steps := range []*[]string{&c.Prepare, &c.Do} {
+				*steps = slices.Clone(*steps) // they are the table's
+				for j := range *steps {
+					(*steps)[j] = strings.ReplaceAll((*steps)[j], from, to)
+				}
+			}
+		}
+	}
+}
+
+func all(string) bool { return true }
+
+// livesBroken are ways to break what the rows of views, administration, live
+// changes and lifecycles are about.
+var livesBroken = []struct {
+	name, row string
+	change    func(*isolation.Plan)
+	must      func(cell string) bool
+}{
+	{
+		"the host's part does not deny", "live/host-part-stays",
+		rewrite("", "audit deny /iso/h r,", ""), all,
+	},
+	{
+		"the task has no part of the host's", "live/host-part-stays",
+		relabel("held//&:doomed:held", ":doomed:held"), all,
+	},
+	{
+		"the tasks of two namespaces are in one", "live/other-namespace",
+		relabel(":sibling:held", ":doomed:held"), all,
+	},
+	{
+		"a profile of the host's name is in the namespace", "view/out-by-any-way",
+		func(p *isolation.Plan) {
+			p.Policy = append(p.Policy, isolation.Policy{Namespace: isolation.Namespace, Text: "abi <kernel>,\nprofile host-allow {\n  file,\n}\n"})
+		},
+		anyOf("-host"),
+	},
+	{
+		"the sysctl does not govern", "administration/levels",
+		restep("unprivileged_userns_apparmor_policy 0", "unprivileged_userns_apparmor_policy 1"),
+		anyOf("policy-1-user-1-sysctl-0", "policy-2-user-2-sysctl-0"),
+	},
+	{
+		"the task is not in a namespace, and its policy is the host's", "administration/out-of-the-namespace",
+		relabel("host-allow//&:outer:p", "host-allow"), func(cell string) bool { return cell == "load-into-sibling" || cell == "remove" },
+	},
+	{
+		"the container's part is unconfined", "lifecycle/leaves-nothing",
+		restep("--profile ct", "--profile unconfined"), all,
+	},
+	{
+		"a container is left", "lifecycle/leaves-nothing",
+		restep("run nsmgr container destroy", "run true"), all,
+	},
+}
+
+// Whatever is broken on purpose, the cells that are about it FAIL.
+func TestE2EIsolationLivesBroken(t *testing.T) {
+	l := onKernel(t, DefaultKernel)
+	for _, b := range livesBroken {
+		t.Run(b.name, func(t *testing.T) {
+			l.breakPlan = b.change
+			spec := l.tryRow(t, b.row)
+			failed := 0
+			for _, r := range spec.Results {
+				cell := strings.TrimPrefix(r.ID, spec.ID+"/")
+				if !b.must(cell) {
+					continue
+				}
+				if failed++; r.Status != reports.Fail {
+					t.Errorf("%s is %s, and the world is broken: %s", r.ID, r.Status, r.Reason)
+				}
+			}
+			if failed == 0 {
+				t.Errorf("%s: nothing of it is to fail", spec.ID)
+			}
+		})
+	}
+}

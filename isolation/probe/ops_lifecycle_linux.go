@@ -1,0 +1,283 @@
+package probe
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// errExit and the 255 numbers above it are the exit statuses of commands.
+const errExit = syscall.Errno(0x7000)
+
+// manager are the manager's steps that deal with whole containers and with
+// all policy.
+var manager = map[string]func(x *experiment, words []string) (string, syscall.Errno){
+	"run": (*experiment).runCommand,
+	// attempt is a command of which anything may come.
+	"attempt": func(x *experiment, words []string) (string, syscall.Errno) {
+		value, _ := x.runCommand(words)
+		return value, 0
+	},
+	"init":        (*experiment).initLabel,
+	"killinit":    func(x *experiment, words []string) (string, syscall.Errno) { return x.killOf(words, false) },
+	"killmonitor": func(x *experiment, words []string) (string, syscall.Errno) { return x.killOf(words, true) },
+	"mark": func(x *experiment, words []string) (_ string, e syscall.Errno) {
+		x.marked, e = x.initPID(words[0])
+		return "", e
+	},
+	"reborn":  (*experiment).reborn,
+	"stopped": (*experiment).stopped,
+	"survey": func(x *experiment, _ []string) (string, syscall.Errno) {
+		x.surveyed = survey()
+		return "", 0
+	},
+	"left": (*experiment).left,
+	"hold": (*experiment).hold,
+	"held": (*experiment).held,
+}
+
+// commandPatience is how long a command may take, in units of patience: the
+// start of a container is hundreds of system calls.
+const commandPatience = 20
+
+// runCommand runs a command of the guest; its value is all that it printed.
+func (x *experiment) runCommand(words []string) (string, syscall.Errno) {
+	if len(words) == 0 {
+		panic(badStep("no command to run"))
+	}
+	ctx, cancel := context.WithTimeout(x.ctx, commandPatience*x.patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	// A monitor has the output open for as long as its container runs.
+	cmd.WaitDelay = time.Second
+	err := cmd.Run()
+	text := strings.TrimSpace(out.String())
+	var ended *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return text, errHangs
+	case errors.As(err, &ended):
+		status := ended.ExitCode()
+		if ended.Sys().(syscall.WaitStatus).Signaled() {
+			status = 128 + int(ended.Sys().(syscall.WaitStatus).Signal())
+		}
+		return text, errExit + syscall.Errno(status)
+	case errors.Is(err, exec.ErrWaitDelay):
+		return text, 0
+	}
+	return text, errnoOf(err)
+}
+
+// initPID is the container's init as the host numbers it; ESRCH says that the
+// container does not run.
+func (x *experiment) initPID(container string) (int, syscall.Errno) {
+	out, err := exec.CommandContext(x.ctx, "lxc-info", "-n", container, "-p", "-H").Output()
+	if err != nil {
+		return 0, unix.ESRCH
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	if err != nil || pid <= 0 {
+		return 0, unix.ESRCH
+	}
+	return pid, 0
+}
+
+// initLabel is the label of a container's init as the host sees it.
+func (x *experiment) initLabel(words []string) (string, syscall.Errno) {
+	pid, e := x.initPID(words[0])
+	if e != 0 {
+		return "", e
+	}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/attr/apparmor/current", pid))
+	return trim(string(b)), errnoOf(err)
+}
+
+// killOf kills a container's init, or the monitor, which is its parent, and
+// waits until it is gone.
+func (x *experiment) killOf(words []string, monitor bool) (string, syscall.Errno) {
+	pid, e := x.initPID(words[0])
+	if e != 0 {
+		return "", e
+	}
+	if monitor {
+		if pid = parentOf(pid); pid <= 1 {
+			return "", unix.ESRCH
+		}
+	}
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		return "", errnoOf(err)
+	}
+	return "", x.until(func() bool { return !runs(pid) })
+}
+
+// until waits for what is to come soon.
+func (x *experiment) until(ok func() bool) syscall.Errno {
+	for end := time.Now().Add(commandPatience * x.patience); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) || x.ctx.Err() != nil {
+			return unix.ETIMEDOUT
+		}
+	}
+	return 0
+}
+
+// statOf are the fields of a process's stat behind its name: the state first,
+// then the parent.
+func statOf(pid int) []string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+}
+
+func parentOf(pid int) int {
+	if f := statOf(pid); len(f) > 1 {
+		n, _ := strconv.Atoi(f[1])
+		return n
+	}
+	return 0
+}
+
+func runs(pid int) bool {
+	f := statOf(pid)
+	return len(f) > 0 && f[0] != "Z" && f[0] != "X"
+}
+
+// reborn waits until the container has another init than the one marked, and
+// gives its label.
+func (x *experiment) reborn(words []string) (string, syscall.Errno) {
+	e := x.until(func() bool {
+		pid, e := x.initPID(words[0])
+		// The label is its own once it has executed the container's program.
+		return e == 0 && pid != x.marked && executed(pid)
+	})
+	if e != 0 {
+		return "", e
+	}
+	return x.initLabel(words)
+}
+
+// executed says whether a process has executed a program since it was forked:
+// PF_FORKNOEXEC (include/linux/sched.h) is not among its flags.
+func executed(pid int) bool {
+	f := statOf(pid)
+	if len(f) < 7 {
+		return false
+	}
+	flags, err := strconv.ParseUint(f[6], 10, 64)
+	return err == nil && flags&0x40 == 0
+}
+
+// stopped waits until LXC says that the container does not run.
+func (x *experiment) stopped(words []string) (string, syscall.Errno) {
+	return "", x.until(func() bool {
+		out, err := exec.CommandContext(x.ctx, "lxc-info", "-n", words[0], "-s", "-H").Output()
+		return err == nil && strings.TrimSpace(string(out)) == "STOPPED"
+	})
+}
+
+// left compares with what the survey found: "nothing" is left, or gone, or
+// what is.
+func (x *experiment) left([]string) (string, syscall.Errno) {
+	if x.surveyed == nil {
+		panic(badStep("left without a survey"))
+	}
+	var diff string
+	// What is killed is gone a moment later.
+	for end := time.Now().Add(x.patience / 2); ; time.Sleep(50 * time.Millisecond) {
+		if diff = difference(x.surveyed, survey()); diff == "nothing" || time.Now().After(end) {
+			return diff, 0
+		}
+	}
+}
+
+func difference(before, after []string) string {
+	var list []string
+	for _, s := range after {
+		if !slices.Contains(before, s) {
+			list = append(list, s)
+		}
+	}
+	for _, s := range before {
+		if !slices.Contains(after, s) {
+			list = append(list, "no "+s)
+		}
+	}
+	if list == nil {
+		return "nothing"
+	}
+	return strings.Join(list, ", ")
+}
+
+// survey names all there is that containers leave behind: namespaces and their
+// profiles, mounts, cgroups, LXC's folders and processes, and confined tasks.
+func survey() []string {
+	list := append([]string{}, policyIn("")...)
+	if b, err := os.ReadFile("/proc/self/mountinfo"); err == nil {
+		for line := range strings.Lines(string(b)) {
+			if f := strings.Fields(line); len(f) > 4 {
+				list = append(list, "mount "+f[4])
+			}
+		}
+	}
+	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
+		// LXC makes itself lxc.pivot to wait in, once for all containers.
+		if err == nil && d.IsDir() && d.Name() != "lxc.pivot" {
+			list = append(list, "cgroup "+path)
+		}
+		return nil
+	})
+	entries, _ := os.ReadDir("/var/lib/lxc")
+	for _, e := range entries {
+		list = append(list, "container "+e.Name())
+	}
+	procs, _ := os.ReadDir("/proc")
+	for _, p := range procs {
+		pid, err := strconv.Atoi(p.Name())
+		if err != nil || !runs(pid) {
+			continue
+		}
+		name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if bytes.Contains(name, []byte("[lxc monitor]")) {
+			list = append(list, "process "+trim(strings.ReplaceAll(string(name), "\x00", " ")))
+		}
+		if label, err := os.ReadFile(fmt.Sprintf("/proc/%d/attr/apparmor/current", pid)); err == nil && len(label) > 0 && trim(string(label)) != "unconfined" {
+			list = append(list, "task in "+trim(string(label)))
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// policyIn names a namespace's profiles and, with theirs, all namespaces below.
+func policyIn(ns string) (list []string) {
+	profiles, _ := os.ReadDir(filepath.Join(policyDir(ns), "profiles"))
+	for _, p := range profiles {
+		if name, err := os.ReadFile(filepath.Join(policyDir(ns), "profiles", p.Name(), "name")); err == nil {
+			list = append(list, "profile :"+ns+":"+trim(string(name)))
+		}
+	}
+	spaces, _ := os.ReadDir(filepath.Join(policyDir(ns), "namespaces"))
+	for _, s := range spaces {
+		below := s.Name()
+		if ns != "" {
+			below = ns + "//" + below
+		}
+		list = append(append(list, "namespace "+below), policyIn(below)...)
+	}
+	return list
+}

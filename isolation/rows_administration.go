@@ -1,0 +1,145 @@
+package isolation
+
+import "fmt"
+
+// planted is policy that a task loads into what it takes for a namespace.
+func planted(name, profile string) Policy {
+	return Policy{Name: name, Text: "profile " + profile + " flags=(attach_disconnected) {\n  …\n}\n"}
+}
+
+// level is the case of a task in a policy namespace of one level and a user
+// namespace of another that loads, replaces and removes policy of its own.
+func level(policy, user int, sysctl string) Case {
+	label := []string{"host-allow", "host-allow//&:outer:p", "host-allow//&:outer//within:q"}[policy]
+	want := "EACCES"
+	if user == 0 || user == policy && sysctl == "1" {
+		want = "ok"
+	}
+	c := Case{
+		Name: fmt.Sprintf("policy-%d-user-%d-sysctl-%s", policy, user, sysctl), Tasks: []Task{{Name: "t", Where: OnHost, Label: label}},
+		Prepare: []string{"@: sysctl kernel/unprivileged_userns_apparmor_policy " + sysctl},
+		Clean: []string{
+			"@: sysctl kernel/unprivileged_userns_apparmor_policy 1",
+			"@: remove - planted", "@: remove outer planted", "@: remove outer//within planted",
+		},
+		Labels: map[string]string{"t": label + " (enforce)"},
+	}
+	for range user {
+		c.Prepare = append(c.Prepare, "userns")
+	}
+	own := []string{"-", outer, within}[policy]
+	c.Do = []string{
+		"@: hold " + own, "loadpolicy planted " + fs + ".load => " + want,
+		"loadpolicy replanted " + fs + ".replace => " + want, `@: held => "unchanged"`,
+		"say " + fs + ".remove planted => " + want, `@: held => "unchanged"`,
+	}
+	return c
+}
+
+// levels are all cases but those of the host's own policy from the host's own
+// user namespace.
+func levels() (list []Case) {
+	for _, sysctl := range []string{"1", "0"} {
+		for policy := range 3 {
+			for user := range 3 {
+				if policy > 0 || user > 0 {
+					list = append(list, level(policy, user, sysctl))
+				}
+			}
+		}
+	}
+	return list
+}
+
+var administrationRows = []Row{
+	{
+		Group: "administration", Name: "levels", About: "load, replace and remove from policy namespaces and user namespaces of all levels, by the sysctl; all policy outside stays as it was",
+		Why:        "policy.c, aa_policy_view_capable: from a user namespace only where its level is the policy namespace's, and where kernel.unprivileged_userns_apparmor_policy is 1",
+		Namespaces: []string{outer, within}, Policy: append([]Policy{planted("planted", "planted"), {Name: "replanted", Text: "profile planted flags=(attach_disconnected) {\n  …\n  deny /iso/f r,\n}\n"}}, nestedPolicy...),
+		Cases: levels(),
+	},
+	{
+		Group: "administration", Name: "out-of-the-namespace", About: "policy that names what is outside: it goes below the own namespace, or nowhere", Why: "policy.c, aa_replace_profiles and aa_remove_profiles look names up from the task's own namespace",
+		Namespaces: []string{outer, within, "sibling"}, Policy: append([]Policy{planted("for-sibling", ":sibling:other")}, append(nestedPolicy, sibling...)...),
+		Cases: []Case{
+			{
+				Name: "load-into-sibling", Tasks: inside("host-allow//&:outer:p"), Prepare: withFS,
+				Do: []string{
+					"@: hold outer", "loadpolicy for-sibling " + fs + ".replace", `@: held => "unchanged"`,
+					"list " + fs + `policy/namespaces => "sibling within"`, "say " + fs + ".remove :sibling:", `@: held => "unchanged"`,
+				},
+				Clean: []string{"@: rmns outer//sibling"},
+			},
+			{
+				Name: "load-into-sibling-flat", Tasks: inside(":outer:p"), Prepare: withFS,
+				Do: []string{
+					"@: hold outer", "loadpolicy for-sibling " + fs + ".replace", `@: held => "unchanged"`,
+					"list " + fs + `policy/namespaces => "sibling within"`, "say " + fs + ".remove :sibling:", `@: held => "unchanged"`,
+				},
+				Clean: []string{"@: rmns outer//sibling"},
+			},
+			{
+				Name: "remove", Tasks: inside("host-allow//&:outer:p"), Prepare: withFS,
+				Do: []string{
+					"@: hold none", "say " + fs + ".remove host-allow => ENOENT", "say " + fs + ".remove :sibling:other => ENOENT", "say " + fs + ".remove :sibling: => ENOENT",
+					"say " + fs + ".remove :outer: => ENOENT", "say " + fs + ".remove :outer:p => ENOENT", "say " + fs + ".remove :root:host-allow => ENOENT",
+					"rmdir " + fs + "policy/namespaces/sibling => ENOENT", "rmdir " + fs + "policy/namespaces/outer => ENOENT", `@: held => "unchanged"`,
+				},
+			},
+			{
+				Name: "remove-from-below", Tasks: inside("host-allow//&:outer//within:q"), Prepare: withFS,
+				Do: []string{
+					"@: hold none", "say " + fs + ".remove p => ENOENT", "say " + fs + ".remove :outer:p => ENOENT", "say " + fs + ".remove :within: => ENOENT", `@: held => "unchanged"`,
+				},
+			},
+		},
+	},
+	{
+		Group: "administration", Name: "without-root", About: "a user without CAP_MAC_ADMIN in the namespace", Why: "policy.c, aa_policy_admin_capable: CAP_MAC_ADMIN, and root's id",
+		Namespaces: []string{outer, within}, Policy: append([]Policy{planted("planted", "planted")}, nestedPolicy...),
+		Cases: []Case{
+			{
+				Name: "stacked", Tasks: inside("host-allow//&:outer:p"), Prepare: withFS,
+				Do: []string{"@: hold none", "setuid 1000", "loadpolicy planted " + fs + ".replace => EACCES", "say " + fs + ".remove p => EACCES", `@: held => "unchanged"`},
+			},
+		},
+	},
+	{
+		Group: "administration", Name: "descriptors", About: "policy through a descriptor that another has opened", Namespaces: []string{outer, within}, Policy: append([]Policy{planted("planted", "planted")}, nestedPolicy...),
+		Why: "policy.c, aa_may_manage_policy asks the writer, and since a fix of 2026 the opener too (is_subset_of_obj_privilege: no more rights, the same user namespace)",
+		Cases: []Case{
+			{
+				Name: "of-another-user-namespace", Tasks: []Task{{Name: "t", Where: OnHost, Label: "host-allow//&:outer:p"}},
+				Prepare: []string{"f = open " + fs + ".replace w", "userns"},
+				Do:      []string{"@: hold outer", "writepolicy f planted", "@: held"}, Clean: []string{"@: remove outer planted", "@: remove - planted"},
+				Recorded: "refused by kernels with the fix of 2026, for which there is no feature",
+			},
+			{
+				Name: "of-a-user-namespace-too-deep", Tasks: []Task{{Name: "t", Where: OnHost, Label: "host-allow//&:outer:p"}},
+				Prepare: []string{"f = open " + fs + ".replace w", "userns", "userns"},
+				Do:      []string{"@: hold none", "writepolicy f planted => EACCES", `@: held => "unchanged"`},
+			},
+			{
+				Name: "privileged-writes-for-another", Tasks: []Task{{Name: "t", Where: OnHost, Label: "host-allow//&:outer:p"}, {Name: "root", Where: OnHost}},
+				Prepare: []string{
+					"root: s = socket unix stream", "root: bind s @iso-policy", "root: listen s", "c = socket unix stream", "connect c @iso-policy", "root: a = accept s",
+					"userns",
+				},
+				Do: []string{"@: hold outer", "f = open " + fs + ".replace w", "sendfd c f", "root: f = recvfd a", "root: writepolicy f planted", "@: held"}, Clean: []string{"@: remove outer planted", "@: remove - planted"},
+				Recorded: "refused by kernels with the fix of 2026, for which there is no feature; the others load it into the host's policy, as the writer may",
+			},
+			{
+				Name: "folder-of-the-host", Tasks: []Task{{Name: "t", Where: OnHost, Label: "host-allow//&:outer:p"}},
+				Prepare:  []string{"d = open " + fs + "policy/namespaces rd"},
+				Do:       []string{"@: hold outer", "mkdirat d planted", "@: held", "rmdirat d planted", "@: held"},
+				Clean:    []string{"@: rmns planted"},
+				Recorded: "the kernel asks whether the task may manage its own namespace, not the one of the folder: apparmorfs.c, ns_mkdir_op, ns_rmdir_op (\"TODO: improve permission check\"). See docs/findings/namespace-folder",
+			},
+			{
+				Name: "file-of-the-host", Tasks: []Task{{Name: "t", Where: OnHost, Label: "host-allow//&:outer:p"}},
+				Prepare: []string{"@: trymkns sibling", "d = open " + fs + "policy/namespaces rd"},
+				Do:      []string{"@: hold none", "f = openat d sibling/.load w", "writepolicy f planted => EACCES", `@: held => "unchanged"`}, Clean: []string{"@: rmns sibling"},
+			},
+		},
+	},
+}
