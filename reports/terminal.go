@@ -183,7 +183,7 @@ func (t *terminal) header(k *Kernel, outcomes []Outcome) {
 		{"machine", k.describe("machine", "accelerator", "qemu", "slowness")},
 		{"guest", k.describe("guest", "parser", "suite")},
 		{"append", k.Append},
-		{"scripts", scripts},
+		{noun(outcomes) + "s", scripts},
 	} {
 		if l.value != "" {
 			t.item(fmt.Sprintf("  %-8s ", l.name), l.value)
@@ -292,7 +292,17 @@ func folded(list []Outcome, what string) []Outcome {
 	if len(list) == 0 {
 		return nil
 	}
-	return []Outcome{join(plural(len(list), "script")+" "+what, list)}
+	return []Outcome{join(plural(len(list), noun(list))+" "+what, list)}
+}
+
+// noun is what specs are called in the singular: upstream's are scripts.
+func noun(list []Outcome) string {
+	for _, o := range list {
+		if !strings.HasPrefix(o.ID, "regression/") {
+			return "test"
+		}
+	}
+	return "script"
 }
 
 func join(id string, list []Outcome) Outcome {
