@@ -405,7 +405,7 @@ func TestKernelDeletePending(t *testing.T) {
 		a := startAsker(t, ":pending:p")
 		before, err := v.Profiles("pending")
 		must(t, err)
-		err = v.Delete(ctx, "pending", nsmgr.Deletion{})
+		err = v.Delete(ctx, "pending", nsmgr.Deletion{Sure: true})
 		var held *nsmgr.HeldError
 		if !errors.As(err, &held) {
 			t.Errorf("removed under one that asked for it, unseen: %v", err)
@@ -469,7 +469,7 @@ func TestKernelDeleteRace(t *testing.T) {
 			before.proceed()
 		}()
 		time.Sleep(delay)
-		err := v.Delete(ctx, "race", nsmgr.Deletion{})
+		err := v.Delete(ctx, "race", nsmgr.Deletion{Sure: true})
 		var inUse *nsmgr.InUseError
 		var held *nsmgr.HeldError
 		switch {

@@ -165,6 +165,12 @@ type Deletion struct {
 	Recursive bool // also with namespaces below it
 	Kill      bool // end the tasks in it first
 	Force     bool // remove it under the tasks that are in it
+	// Sure has the namespace stay where something refers to its profiles and
+	// the kernel does not show what ([HeldError]); otherwise Doubt is told, if
+	// it is not nil, and the namespace goes. 6.1 keeps the profiles for ever
+	// after a replacement, or an exec under a stack, though no task is left.
+	Sure  bool
+	Doubt func(*HeldError)
 	// Confirm is asked before Force removes a namespace with tasks in it; an
 	// error stays its end. flat are those that become unconfined. May be nil.
 	Confirm func(flat, stacked []Task) error
@@ -223,7 +229,7 @@ func (v *View) delete(ctx context.Context, ns Name, d Deletion) error {
 		return err
 	}
 	if !d.Force {
-		if err := v.shut(c, ns, below); err != nil {
+		if err := v.shut(c, ns, below, d); err != nil {
 			var late *InUseError
 			var held *HeldError
 			if errors.As(err, &late) || errors.As(err, &held) { // the profiles are back
@@ -274,25 +280,24 @@ func confirm(ns Name, tasks []Task, ask func(flat, stacked []Task) error) error 
 	return ask(flat, stacked)
 }
 
-// HeldError is the error of a namespace that is not removed because something
-// refers to its profiles that this kernel does not show: a process that has
+// HeldError is about a namespace that is to be removed while something refers to its profiles that this kernel does not show: a process that has
 // asked for one for its next exec, and would run unconfined, or, harmless, an
 // open file or a socket that one of its tasks left to others.
 type HeldError struct{ Namespace Name }
 
 func (e *HeldError) Error() string {
-	return fmt.Sprintf("namespace %q is not removed: something refers to its profiles, and this kernel does not show what: a process that has asked for one for its next exec would run unconfined; it may as well be an open file or a socket (--force removes it all the same)", e.Namespace)
+	return fmt.Sprintf("something refers to profiles of namespace %q, and this kernel does not show what: a process that has asked for one for its next exec would run unconfined; it may as well be an open file or a socket, or nothing any more", e.Namespace)
 }
 
 // heldPatience is how long the kernel may take to let go of profiles that
 // nothing refers to: an RCU grace period or a few, and the end of what a
 // container had, such as its network namespace (0.3 to 0.8 s on 6.1 under TCG).
-const heldPatience = 3 * time.Second
+const heldPatience = time.Second
 
 // shut removes all profiles of the namespace and of those below, so that no
 // task can come to be confined by them, and then makes sure that none is. If
 // one is, the profiles are brought back.
-func (v *View) shut(c *census, ns Name, below []Name) error {
+func (v *View) shut(c *census, ns Name, below []Name, d Deletion) error {
 	all := append([]Name{ns}, below...)
 	had := map[Name]Policy{}
 	loads := map[string]bool{} // what the profiles came with: folders
@@ -320,6 +325,13 @@ func (v *View) shut(c *census, ns Name, below []Name) error {
 	}
 	late := v.mustBeEmpty(c, ns, loads)
 	if late == nil {
+		return nil
+	}
+	var held *HeldError
+	if errors.As(late, &held) && !d.Sure {
+		if d.Doubt != nil {
+			d.Doubt(held)
+		}
 		return nil
 	}
 	for _, n := range all {
