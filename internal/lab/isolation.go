@@ -40,6 +40,7 @@ func (l *Lab) runRow(ctx context.Context, b *kernels.Build, row isolation.Row, s
 		return
 	}
 	spec.Machine = l.current.ID
+	l.hadRows = m
 	k := l.kernel(b, m)
 	if isolation.Lacks(k, row.Needs) != "" {
 		spec.Results = row.Judge(k, nil, "")

@@ -43,6 +43,8 @@ type Lab struct {
 	// hasContainer is the machine on which the container of the isolation
 	// matrix runs.
 	hasContainer machines.Machine
+	// hadRows is the machine on which rows of that matrix were tried.
+	hadRows machines.Machine
 	// breakWorld and breakPlan are for tests: what they break must be found.
 	breakWorld func(world *isolation.Plan, label *string)
 	breakPlan  func(*isolation.Plan)
