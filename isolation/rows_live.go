@@ -18,7 +18,7 @@ func held(name string, clean []string, what ...string) Case {
 	hostDenies := Record{Operation: "open", Profile: "held", Name: "/iso/h"}
 	c := Case{
 		Name: name, Tasks: []Task{{Name: "t", Where: InContainer, Label: "held//&:doomed:held"}},
-		Prepare: []string{"put /iso/h", "put /iso/n", "@: trymkns doomed", "@: load doomed-held"},
+		Prepare: []string{"put /iso/h", "put /iso/live", "@: trymkns doomed", "@: load doomed-held"},
 		Do:      []string{"cat /iso/h => EACCES"},
 		Clean:   append(clean, "@: trymkns doomed", "@: load doomed-held"),
 		Records: []Record{hostDenies, hostDenies},
@@ -34,12 +34,12 @@ var changeRows = []Row{
 		Namespaces: []string{doomed},
 		Policy: []Policy{
 			heldPolicy("", "audit deny /iso/h r,"), heldPolicy(doomed, ""), named("doomed-held", heldPolicy(doomed, "")),
-			named("doomed-other", heldPolicy(doomed, "deny /iso/n r,")),
+			named("doomed-other", heldPolicy(doomed, "deny /iso/live r,")),
 			{Name: "doomed-free", Namespace: doomed, Text: "profile held flags=(attach_disconnected,unconfined) {\n  file,\n}\n"},
 			{Name: "doomed-complains", Namespace: doomed, Text: "profile held flags=(attach_disconnected,complain) {\n  …\n}\n"},
 		},
 		Cases: []Case{
-			held("replaced", nil, "cat /iso/n", "@: load doomed-other", "cat /iso/n => EACCES"),
+			held("replaced", nil, "cat /iso/live", "@: load doomed-other", "cat /iso/live => EACCES"),
 			held("unconfined", nil, "@: load doomed-free"),
 			held("complain", nil, "@: load doomed-complains"),
 			held("removed", nil, "@: remove doomed held"),
@@ -51,10 +51,10 @@ var changeRows = []Row{
 	},
 	{
 		Group: "live", Name: "reload", About: "load the same policy again under a running task", Why: "policy.c, aa_replace_profiles: \"same as current profile, skipping\"",
-		Namespaces: []string{doomed}, Policy: []Policy{heldPolicy("", "audit deny /iso/h r,"), heldPolicy(doomed, "deny /iso/n r,"), named("same", heldPolicy(doomed, "deny /iso/n r,"))},
+		Namespaces: []string{doomed}, Policy: []Policy{heldPolicy("", "audit deny /iso/h r,"), heldPolicy(doomed, "deny /iso/live r,"), named("same", heldPolicy(doomed, "deny /iso/live r,"))},
 		Cases: []Case{{
-			Name: "same", Tasks: []Task{{Name: "t", Where: InContainer, Label: "held//&:doomed:held"}}, Prepare: []string{"put /iso/h", "put /iso/n"},
-			Do:      []string{"cat /iso/n => EACCES", "@: load same", "@: load same", "cat /iso/n => EACCES", "cat /iso/h => EACCES"},
+			Name: "same", Tasks: []Task{{Name: "t", Where: InContainer, Label: "held//&:doomed:held"}}, Prepare: []string{"put /iso/h", "put /iso/live"},
+			Do:      []string{"cat /iso/live => EACCES", "@: load same", "@: load same", "cat /iso/live => EACCES", "cat /iso/h => EACCES"},
 			Labels:  map[string]string{"t": "held//&:doomed:held (enforce)"},
 			Records: []Record{{Operation: "open", Profile: "held", Name: "/iso/h"}},
 		}},
@@ -64,10 +64,10 @@ var changeRows = []Row{
 		Namespaces: []string{doomed, "sibling"},
 		Policy: []Policy{
 			heldPolicy("", ""), heldPolicy(doomed, ""), heldPolicy("sibling", ""),
-			named("doomed-held", heldPolicy(doomed, "")), named("doomed-denies", heldPolicy(doomed, "deny /iso/n r,")),
+			named("doomed-held", heldPolicy(doomed, "")), named("doomed-denies", heldPolicy(doomed, "deny /iso/live r,")),
 		},
 		Cases: []Case{
-			twoSpaces("replaced", "cat /iso/n", "@: load doomed-denies", "cat /iso/n => EACCES"),
+			twoSpaces("replaced", "cat /iso/live", "@: load doomed-denies", "cat /iso/live => EACCES"),
 			twoSpaces("removed", "@: remove doomed held"),
 			twoSpaces("namespace-removed", "@: rmns doomed"),
 		},
@@ -80,8 +80,8 @@ func twoSpaces(name string, what ...string) Case {
 	return Case{
 		Name:    name,
 		Tasks:   []Task{{Name: "t", Where: InContainer, Label: "held//&:doomed:held"}, {Name: "other", Where: InContainer, Label: "held//&:sibling:held"}},
-		Prepare: []string{"put /iso/n", "@: trymkns doomed", "@: load doomed-held"},
-		Do:      append(append([]string{"@: hold doomed"}, what...), "other: cat /iso/n", `other: label => "held (enforce)"`, `@: held => "unchanged"`),
+		Prepare: []string{"put /iso/live", "@: trymkns doomed", "@: load doomed-held"},
+		Do:      append(append([]string{"@: hold doomed"}, what...), "other: cat /iso/live", `other: label => "held (enforce)"`, `@: held => "unchanged"`),
 		Labels:  map[string]string{"other": "held//&:sibling:held (enforce)"},
 		Clean:   []string{"@: trymkns doomed", "@: load doomed-held"},
 	}
