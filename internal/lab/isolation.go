@@ -140,7 +140,7 @@ func (l *Lab) container(ctx context.Context, m machines.Machine, k isolation.Ker
 	}{
 		{args: []string{"lxc-create", "-n", name, "-t", "busybox"}},
 		{args: []string{"tee", "-a", "/var/lib/lxc/" + name + "/config"}, stdin: config},
-		{args: []string{"mkdir", "-p", isolation.Folder, "/var/lib/lxc/" + name + "/rootfs" + isolation.Folder}},
+		{args: []string{"mkdir", "-p", "/var/lib/lxc/" + name + "/rootfs" + isolation.Folder}},
 		{args: []string{"lxc-start", "-n", name}},
 		{args: []string{"lxc-wait", "-n", name, "-s", "RUNNING", "-t", "60"}},
 	} {

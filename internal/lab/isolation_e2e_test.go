@@ -278,3 +278,21 @@ func TestE2EIsolationSurvives(t *testing.T) {
 		t.Errorf("the machine is the same, %v", err)
 	}
 }
+
+// A row that needs no container is tried on a machine on which nothing was
+// done before: each runs alone.
+func TestE2EIsolationAlone(t *testing.T) {
+	for _, row := range isolation.Rows() {
+		plan := row.Plan(isolation.Kernel{})
+		writes := slices.ContainsFunc(plan.Cells, func(c isolation.Cell) bool {
+			return slices.ContainsFunc(c.Prepare, func(step string) bool { return strings.Contains(step, isolation.Folder+"/") })
+		})
+		if plan.Container != "" || !writes {
+			continue
+		}
+		spec := onKernel(t, DefaultKernel).tryRow(t, strings.TrimPrefix(row.ID(), "isolation/"))
+		if statusesOf(spec)[reports.Error] > 0 {
+			t.Errorf("%s: %v", spec.ID, spec.Results)
+		}
+	}
+}

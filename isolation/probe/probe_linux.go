@@ -97,8 +97,8 @@ func Run(ctx context.Context, in io.Reader, out io.Writer) (err error) {
 	return w.Flush()
 }
 
-// prepare makes the namespaces, compiles and loads the policy and opens the
-// container.
+// prepare makes the namespaces, compiles and loads the policy, makes the host's
+// folder for what the cells write, and opens the container, which has its own.
 func (x *experiment) prepare() error {
 	for _, ns := range x.plan.Namespaces {
 		err := os.Mkdir(policyDir(ns), 0o755)
@@ -117,6 +117,9 @@ func (x *experiment) prepare() error {
 		if err := x.load(i); err != nil {
 			return fmt.Errorf("load policy into namespace %q: %w", p.Namespace, err)
 		}
+	}
+	if err := os.MkdirAll(isolation.Folder, 0o755); err != nil {
+		return err
 	}
 	if x.plan.Container == "" {
 		return nil
