@@ -18,9 +18,9 @@ var _ = Describe("isolation of host and container", Label("isolation"), func() {
 				if !ours(build.ID(), row.ID()) {
 					continue
 				}
-				// After the scripts of the same kernel that take longer, and in
-				// the order of the table.
-				priority := SpecPriority((len(plan.Builds)-k)*(len(plan.Scripts)+len(rows)) - len(plan.Scripts) - i)
+				// After the scripts of the same kernel, in the order of the
+				// table: a script and a row do not share a machine.
+				priority := turn(k, len(plan.Scripts)+i)
 				labels := Label(rowLabel+row.Group+"."+row.Name, groupLabel+row.Group)
 				if row.Smoke {
 					labels = append(labels, "smoke")

@@ -18,9 +18,8 @@ var _ = Describe("upstream AppArmor regression suite", Label("regression"), func
 				if !ours(build.ID(), lab.SpecID(script.Name)) {
 					continue
 				}
-				// One kernel after the other, so that a machine serves many
-				// specs; the longest script of each first.
-				priority := SpecPriority((len(plan.Builds)-k)*len(plan.Scripts) - i)
+				// The longest first.
+				priority := turn(k, i)
 				labels := Label(scriptLabel + script.Name)
 				if slices.Contains(smoke, script.Name) {
 					labels = append(labels, "smoke")

@@ -23,6 +23,7 @@ import (
 	"proofhouse/internal/child"
 	"proofhouse/internal/exit"
 	"proofhouse/internal/lab"
+	"proofhouse/isolation"
 	"proofhouse/reports"
 	"proofhouse/reports/page"
 )
@@ -128,6 +129,12 @@ func takeShard(preview func() []reports.Planned) error {
 		}
 	}
 	return nil
+}
+
+// turn makes the i-th spec of the k-th kernel start after all before it. One
+// kernel comes after the other, so that a machine serves many specs.
+func turn(k, i int) SpecPriority {
+	return SpecPriority((len(plan.Builds)-k)*(len(plan.Scripts)+len(isolation.Rows())) - i)
 }
 
 // refuse ends the process before anything has run, in one line. Whoever
