@@ -19,7 +19,7 @@ var _ = Describe("isolation of host and container", Label("isolation"), func() {
 					continue
 				}
 				// After the scripts of the same kernel, in the order of the
-				// table: a script and a row do not share a machine.
+				// table: a machine that had a row is not one for a script.
 				priority := turn(k, len(plan.Scripts)+i)
 				labels := Label(rowLabel+row.Group+"."+row.Name, groupLabel+row.Group)
 				if row.Smoke {

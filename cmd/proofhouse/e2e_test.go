@@ -120,6 +120,20 @@ func TestE2EGinkgo(t *testing.T) {
 	}
 }
 
+// A script does not get a machine on which a row of the isolation matrix has
+// been: the scripts come first, or each change would cost a boot.
+func TestE2EOrder(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	filter := "script:open || script:chdir || row:file.read || row:signal.disjoint"
+	if e := proofhouse(t, "", "run", "--procs", "1", "--label-filter", filter, "--out", dir); e.status != 0 {
+		t.Fatalf("exit status %d\n%s%s", e.status, e.stdout, e.stderr)
+	}
+	k := readResults(t, dir).Kernels[0]
+	if len(k.Specs) != 4 || len(k.Machines) != 1 {
+		t.Errorf("%d specs on %d machines, not 4 on 1", len(k.Specs), len(k.Machines))
+	}
+}
+
 func TestE2EExec(t *testing.T) {
 	for _, c := range []struct {
 		args  []string
