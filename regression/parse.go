@@ -40,9 +40,9 @@ func (e Exit) ended() string {
 //
 // A result at [ScriptID] stands for the script: PASS when it passed without a
 // word, SKIP when it skipped itself, ERROR when its output cannot be trusted,
-// because something ended it early, because it says so, or because the
-// failures it printed are not the failures it counted (its exit status is
-// their number modulo 256). What was printed before still counts then. So a
+// because something ended it early, because it says so, because none of its
+// words is a verdict, or because the failures it printed are not the failures
+// it counted (its exit status is their number modulo 256). What was printed before still counts then. So a
 // script that failed never passes, whatever it printed.
 func Parse(script string, output []byte, exit Exit) []reports.Result {
 	p := &parser{
@@ -214,6 +214,10 @@ func (p *parser) finish(output []byte, cut string, exit Exit) {
 		p.troubles = append([]string{how}, p.troubles...)
 	case !p.explains(exit.Status) && (exit.Status != fatalStatus || len(p.troubles) == 0):
 		p.trouble("it counted %s (exit status %d), but printed %s", plural(exit.Status, "failure"), exit.Status, plural(p.counted+p.uncounted, "failure"))
+	case len(p.results) == 0 && len(p.troubles) == 0 && len(bytes.TrimSpace(output)) > 0:
+		// Silence is how some scripts pass. Words that no rule knows may as
+		// well say that it did nothing.
+		p.trouble("it printed no verdict: %q", tail(strings.TrimSpace(string(output)), 80))
 	}
 	whole := reports.Result{ID: ScriptID(p.script)}
 	switch {
