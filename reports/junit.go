@@ -141,9 +141,9 @@ func newJUnitSuite(prefix string, properties []junitProperty, o Outcome) junitSu
 		s.Properties = append(s.Properties, subtestProperties(o, t)...)
 	}
 	for n := range o.NotRun {
-		c := junitCase{Name: Script, Classname: name, Error: &junitReason{Type: "NOT RUN", Message: "planned, and never started"}}
+		c := junitCase{Name: Whole(o.ID), Classname: name, Error: &junitReason{Type: "NOT RUN", Message: "planned, and never started"}}
 		if n > 0 || len(o.Attempts) > 0 {
-			c.Name = fmt.Sprintf("%s, attempt %d", Script, len(o.Attempts)+n+1)
+			c.Name = fmt.Sprintf("%s, attempt %d", Whole(o.ID), len(o.Attempts)+n+1)
 		}
 		s.add(c)
 	}

@@ -70,7 +70,7 @@ func ktapSpec(o Outcome) ktapTest {
 		subtests = append(subtests, ktapSubtest(o.ID, s))
 	}
 	for range o.NotRun {
-		subtests = append(subtests, ktapTest{name: Script, detail: "ERROR planned, and never started"})
+		subtests = append(subtests, ktapTest{name: Whole(o.ID), detail: "ERROR planned, and never started"})
 	}
 	t := ktapParent(o.ID, subtests)
 	if !t.ok {

@@ -534,9 +534,18 @@ func overlay(below, above map[string]string) map[string]string {
 	return m
 }
 
-// Script is the last part of the ID of a result that speaks of a spec as a
+// Script is the last part of the ID of a result that speaks of a script as a
 // whole.
 const Script = "(script)"
+
+// Whole is the same for the spec with that ID: a row of the isolation matrix is
+// no script.
+func Whole(spec string) string {
+	if Noun(spec) == "row" {
+		return "(row)"
+	}
+	return Script
+}
 
 // cutSpecs gives an ERROR to each spec that did not end or found nothing, and
 // to each result without a status that we know.
@@ -547,7 +556,7 @@ func (m *merger) cutSpecs() {
 			for n := range s.Results {
 				r := &s.Results[n]
 				if r.ID == "" {
-					r.ID = s.ID + "/" + Script
+					r.ID = s.ID + "/" + Whole(s.ID)
 				}
 				if !r.Status.known() {
 					r.Reason = fmt.Sprintf("unknown status %q", r.Status)
@@ -565,7 +574,7 @@ func (m *merger) cutSpecs() {
 			default:
 				continue
 			}
-			s.Results = append(s.Results, Result{ID: s.ID + "/" + Script, Status: Error, Reason: reason})
+			s.Results = append(s.Results, Result{ID: s.ID + "/" + Whole(s.ID), Status: Error, Reason: reason})
 		}
 	}
 }

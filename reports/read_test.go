@@ -458,3 +458,43 @@ func FuzzRead(f *testing.F) {
 		checkJUnit(t, b.Bytes())
 	})
 }
+
+// TestNoun: what a run's parts are called depends on what they all are.
+func TestNoun(t *testing.T) {
+	for _, c := range []struct {
+		ids  []string
+		want string
+	}{
+		{nil, "test"},
+		{[]string{"regression/open", "regression/swap"}, "script"},
+		{[]string{"isolation/file/read"}, "row"},
+		{[]string{"regression/open", "isolation/file/read"}, "test"},
+		{[]string{"other/x", "other/y"}, "test"},
+	} {
+		if got := Noun(c.ids...); got != c.want {
+			t.Errorf("%v: %q, want %q", c.ids, got, c.want)
+		}
+	}
+}
+
+// TestRowKilled: a row of the isolation matrix is called one, too, where it was
+// cut short or never started.
+func TestRowKilled(t *testing.T) {
+	dir := t.TempDir()
+	j, err := Create(dir, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.RunStarted(RunStart{Planned: []Planned{{ID: "isolation/file/read", Kernel: "k"}, {ID: "isolation/file/write", Kernel: "k"}}})
+	j.SpecStarted(Spec{ID: "isolation/file/read", Kernel: "k"})
+	run, err := Read(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id := run.Kernels[0].Specs[0].Results[0].ID; id != "isolation/file/read/(row)" {
+		t.Error(id)
+	}
+	if _, line := Verdict(run); line != "NO VERDICT: the run was cut short, 1 error, 1 of 2 rows not run on k" {
+		t.Error(line)
+	}
+}

@@ -174,16 +174,16 @@ func (t *terminal) header(k *Kernel, outcomes []Outcome) {
 			ran++
 		}
 	}
-	scripts := fmt.Sprintf("%s of %s", number(ran), number(len(outcomes)))
+	count := fmt.Sprintf("%s of %s", number(ran), number(len(outcomes)))
 	if took := t.run.took(); took > 0 {
-		scripts += " in " + Elapsed(took)
+		count += " in " + Elapsed(took)
 	}
 	for _, l := range []struct{ name, value string }{
 		{"version", k.Version},
 		{"machine", k.describe("machine", "accelerator", "qemu", "slowness")},
 		{"guest", k.describe("guest", "parser", "suite")},
 		{"append", k.Append},
-		{noun(outcomes) + "s", scripts},
+		{noun(outcomes) + "s", count},
 	} {
 		if l.value != "" {
 			t.item(fmt.Sprintf("  %-8s ", l.name), l.value)
@@ -295,14 +295,13 @@ func folded(list []Outcome, what string) []Outcome {
 	return []Outcome{join(plural(len(list), noun(list))+" "+what, list)}
 }
 
-// noun is what specs are called in the singular: upstream's are scripts.
+// noun is what the specs are called, see [Noun].
 func noun(list []Outcome) string {
-	for _, o := range list {
-		if !strings.HasPrefix(o.ID, "regression/") {
-			return "test"
-		}
+	ids := make([]string, len(list))
+	for i, o := range list {
+		ids[i] = o.ID
 	}
-	return "script"
+	return Noun(ids...)
 }
 
 func join(id string, list []Outcome) Outcome {
@@ -554,20 +553,20 @@ func (t *terminal) groups(title string, groups []*sharing, noun string) {
 
 // sharing are subtests that have something in common.
 type sharing struct {
-	what    string
-	n       int
-	scripts []string
+	what  string
+	n     int
+	specs []string
 }
 
 func (g *sharing) line(noun string) string {
-	return fmt.Sprintf("%s: %s in %s", g.what, plural(g.n, noun), strings.Join(g.scripts, ", "))
+	return fmt.Sprintf("%s: %s in %s", g.what, plural(g.n, noun), strings.Join(g.specs, ", "))
 }
 
 func skipGroups(outcomes []Outcome) []*sharing {
 	return groupBy(outcomes, Skip, func(s Subtest) string { return cmp.Or(s.Lacks, s.Reason, "(not said)") })
 }
 
-// groupBy groups the subtests of one status, those in the most scripts first.
+// groupBy groups the subtests of one status, those in the most specs first.
 func groupBy(outcomes []Outcome, st Status, what func(Subtest) string) (groups []*sharing) {
 	for _, o := range outcomes {
 		for _, sub := range o.Subtests {
@@ -582,20 +581,24 @@ func groupBy(outcomes []Outcome, st Status, what func(Subtest) string) (groups [
 			}
 			g := groups[i]
 			g.n++
-			if name := commonRoot(o.ID); !slices.Contains(g.scripts, name) {
-				g.scripts = append(g.scripts, name)
+			if name := commonRoot(o.ID); !slices.Contains(g.specs, name) {
+				g.specs = append(g.specs, name)
 			}
 		}
 	}
 	slices.SortStableFunc(groups, func(a, b *sharing) int {
-		return cmp.Or(cmp.Compare(len(b.scripts), len(a.scripts)), cmp.Compare(a.what, b.what))
+		return cmp.Or(cmp.Compare(len(b.specs), len(a.specs)), cmp.Compare(a.what, b.what))
 	})
 	return groups
 }
 
 func (t *terminal) notRun(outcomes []Outcome) {
 	var names []string
+	var missing []Outcome
 	for _, o := range outcomes {
+		if o.NotRun > 0 {
+			missing = append(missing, o)
+		}
 		for n := range o.NotRun {
 			name := commonRoot(o.ID)
 			if len(o.Attempts) > 0 || n > 0 {
@@ -605,7 +608,7 @@ func (t *terminal) notRun(outcomes []Outcome) {
 		}
 	}
 	if len(names) > 0 {
-		t.heading(fmt.Sprintf("NOT RUN: %s", plural(len(names), "script")))
+		t.heading(fmt.Sprintf("NOT RUN: %s", plural(len(names), noun(missing))))
 		t.item("  ", strings.Join(names, ", "))
 	}
 }

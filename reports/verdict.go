@@ -21,11 +21,12 @@ func Verdict(run *Run) (status int, line string) {
 
 // totals sum up a run.
 type totals struct {
-	counts  Counts
-	scripts int // that ran
-	notRun  int
-	noPlan  bool     // the run was cut short, and what it meant to run is unknown
-	empty   []string // kernels on which nothing passed
+	counts Counts
+	specs  int      // that ran
+	ids    []string // of all, by kernel
+	notRun int
+	noPlan bool     // the run was cut short, and what it meant to run is unknown
+	empty  []string // kernels on which nothing passed
 }
 
 func tally(run *Run) totals {
@@ -36,9 +37,10 @@ func tally(run *Run) totals {
 		for _, o := range k.Outcomes() {
 			counts.add(o.Counts())
 			if len(o.Attempts) > 0 {
-				t.scripts++
+				t.specs++
 			}
 			t.notRun += o.NotRun
+			t.ids = append(t.ids, o.ID)
 		}
 		if counts[Pass] == 0 {
 			t.empty = append(t.empty, k.name())
@@ -52,7 +54,7 @@ func (t totals) status() int {
 	switch {
 	case t.counts[Fail] > 0:
 		return exit.Failed
-	case t.counts[Error] > 0, t.notRun > 0, t.noPlan, len(t.empty) > 0, t.scripts == 0:
+	case t.counts[Error] > 0, t.notRun > 0, t.noPlan, len(t.empty) > 0, t.specs == 0:
 		return exit.NoVerdict
 	default:
 		return exit.OK
@@ -64,7 +66,7 @@ func (t totals) sentence(run *Run) string {
 	if len(run.Kernels) == 1 {
 		where = " on " + run.Kernels[0].name()
 	}
-	if t.scripts == 0 && t.notRun == 0 {
+	if t.specs == 0 && t.notRun == 0 {
 		return "nothing ran" + where
 	}
 	var first string
@@ -72,7 +74,7 @@ func (t totals) sentence(run *Run) string {
 	case t.counts[Fail] > 0:
 		first = fmt.Sprintf("%s of %s failed", number(t.counts[Fail]), plural(t.counts.Total(), "subtest"))
 	case t.status() == exit.OK:
-		first = fmt.Sprintf("%s passed", plural(t.counts[Pass], "subtest"))
+		first = fmt.Sprintf("%s passed", plural(t.counts[Pass]+t.counts[XPass]+t.counts[Recorded], "subtest"))
 	}
 	var rest []string
 	if run.CutShort {
@@ -82,7 +84,7 @@ func (t totals) sentence(run *Run) string {
 		rest = append(rest, plural(n, "error"))
 	}
 	if t.notRun > 0 {
-		rest = append(rest, fmt.Sprintf("%s of %s not run", number(t.notRun), plural(max(run.Planned, t.notRun), "script")))
+		rest = append(rest, fmt.Sprintf("%s of %s not run", number(t.notRun), plural(max(run.Planned, t.notRun), Noun(t.ids...))))
 	}
 	if t.noPlan {
 		rest = append(rest, "what it was to run is not known")

@@ -93,7 +93,7 @@ input, 3 the two have nothing in common.`,
 	f := c.Flags()
 	f.StringVar(&format, "format", "text", "`FORMAT`: "+keys(compareFormats))
 	f.StringVar(&fail, "fail-on", "regressions", "what exit status 1 is for, `WHAT`: "+keys(failOn))
-	f.BoolVar(&common, "common", false, "leave out the scripts that only one side ran")
+	f.BoolVar(&common, "common", false, "leave out what only one side ran")
 	f.BoolVarP(&verbose, "verbose", "v", false, "all that there is, not only the first of many")
 	return c
 }

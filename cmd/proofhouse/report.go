@@ -70,7 +70,7 @@ Exit status: that of the run's verdict.`,
 		},
 	}
 	f := c.Flags()
-	f.BoolVarP(&verbose, "verbose", "v", false, "a line for every script, also for those that passed")
+	f.BoolVarP(&verbose, "verbose", "v", false, "a line for every test, also for those that passed")
 	f.StringVar(&format, "format", "", "print the run as `FORMAT`: "+keys(reportFormats))
 	f.StringVar(&origin, "origin", reports.KCIDBOrigin, "`name` of the CI system, in KCIDB's reports")
 	f.StringArrayVar(&lists, "expectations", nil, "judge the run again, by this `file` of expected failures too")

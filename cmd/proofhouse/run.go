@@ -67,7 +67,7 @@ func runCommand() *cobra.Command {
 	f.StringVar(&o.Config.Durations, "durations", "", "expect what took how long in an earlier `run`: its folder, or its results.json")
 	f.StringVar(&o.Dir, "out", "", "`folder` of this run (default: a new one under out/)")
 	f.IntVar(&o.Repeat, "repeat", 0, "run it all `N` times more: what differs is flaky")
-	f.BoolVarP(&verbose, "verbose", "v", false, "a line for every script, also for those that passed")
+	f.BoolVarP(&verbose, "verbose", "v", false, "a line for every test, also for those that passed")
 	o.Config.Out = lab.DefaultOut()
 	return c
 }

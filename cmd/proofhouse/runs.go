@@ -152,7 +152,7 @@ joined run; a shard that is missing leaves it without a verdict.`,
 	}
 	c.Flags().StringVar(&out, "out", "", "`folder` of the joined run (default: a new one under out/)")
 	c.Flags().BoolVar(&attempts, "attempts", false, "join what several runs have of a kernel as attempts at the same: what differs is flaky")
-	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "a line for every script, also for those that passed")
+	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "a line for every test, also for those that passed")
 	return c
 }
 

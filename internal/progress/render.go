@@ -42,7 +42,7 @@ func joinFitting(items []string, separator string, width int) string {
 
 // figures are what is known of the run, what matters most first.
 func figures(s *state, now time.Time) []string {
-	list := []string{fmt.Sprintf("%d/%d scripts", len(s.finished), s.total())}
+	list := []string{fmt.Sprintf("%d/%d %ss", len(s.finished), s.total(), reports.Noun(s.ids...))}
 	for _, c := range []struct {
 		word   string
 		status reports.Status

@@ -18,6 +18,7 @@ type state struct {
 	queue     []reports.Planned
 	running   []*spec // by start
 	finished  []job
+	ids       []string // of all specs: what they are called together depends on them
 	counts    reports.Counts
 }
 
@@ -79,6 +80,7 @@ func (s *state) plan(e reports.Event) {
 	s.queue = append(s.queue, e.Run.Planned...)
 	for _, p := range e.Run.Planned {
 		s.kernels[p.Kernel] = cmp.Or(s.kernels[p.Kernel], p.Kernel)
+		s.ids = append(s.ids, p.ID)
 	}
 }
 
@@ -94,6 +96,8 @@ func (s *state) start(e reports.Event) {
 	if i >= 0 {
 		r.expected = s.queue[i].Seconds
 		s.queue = slices.Delete(s.queue, i, i+1)
+	} else {
+		s.ids = append(s.ids, r.id)
 	}
 	if old := s.find(e); old != nil { // its process was killed, and began anew
 		r.expected = cmp.Or(r.expected, old.expected)

@@ -192,7 +192,7 @@ func (s *specDiff) regression(ch Change) {
 		return
 	}
 	s.telling = true
-	if ch.Base.Status == absent && ch.Note == "" && there(s.before) && !strings.HasSuffix(ch.ID, "/"+reports.Script) {
+	if ch.Base.Status == absent && ch.Note == "" && there(s.before) && !strings.HasSuffix(ch.ID, "/"+reports.Whole(s.id)) {
 		ch.Note = "BASE has no such subtest"
 	}
 	s.c.Regressions = append(s.c.Regressions, ch)
@@ -214,7 +214,7 @@ func (s *specDiff) loss() {
 	if len(s.lost) == 0 {
 		return
 	}
-	whole := s.id + "/" + reports.Script
+	whole := s.id + "/" + reports.Whole(s.id)
 	lost := Change{ID: whole, Spec: s.id, Base: Seen{Status: reports.Pass}, Lost: s.lost}
 	switch {
 	case s.lostTo > 0:
@@ -231,7 +231,7 @@ func (s *specDiff) loss() {
 		lost.Note = "skipped, for what the kernel lacks now"
 	case s.hasError():
 		s.telling = true
-		lost.Note = "the script ended early on NEW, as on BASE"
+		lost.Note = "the " + reports.Noun(s.id) + " ended early on NEW, as on BASE"
 	case s.otherSuite():
 		s.c.Vanished = append(s.c.Vanished, Group{Spec: s.id, IDs: s.lost, Note: "the upstream suite is another one"})
 		return

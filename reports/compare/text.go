@@ -44,11 +44,11 @@ func (c *Comparison) sections() []section {
 	}
 }
 
-// foldFrom is how many scripts have to be lost in the same way before they are
+// foldFrom is how many specs have to be lost in the same way before they are
 // one item for people.
 const foldFrom = 4
 
-// fold joins scripts that were lost for the same reason: of a run that was cut
+// fold joins specs that were lost for the same reason: of a run that was cut
 // short they are many.
 func fold(changes []Change) []Change {
 	n := map[string]int{}
@@ -59,23 +59,24 @@ func fold(changes []Change) []Change {
 	}
 	var list []Change
 	at := map[string]int{}
-	var scripts [][]string
+	var specs [][]string
 	for _, ch := range changes {
 		if ch.New.Status != absent || n[ch.Note] < foldFrom {
 			list = append(list, ch)
-			scripts = append(scripts, nil)
+			specs = append(specs, nil)
 			continue
 		}
 		i, ok := at[ch.Note]
 		if !ok {
 			i = len(list)
 			at[ch.Note] = i
-			list = append(list, Change{ID: plural(n[ch.Note], "script"), Base: ch.Base})
-			scripts = append(scripts, nil)
+			list = append(list, Change{Base: ch.Base})
+			specs = append(specs, nil)
 		}
-		scripts[i] = append(scripts[i], ch.Spec)
+		specs[i] = append(specs[i], ch.Spec)
+		list[i].ID = plural(n[ch.Note], reports.Noun(specs[i]...))
 		list[i].Lost = append(list[i].Lost, ch.Lost...)
-		list[i].Note = ch.Note + ": " + names(scripts[i], n[ch.Note])
+		list[i].Note = ch.Note + ": " + names(specs[i], n[ch.Note])
 	}
 	return list
 }

@@ -58,9 +58,10 @@ type kernel struct {
 	Word       string            `json:"word"`
 	Line       string            `json:"line"`
 	Counts     map[string]int    `json:"counts"` // by letter
-	Ran        int               `json:"ran"`    // scripts
+	Noun       string            `json:"noun"`   // what its specs are called: see [reports.Noun]
+	Ran        int               `json:"ran"`    // specs
 	Planned    int               `json:"planned"`
-	Seconds    float64           `json:"seconds"`         // of the scripts, together
+	Seconds    float64           `json:"seconds"`         // of the specs, together
 	First      *place            `json:"first,omitempty"` // what failed first
 	Past       []past            `json:"past,omitempty"`  // the same spec before, the oldest first
 	// RowPast has, for each row, a letter for each run of Past.
@@ -89,7 +90,8 @@ type past struct {
 	Word    string         `json:"word"`
 	Line    string         `json:"line"`
 	Counts  map[string]int `json:"counts"`
-	Scripts int            `json:"scripts"`
+	Ran     int            `json:"ran"` // specs
+	Noun    string         `json:"noun"`
 }
 
 // row is an upstream script or a group of the isolation matrix: the first two
@@ -289,6 +291,7 @@ func (b *builder) kernel(run *reports.Run, number int, short string) {
 		Properties: k.Properties, Features: k.Features, Gaps: k.Gaps, Counts: map[string]int{},
 	}
 	out.Status, out.Word, out.Line = verdict(alone(run, k))
+	var ids []string
 	out.Line = strings.Replace(out.Line, " on "+out.Name, "", 1) // it stands under its name
 	for _, m := range k.Machines {
 		if m.Lost != "" {
@@ -297,12 +300,14 @@ func (b *builder) kernel(run *reports.Run, number int, short string) {
 	}
 	for _, o := range k.Outcomes() {
 		out.Planned++
+		ids = append(ids, o.ID)
 		if len(o.Attempts) > 0 {
 			out.Ran++
 		}
 		out.Seconds += o.Seconds()
 		b.outcome(o, number, out.Counts)
 	}
+	out.Noun = reports.Noun(ids...)
 	b.doc.Kernels = append(b.doc.Kernels, out)
 }
 
@@ -488,14 +493,17 @@ func (b *builder) history(k *reports.Kernel, number int, runs []reports.Past) {
 func (b *builder) past(run reports.Past, k *reports.Kernel) past {
 	p := past{Name: filepath.Base(run.Dir), Started: moment(run.Started), Release: k.Release, Counts: map[string]int{}}
 	p.Status, p.Word, p.Line = verdict(alone(run.Run, k))
+	var ids []string
 	for _, o := range k.Outcomes() {
 		if len(o.Attempts) > 0 {
-			p.Scripts++
+			p.Ran++
+			ids = append(ids, o.ID)
 		}
 		for s, n := range o.Counts() {
 			p.Counts[string(letter(s))] += n
 		}
 	}
+	p.Noun = reports.Noun(ids...)
 	if _, err := os.Stat(filepath.Join(run.Dir, File)); err == nil {
 		p.Link = path.Join("..", (&url.URL{Path: p.Name}).EscapedPath(), File)
 	}

@@ -403,12 +403,12 @@ function fabric(k) {
 // trend shows the last runs of the same kernel line, the newest at the right.
 function trend(kernel) {
   if (!kernel.past) return null;
-  const runs = [...kernel.past, { name: "", status: kernel.status, word: kernel.word, line: kernel.line, counts: kernel.counts, scripts: kernel.ran, release: kernel.name, started: data.started, now: true }];
+  const runs = [...kernel.past, { name: "", status: kernel.status, word: kernel.word, line: kernel.line, counts: kernel.counts, ran: kernel.ran, noun: kernel.noun, release: kernel.name, started: data.started, now: true }];
   const total = run => Object.values(run.counts).reduce((a, b) => a + b, 0);
   const most = Math.max(1, ...runs.map(total));
   return el("div", { class: "trend", role: "list", "aria-label": "The last runs" }, runs.map(run => {
     const bad = (run.counts.F || 0) + (run.counts.E || 0);
-    const title = (run.now ? "This run" : run.started) + ", " + plain(run.release || "") + "\n" + run.word + ": " + plain(run.line) + "\n" + plural(run.scripts, "script");
+    const title = (run.now ? "This run" : run.started) + ", " + plain(run.release || "") + "\n" + run.word + ": " + plain(run.line) + "\n" + plural(run.ran, run.noun);
     const bar = el("span", { class: "bar" });
     // The square root keeps a small run visible beside a whole one.
     bar.style.height = Math.round(4 + 16 * Math.sqrt(total(run) / most)) + "px";
@@ -892,7 +892,7 @@ function kernelDetail(place) {
   return [
     detailHead(place, "kernel", kernel.name, "", kernel.word, kernel.status),
     facts([["Spec", kernel.spec], ["Version", kernel.version], ["Source", kernel.source], ["Appended", kernel.append], ["SHA-256", kernel.sha256],
-      ["Scripts", number(kernel.ran) + " of " + number(kernel.planned) + (kernel.seconds ? ", " + elapsed(kernel.seconds) + " together" : "")], ["Folder", kernel.id]]),
+      [kernel.noun[0].toUpperCase() + kernel.noun.slice(1) + "s", number(kernel.ran) + " of " + number(kernel.planned) + (kernel.seconds ? ", " + elapsed(kernel.seconds) + " together" : "")], ["Folder", kernel.id]]),
     properties.length > 0 && block("Machine and userspace", facts(properties)),
     kernel.past && block("The last runs", el("ul", { class: "runs" }, [...kernel.past].reverse().map(run => el("li", null,
       el("span", { class: "badge w" + run.status }, run.word), el(run.link ? "a" : "span", { href: run.link }, run.started), el("span", { class: "reason" }, plain((run.release || "") + ": " + run.line)))))),
