@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"proofhouse/internal/exit"
 )
@@ -65,7 +66,11 @@ func Join(out string, attempts bool, dirs ...string) (err error) {
 			return fmt.Errorf("join %s: %w", p[i].dir, noSpace(out, err))
 		}
 	}
-	return os.Rename(tmp, out)
+	// An empty folder may be there, which os.Rename would leave alone.
+	if err := syscall.Rename(tmp, out); err != nil {
+		return fmt.Errorf("put the joined run into %s: %w", out, err)
+	}
+	return nil
 }
 
 func emptyOrAbsent(dir string) error {

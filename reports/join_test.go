@@ -102,6 +102,9 @@ func text(t *testing.T, path, text string) {
 func joined(t *testing.T, attempts bool, dirs ...string) (string, *Run) {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "joined")
+	if err := os.Mkdir(out, 0o755); err != nil { // an empty one will do
+		t.Fatal(err)
+	}
 	if err := Join(out, attempts, dirs...); err != nil {
 		t.Fatal(err)
 	}

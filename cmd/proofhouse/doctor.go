@@ -16,6 +16,7 @@ func doctorCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "doctor", Short: "What this machine can do, what is missing, and the command that mends it", Args: noArgs,
+		Example: "  proofhouse doctor\n  proofhouse doctor --json",
 		RunE: func(c *cobra.Command, _ []string) error {
 			findings := doctor.Examine(c.Context())
 			if asJSON {

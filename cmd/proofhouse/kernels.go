@@ -18,6 +18,7 @@ import (
 func kernelsCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "kernels", Short: "List, fetch and show kernel builds",
+		Example: "  proofhouse kernels list\n  proofhouse kernels show debian:trixie",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return exit.BadInputf("kernels %s: there are list, fetch and show", args[0])
@@ -55,7 +56,8 @@ func kernelsCommand() *cobra.Command {
 	}
 	list := &cobra.Command{
 		Use: "list", Short: "List the kernels that are here and that Debian offers", Args: noArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return listKernels(c, asJSON) },
+		Example: "  proofhouse kernels list --json",
+		RunE:    func(c *cobra.Command, _ []string) error { return listKernels(c, asJSON) },
 	}
 	list.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	c.AddCommand(list, fetch, show)
@@ -97,6 +99,7 @@ func printBuild(b *kernels.Build, asJSON bool) error {
 func cacheCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "cache", Short: "Show and clean what was fetched and built",
+		Example: "  proofhouse cache show\n  proofhouse cache clean",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return exit.BadInputf("cache %s: there are show and clean", args[0])
@@ -108,6 +111,7 @@ func cacheCommand() *cobra.Command {
 	var asJSON bool
 	show := &cobra.Command{
 		Use: "show", Short: "List the cache's entries with their sizes", Args: noArgs,
+		Example: "  proofhouse cache show --json",
 		RunE: func(*cobra.Command, []string) error {
 			items, err := cache.List()
 			if err != nil {
@@ -130,6 +134,7 @@ func cacheCommand() *cobra.Command {
 	show.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	clean := &cobra.Command{
 		Use: "clean", Short: "Remove everything in the cache that no run is using", Args: noArgs,
+		Example: "  proofhouse cache clean",
 		RunE: func(c *cobra.Command, _ []string) error {
 			items, err := cache.List()
 			if err != nil {

@@ -59,7 +59,7 @@ func runCommand() *cobra.Command {
 	machineFlags(f, &o.Config)
 	f.IntVar(&o.Procs, "procs", 0, "`machines` side by side (default: one for each processor, as far as there is memory)")
 	f.StringArrayVar(&o.Config.Expectations, "expectations", nil, "`file` with failures that are expected, beside those that come along")
-	f.StringVar(&scripts, "script", "", "only these upstream scripts, `NAME[,NAME]…`")
+	f.StringVar(&scripts, "script", "", "only these upstream scripts, `NAME[,NAME]...`")
 	f.StringVar(&o.LabelFilter, "label-filter", "", "only specs whose labels fit, Ginkgo's `EXPR`")
 	f.StringVar(&o.Focus, "focus", "", "only specs whose text matches `RE`")
 	f.BoolVar(&smoke, "smoke", false, "a verdict in a minute: only the specs labelled smoke")

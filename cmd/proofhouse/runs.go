@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -102,6 +103,8 @@ func pruneCommand(out *string) *cobra.Command {
 		Use: "prune --keep N", Short: "Remove all runs but the newest", Args: noArgs,
 		Long: `Removes all runs but the newest N. A run that goes on, the one that out/latest
 points to, and what is no run are left.`,
+		Example: `  proofhouse runs prune --keep 20
+  proofhouse runs prune --keep 0 --out /srv/runs --dry-run`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if !c.Flags().Changed("keep") {
 				return exit.BadInputf("say how many runs to keep: --keep N")
@@ -179,5 +182,10 @@ func merge(out string, attempts bool, dirs []string) (string, error) {
 	if out, err = lab.NewRunDir(root, time.Now()); err != nil {
 		return "", err
 	}
-	return out, os.Rename(joined, out)
+	// os.Rename leaves alone any folder that is there; rename(2) puts one in the
+	// place of an empty one.
+	if err := syscall.Rename(joined, out); err != nil {
+		return "", fmt.Errorf("put the joined run into %s: %w", out, err)
+	}
+	return out, nil
 }

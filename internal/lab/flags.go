@@ -47,7 +47,7 @@ func SplitNames(s string) []string {
 func Flags(fs *flag.FlagSet) *Options {
 	o := &Options{scripts: listFlag{split: true}}
 	fs.Var(&o.kernels, "kernel", "kernel to test, `SPEC`; may be given several times (default "+DefaultKernel+")")
-	fs.Var(&o.scripts, "script", "only these upstream scripts, `NAME[,NAME]…`")
+	fs.Var(&o.scripts, "script", "only these upstream scripts, `NAME[,NAME]...`")
 	fs.Var(&o.expectations, "expectations", "`file` with failures that are expected, beside those that come along; may be given several times")
 	fs.StringVar(&o.cfg.Guest, "guest", DefaultGuest, "Debian `suite` of the guest")
 	fs.StringVar(&o.cfg.Source, "apparmor-src", DefaultSource, "source of the upstream suite, `SPEC`")

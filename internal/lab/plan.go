@@ -105,6 +105,9 @@ func Prepare(ctx context.Context, cfg Config, progress func(string)) (*Plan, err
 	if len(cfg.Kernels) == 0 {
 		cfg.Kernels = []string{DefaultKernel}
 	}
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
 	expectations, err := expect.Load(cfg.Expectations...)
 	if err != nil {
 		return nil, err
@@ -132,6 +135,20 @@ func Prepare(ctx context.Context, cfg Config, progress func(string)) (*Plan, err
 	}
 	p.Image = p.Root.Image
 	return p, p.programs(ctx, progress)
+}
+
+// leastMemory is what the guest needs to come up, in MiB.
+const leastMemory = 128
+
+// check refuses what no machine would be opened with, whatever the kernel.
+func (c Config) check() error {
+	if !slices.Contains([]string{"", "auto", "kvm", "tcg"}, c.Accelerator) {
+		return exit.BadInputf("accelerator %q: want auto, kvm or tcg", c.Accelerator)
+	}
+	if c.Memory != 0 && c.Memory < leastMemory {
+		return exit.BadInputf("memory of %d MiB: a machine needs at least %d", c.Memory, leastMemory)
+	}
+	return nil
 }
 
 func (p *Plan) builds(ctx context.Context, progress func(string)) error {

@@ -145,7 +145,7 @@ func TestGolden(t *testing.T) {
 		"many errors":  {40, append(begun[:2:2], specStarted(2, 1, "complain"), specResults(2, 2, "complain", many[:7]...), specEnded(2, 30, "complain", many...))},
 		"machine lost": {80, append(begun[:3:3], lost(), specEnded(1, 70, "capabilities", reports.Result{ID: "regression/capabilities/(script)", Status: reports.Error, Reason: "Kernel panic - not syncing: sysrq"}))},
 		"two kernels":  {30, []reports.Event{runStarted("k", "other"), specStarted(1, 0, "open"), specEnded(1, 9, "open", failure)}},
-		"rows": {12, []reports.Event{rowsPlanned(), rowEnded()}},
+		"rows":         {12, []reports.Event{rowsPlanned(), rowEnded()}},
 		"end": {95, append(begun[:3:3], specEnded(1, 80, "capabilities", passed(621)...), specEnded(2, 60, "stackprofile", passed(54)...),
 			specStarted(1, 80, "complain"), specEnded(1, 90, "complain", passed(3)...), specStarted(2, 60, "open"), specEnded(2, 61, "open", passed(23)...))},
 	} {

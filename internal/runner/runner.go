@@ -112,13 +112,23 @@ func Run(ctx context.Context, o Options, w Watcher) (run *reports.Run, files []s
 // prepared.
 func (o Options) check() error {
 	if _, err := types.ParseLabelFilter(o.LabelFilter); err != nil {
-		line, _, _ := strings.Cut(err.Error(), "\n")
-		return exit.BadInputf("label filter %q: %s", o.LabelFilter, line)
+		return exit.BadInputf("label filter %q: %s", o.LabelFilter, plainly(err))
 	}
 	if _, err := regexp.Compile(o.Focus); err != nil {
 		return exit.BadInputf("focus: %w", err)
 	}
 	return nil
+}
+
+// plainly is what Ginkgo has to say of a filter: its last line, for the others
+// are the filter again, and a heading in colour.
+func plainly(err error) string {
+	var g types.GinkgoError
+	if !errors.As(err, &g) {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(g.Message), "\n")
+	return strings.ReplaceAll(lines[len(lines)-1], "  ", " ")
 }
 
 // given makes the folder that the user named for this run. One that holds a

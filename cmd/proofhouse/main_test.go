@@ -1,0 +1,77 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"proofhouse/internal/exit"
+	"proofhouse/internal/lab"
+	"proofhouse/reports"
+)
+
+// Each command has help, with an example that names it, in plain ASCII: the
+// flags would not line up.
+func TestHelp(t *testing.T) {
+	var visit func(c *cobra.Command)
+	visit = func(c *cobra.Command) {
+		for _, sub := range c.Commands() {
+			visit(sub)
+		}
+		if c.HasParent() && c.Example == "" {
+			t.Errorf("%s has no example", c.CommandPath())
+		}
+		if c.HasParent() && !strings.Contains(c.Example, c.CommandPath()) {
+			t.Errorf("the example of %s is about something else: %s", c.CommandPath(), c.Example)
+		}
+		if usage := c.Flags().FlagUsages(); strings.ContainsFunc(usage, func(r rune) bool { return r > '~' }) {
+			t.Errorf("the flags of %s:\n%s", c.CommandPath(), usage)
+		}
+	}
+	visit(command())
+}
+
+// Bad input is one line and exit status 2, and nothing is fetched or booted
+// before it is said.
+func TestBadUsage(t *testing.T) {
+	for _, c := range []struct{ args, want string }{
+		{"run --accel none", `accelerator "none": want auto, kvm or tcg`},
+		{"exec --accel none true", `accelerator "none": want auto, kvm or tcg`},
+		{"run --memory -3", "memory of -3 MiB: a machine needs at least 128"},
+		{"run --memory 64", "memory of 64 MiB: a machine needs at least 128"},
+		{"run --procs 0", "--procs wants at least 1 and --repeat at least 0"},
+		{"run --focus (", "focus: error parsing regexp: missing closing ): `(`"},
+		{"run --label-filter a&&&&", `label filter "a&&&&": Operator '&&' missing left hand operand.`},
+		{"run --label-filter (a", `label filter "(a": Mismatched '(' - could not find matching ')'.`},
+		{"run --shard 3/2", `shard "3/2": the index goes from 1 to the count`},
+		{"runs prune --keep -1", "keep -1 runs: want 0 or more"},
+	} {
+		st, err := status(t, strings.Fields(c.args)...)
+		if st != exit.Usage || err == nil || err.Error() != c.want {
+			t.Errorf("%s: status %d, %v; want %s", c.args, st, err, c.want)
+		}
+	}
+}
+
+// What is joined without --out becomes the newest run in out/.
+func TestMergeDefault(t *testing.T) {
+	from, err := filepath.Abs("../../reports/testdata/format-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(t.TempDir())
+	if st, err := status(t, "merge", from); st != exit.OK {
+		t.Fatal(st, err)
+	}
+	run, err := reports.Open(filepath.Join("out", lab.Latest))
+	if err != nil || len(run.Kernels) != 1 {
+		t.Error(err)
+	}
+	entries, err := os.ReadDir("out")
+	if err != nil || len(entries) != 2 {
+		t.Error(entries, err)
+	}
+}
