@@ -2,6 +2,7 @@ package machines
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -229,6 +230,11 @@ type remote struct {
 	output sync.WaitGroup
 	res    Result
 	known  bool // the exit status or signal has come
+
+	unkept struct { // the first error of the writers that take the output
+		sync.Mutex
+		err error
+	}
 }
 
 func (s *remote) start(cmd Command) error {
@@ -304,7 +310,13 @@ func (s *remote) copy(cmd Command, in io.Writer) {
 		if w == nil {
 			w = io.Discard
 		}
-		_, _ = io.Copy(lockedWriter{&mu, w}, r)
+		if _, err := io.Copy(lockedWriter{&mu, writeError{w}}, r); errors.As(err, new(writeFailed)) {
+			s.unkept.Lock()
+			s.unkept.err = cmp.Or(s.unkept.err, err)
+			s.unkept.Unlock()
+			// Unread, it would hold the command up for ever.
+			_, _ = io.Copy(io.Discard, r)
+		}
 	}
 	s.output.Go(func() { out(cmd.Stdout, s.ch) })
 	s.output.Go(func() { out(cmd.Stderr, s.ch.Stderr()) })
@@ -350,6 +362,24 @@ func (w pacedWriter) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
+// writeError tells errors of the writer from those of the connection.
+type writeError struct{ io.Writer }
+
+type writeFailed struct{ error }
+
+func (e writeFailed) Unwrap() error { return e.error }
+
+func (w writeError) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
+		err = writeFailed{err}
+	}
+	return n, err
+}
+
 type lockedWriter struct {
 	mu *sync.Mutex
 	w  io.Writer
@@ -392,6 +422,11 @@ func (s *remote) end(grace time.Duration) error {
 func (s *remote) result() (Result, error) {
 	if !s.known {
 		return s.res, lost(errors.New("the connection ended before the command did"))
+	}
+	s.unkept.Lock()
+	defer s.unkept.Unlock()
+	if err := s.unkept.err; err != nil {
+		return s.res, fmt.Errorf("keep the command's output: %w", err)
 	}
 	return s.res, nil
 }

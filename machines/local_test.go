@@ -84,6 +84,40 @@ func TestRunMerges(t *testing.T) {
 	}
 }
 
+// full is a disk with room for some bytes.
+type full struct{ room int }
+
+var errFull = errors.New("full")
+
+func (f *full) Write(p []byte) (int, error) {
+	n := min(f.room, len(p))
+	f.room -= n
+	if n < len(p) {
+		return n, errFull
+	}
+	return n, nil
+}
+
+// Output that was not kept is not the command's output: half of it would look
+// like the whole. Nor may it hold the command up.
+func TestRunCannotKeepOutput(t *testing.T) {
+	m := here(t)
+	for _, c := range []struct {
+		args    []string
+		out     *full
+		refused bool
+	}{
+		{sh("echo a; sleep 0.1; echo b; exit 3"), &full{3}, true},
+		{sh("head -c 8000000 /dev/zero; exit 3"), &full{100}, true},
+		{sh("echo a; exit 3"), &full{2}, false},
+	} {
+		res, err := m.Run(context.Background(), Command{Args: c.args, Stdout: c.out, Stderr: c.out, Deadline: 20 * time.Second})
+		if errors.Is(err, errFull) != c.refused || errors.Is(err, ErrLost) || res.Status != 3 || res.Deadline {
+			t.Errorf("%q: %+v, %v", c.args, res, err)
+		}
+	}
+}
+
 func TestDeadlineEndsTheTree(t *testing.T) {
 	m := here(t)
 	begun := time.Now()

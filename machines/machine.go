@@ -46,7 +46,9 @@ type Machine interface {
 type Command struct {
 	Args           []string
 	Stdin          io.Reader // nil = empty
-	Stdout, Stderr io.Writer // nil = discarded; the same writer gets both, in the order they were written
+	// nil = discarded; the same writer gets both, in the order they were
+	// written. One that fails makes Run fail, when the command has ended.
+	Stdout, Stderr io.Writer
 	Dir            string    // "" = /root
 	Env            []string  // NAME=VALUE, over the machine's own
 	// Deadline ends the command with its process tree; 0 = none. It is as

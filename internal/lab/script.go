@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -54,7 +55,8 @@ func (l *Lab) runScript(ctx context.Context, b *kernels.Build, name string, spec
 		return
 	}
 	var text bytes.Buffer
-	both := io.MultiWriter(&text, output)
+	kept := &keeper{f: output}
+	both := io.MultiWriter(&text, kept)
 	res, err := m.Run(ctx, machines.Command{
 		Args: []string{"bash", name + ".sh"}, Dir: regression.TestDir,
 		// TMPDIR is for what the scripts' helpers make beside the scripts' own.
@@ -62,8 +64,10 @@ func (l *Lab) runScript(ctx context.Context, b *kernels.Build, name string, spec
 		Stdout: both, Stderr: both,
 		Deadline: l.deadline(m, regression.DefaultSeconds(name)),
 	})
-	if cerr := output.Close(); cerr == nil {
+	if cerr := kept.close(); cerr == nil {
 		spec.Output = l.relative(output.Name())
+	} else {
+		l.say(fmt.Sprintf("%s: keep its output: %v", spec.ID, cerr))
 	}
 	spec.Seconds = res.Usage.Wall.Seconds()
 	ended := regression.Exit{Status: res.Status, Signal: res.Signal, Deadline: res.Deadline}
@@ -88,6 +92,25 @@ func (l *Lab) runScript(ctx context.Context, b *kernels.Build, name string, spec
 	if why != "" || troubled(spec.Results) {
 		l.drop(why) // what a script that failed left behind is not to reach the next
 	}
+}
+
+// keeper writes a file as far as it can: what a script printed is judged as it
+// came from the machine, whatever the disk has room for.
+type keeper struct {
+	f   *os.File
+	err error
+}
+
+func (k *keeper) Write(p []byte) (int, error) {
+	if k.err == nil {
+		_, k.err = k.f.Write(p)
+	}
+	return len(p), nil
+}
+
+func (k *keeper) close() error {
+	err := k.f.Close()
+	return cmp.Or(k.err, err)
 }
 
 // broken is the ERROR of a script that could not be run or read.
