@@ -18,6 +18,21 @@ type Script struct {
 	Makefile bool   // upstream's Makefile runs it (its variable TESTS)
 	// NotRun says why there is nothing to run, and is empty where there is.
 	NotRun string
+	// Speaks says that it has subtests of which each prints a verdict: where it
+	// ends well without a single one, none has run.
+	Speaks bool
+}
+
+// Parse is [Parse], of what this script printed. A script that has to speak
+// and says nothing is an ERROR: it may have been cut, or have left before its
+// first subtest, with the exit status of success.
+func (s Script) Parse(output []byte, exit Exit) []reports.Result {
+	results := Parse(s.Name, output, exit)
+	if s.Speaks && len(results) == 1 && results[0].ID == ScriptID(s.Name) && results[0].Status == reports.Pass {
+		results[0].Status = reports.Error
+		results[0].Reason = "it ended with exit status 0, and no subtest of it ran"
+	}
+	return results
 }
 
 // Skipped is what to report for a script with NotRun, instead of running it.
@@ -50,12 +65,12 @@ func (s *Source) Scripts() ([]Script, error) {
 	var scripts []Script
 	for _, path := range found {
 		name := strings.TrimSuffix(filepath.Base(path), ".sh")
-		test, err := reachesPrologue(dir, filepath.Base(path), map[string]bool{})
+		test, speaks, err := look(dir, filepath.Base(path), map[string]bool{})
 		if err != nil {
 			return nil, err
 		}
 		if why := notRun[name]; test || why != "" {
-			scripts = append(scripts, Script{Name: name, Makefile: listed[name], NotRun: why})
+			scripts = append(scripts, Script{Name: name, Makefile: listed[name], NotRun: why, Speaks: test && speaks && why == ""})
 		}
 	}
 	if len(scripts) == 0 {
@@ -84,26 +99,34 @@ func makeTests(makefile string) map[string]bool {
 // script.
 var neighbourRE = regexp.MustCompile(`(?m)^\s*(?:(?:\.|source|bash|sh)\s+["']?(?:\S*/)?|\./)([\w.-]+\.(?:sh|inc))\b`)
 
-func reachesPrologue(dir, file string, seen map[string]bool) (bool, error) {
+// speaksRE finds what prints a verdict when VERBOSE is set: prologue.inc's
+// functions that run or check a subtest, and the scripts' own lines.
+var speaksRE = regexp.MustCompile(`(?m)^[^#\n]*(?:\b(?:run)?checktest\w*\b|\becho\s+["']?ok\b)`)
+
+// look says whether a file, or one that it sources or runs, sources
+// prologue.inc, and whether any of them, but prologue.inc itself, speaks.
+func look(dir, file string, seen map[string]bool) (test, speaks bool, err error) {
 	seen[file] = true
 	text, err := os.ReadFile(filepath.Join(dir, file))
 	if os.IsNotExist(err) {
-		return false, nil // written by make, such as uservars.inc
+		return false, false, nil // written by make, such as uservars.inc
 	}
 	if err != nil {
-		return false, exit.BadInputf("read the script %s: %w", file, err)
+		return false, false, exit.BadInputf("read the script %s: %w", file, err)
 	}
+	speaks = speaksRE.Match(text)
 	for _, m := range neighbourRE.FindAllStringSubmatch(string(text), -1) {
 		next := m[1]
-		if next == "prologue.inc" {
-			return true, nil
-		}
-		if seen[next] {
-			continue
-		}
-		if yes, err := reachesPrologue(dir, next, seen); yes || err != nil {
-			return yes, err
+		switch {
+		case next == "prologue.inc":
+			test = true
+		case !seen[next]:
+			t, s, err := look(dir, next, seen)
+			if err != nil {
+				return false, false, err
+			}
+			test, speaks = test || t, speaks || s
 		}
 	}
-	return false, nil
+	return test, speaks, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"proofhouse/internal/apt"
 	"proofhouse/internal/exit"
+	"proofhouse/reports"
 )
 
 // suite is a small tree of upstream's shape, with what must be left behind.
@@ -167,6 +168,53 @@ func TestScripts(t *testing.T) {
 	want := strings.Fields("env_check! net_inet nnp+ open+ overlayfs_kernel+ posix_ipc+ posix_mq")
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// A script that has subtests prints a verdict for each: in its own text, or in
+// that of a file it sources. A comment is no call, and prologue.inc, which all
+// of them source, has the functions and does not call them.
+func TestScriptsSpeak(t *testing.T) {
+	dir := t.TempDir()
+	test := filepath.Join(dir, testPath)
+	if err := os.MkdirAll(test, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	const prologue = ". $bin/prologue.inc\n"
+	for name, text := range map[string]string{
+		"Makefile":      "TESTS=own\n",
+		"prologue.inc":  "runchecktest() { runtestfg; checktestfg; }\n",
+		"common.inc":    "do_all() { runchecktest_errno EPERM x fail; }\n",
+		"own.sh":        prologue + "runchecktest \"A\" pass\n",
+		"background.sh": prologue + "runtestbg A pass\n\tchecktestbg\n",
+		"echoes.sh":     prologue + "if true; then echo \"ok: a\"; fi\n",
+		"sources.sh":    prologue + ". $bin/common.inc\ndo_all\n",
+		"silent.sh":     prologue + "# runchecktest would be better\necho okay\n",
+	} {
+		if err := os.WriteFile(filepath.Join(test, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	scripts, err := (&Source{Dir: dir}).Scripts()
+	if err != nil || len(scripts) != 5 {
+		t.Fatal(scripts, err)
+	}
+	for _, s := range scripts {
+		if s.Speaks != (s.Name != "silent") {
+			t.Errorf("%s: speaks %v", s.Name, s.Speaks)
+		}
+		for output, want := range map[string]reports.Status{"": reports.Error, "a warning\n": reports.Error, "ok (pass): a\n": reports.Pass} {
+			if s.Name == "silent" {
+				want = reports.Pass
+			}
+			got := s.Parse([]byte(output), Exit{})
+			if len(got) != 1 || got[0].Status != want {
+				t.Errorf("%s printed %q: %+v", s.Name, output, got)
+			}
+		}
+		if got := s.Parse([]byte("Required feature 'x' not available. Skipping tests ...\n"), Exit{}); len(got) != 1 || got[0].Status != reports.Skip {
+			t.Errorf("%s: %+v", s.Name, got)
+		}
 	}
 }
 

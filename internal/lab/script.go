@@ -28,14 +28,15 @@ func (l *Lab) Script(ctx context.Context, b *kernels.Build, script regression.Sc
 	if script.NotRun != "" {
 		spec.Results = []reports.Result{script.Skipped()}
 	} else {
-		l.runScript(ctx, b, script.Name, &spec)
+		l.runScript(ctx, b, script, &spec)
 	}
 	spec.End = time.Now().UTC()
 	l.journal.SpecEnded(spec)
 	return spec
 }
 
-func (l *Lab) runScript(ctx context.Context, b *kernels.Build, name string, spec *reports.Spec) {
+func (l *Lab) runScript(ctx context.Context, b *kernels.Build, script regression.Script, spec *reports.Spec) {
+	name := script.Name
 	if l.machine != nil && l.hadRows == l.machine {
 		// LXC has switched controllers of cgroups on, and with that of the
 		// processor no command may be scheduled in real time (7.2, with
@@ -75,7 +76,7 @@ func (l *Lab) runScript(ctx context.Context, b *kernels.Build, name string, spec
 	if spec.Crash != "" {
 		ended.Crash = spec.Crash
 	}
-	spec.Results = regression.Parse(name, text.Bytes(), ended)
+	spec.Results = script.Parse(text.Bytes(), ended)
 	switch {
 	case ctx.Err() != nil && err != nil:
 		spec.Results = append(spec.Results, broken(name, "interrupted: "+context.Cause(ctx).Error()))
