@@ -53,22 +53,35 @@ const (
 	Unreadable State = "unreadable" // such as one of a newer version
 )
 
-// files of which a folder has at least one if it is that of a run.
-var files = []string{"journal-*.jsonl", lab.PlanFile, lab.RefusalFile, reports.ResultsFile}
-
 // nameRE is how runs are called that nobody gave a name.
 var nameRE = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}(\.[0-9]+)?$`)
 
+// isRun says whether a folder is that of a run, by what is in it: what is not
+// may be removed by nobody.
 func isRun(dir string) bool {
-	if nameRE.MatchString(filepath.Base(dir)) {
+	if len(journals(dir)) > 0 || lab.Refused(dir) != nil {
 		return true
 	}
-	for _, f := range files {
-		if found, _ := filepath.Glob(filepath.Join(escape(dir), f)); len(found) > 0 {
-			return true
-		}
+	// Others write files of these names, too.
+	if _, err := lab.Load(filepath.Join(dir, lab.PlanFile)); err == nil {
+		return true
 	}
-	return false
+	if s, err := resultsOf(dir); err == nil && s.Format > 0 {
+		return true
+	}
+	// One that was killed as soon as it had a folder has left it empty.
+	entries, err := os.ReadDir(dir)
+	return err == nil && len(entries) == 0 && nameRE.MatchString(filepath.Base(dir))
+}
+
+// resultsOf reads the folder's results.json.
+func resultsOf(dir string) (*summary, error) {
+	b, err := os.ReadFile(filepath.Join(dir, reports.ResultsFile))
+	if err != nil {
+		return nil, err
+	}
+	var s summary
+	return &s, json.Unmarshal(b, &s)
 }
 
 // escape has filepath.Glob take a path for what it is.
@@ -219,10 +232,8 @@ func summaryOf(dir string) (*summary, error) {
 		old = old || modTime(j).After(made)
 	}
 	if !old {
-		b, err := os.ReadFile(results)
-		var s summary
-		if err == nil && json.Unmarshal(b, &s) == nil && s.Format > 0 && s.Format <= reports.FormatVersion {
-			return &s, nil
+		if s, err := resultsOf(dir); err == nil && s.Format > 0 && s.Format <= reports.FormatVersion {
+			return s, nil
 		}
 	}
 	run, err := reports.Read(dir)

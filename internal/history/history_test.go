@@ -183,3 +183,36 @@ func TestPrune(t *testing.T) {
 		t.Errorf("%v, %v", gone, err)
 	}
 }
+
+// What others keep beside runs is not ours to list or remove, whatever the names
+// of their files and folders.
+func TestPruneLeavesOthers(t *testing.T) {
+	out := t.TempDir()
+	others := map[string]string{
+		"plan/plan.json":                 `{"name": "holidays"}`,
+		"results/results.json":           `{"tests": 7}`,
+		"2026-03-01T12-00-00/photo.jpeg": "x",
+		"text/results.json":              "no JSON",
+	}
+	for name, text := range others {
+		path := filepath.Join(out, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// That of a run which was killed before it wrote a line is.
+	if err := os.Mkdir(filepath.Join(out, "2026-03-01T12-00-01"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if gone, err := Prune(out, 0, false); err != nil || len(gone) != 1 {
+		t.Error(names(gone), err)
+	}
+	for name := range others {
+		if _, err := os.Stat(filepath.Join(out, name)); err != nil {
+			t.Error(err)
+		}
+	}
+}
