@@ -498,3 +498,42 @@ func TestRowKilled(t *testing.T) {
 		t.Error(line)
 	}
 }
+
+// TestPlanLost: where the line with the plan was lost, such as on a full disk,
+// nobody can tell what did not run.
+func TestPlanLost(t *testing.T) {
+	dir := t.TempDir()
+	j, err := Create(dir, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.RunStarted(RunStart{Planned: []Planned{{ID: "regression/open", Kernel: "k"}, {ID: "regression/swap", Kernel: "k"}}})
+	j.SpecStarted(Spec{ID: "regression/open", Kernel: "k"})
+	j.SpecEnded(Spec{ID: "regression/open", Kernel: "k", Results: passes(3)})
+	j.RunEnded()
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "journal-1.jsonl")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept []string
+	for line := range strings.Lines(string(b)) {
+		if strings.Contains(line, `"run-started"`) {
+			line = line[:60] + "\n"
+		}
+		kept = append(kept, line)
+	}
+	if err := os.WriteFile(path, []byte(strings.Join(kept, "")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run, err := Read(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, line := Verdict(run); status != exit.NoVerdict || !strings.Contains(line, "what it was to run is not known") {
+		t.Errorf("%d %s", status, line)
+	}
+}

@@ -25,12 +25,12 @@ type totals struct {
 	specs  int      // that ran
 	ids    []string // of all, by kernel
 	notRun int
-	noPlan bool     // the run was cut short, and what it meant to run is unknown
+	noPlan bool     // what the run meant to run is unknown: the line was cut, or never written
 	empty  []string // kernels on which nothing passed
 }
 
 func tally(run *Run) totals {
-	t := totals{counts: Counts{}, noPlan: run.CutShort && run.Planned == 0}
+	t := totals{counts: Counts{}, noPlan: run.Planned == 0}
 	for i := range run.Kernels {
 		k := &run.Kernels[i]
 		counts := Counts{}
