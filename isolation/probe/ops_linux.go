@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -322,7 +323,11 @@ func (c *call) say() (int, string, syscall.Errno) {
 }
 
 func (c *call) elf() (int, string, syscall.Errno) {
-	return 0, "", c.place(c.word(0), sleeper(), 0o755)
+	program, ok := sleeper(runtime.GOARCH)
+	if !ok {
+		panic(badStep("there is no program that sleeps for the architecture " + runtime.GOARCH))
+	}
+	return 0, "", c.place(c.word(0), program, 0o755)
 }
 
 // clear removes what may be there.
@@ -447,32 +452,6 @@ func asleep(pid int) bool {
 	}
 	_, rest, ok := strings.Cut(string(b[strings.LastIndexByte(string(b), ')')+1:]), " ")
 	return ok && strings.HasPrefix(rest, "S")
-}
-
-// sleeper is a program of the amd64 architecture that sleeps: pause, for ever.
-// It needs no loader and reads nothing.
-func sleeper() []byte {
-	const base, header = 0x400000, 64 + 56
-	code := []byte{0xb8, 34, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7} // mov eax, SYS_pause; syscall; jmp back
-	size := uint64(header + len(code))
-	b := []byte{0x7f, 'E', 'L', 'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0}
-	le := binary.LittleEndian
-	b = le.AppendUint16(b, 2)  // ET_EXEC
-	b = le.AppendUint16(b, 62) // EM_X86_64
-	b = le.AppendUint32(b, 1)
-	b = le.AppendUint64(b, base+header) // entry
-	b = le.AppendUint64(b, 64)          // program headers
-	b = le.AppendUint64(b, 0)
-	b = le.AppendUint32(b, 0)
-	for _, v := range []uint16{64, 56, 1, 64, 0, 0} {
-		b = le.AppendUint16(b, v)
-	}
-	b = le.AppendUint32(b, 1) // PT_LOAD
-	b = le.AppendUint32(b, 5) // read, execute
-	for _, v := range []uint64{0, base, base, size, size, 0x1000} {
-		b = le.AppendUint64(b, v)
-	}
-	return append(b, code...)
 }
 
 // pidOf is a task's process id as the one that asks sees it.
