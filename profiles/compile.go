@@ -127,6 +127,89 @@ func (c *Compiler) Text(ctx context.Context, origin string, text []byte) (nsmgr.
 	return c.compile(ctx, origin, "", text)
 }
 
+// Source is policy that is no file.
+type Source struct {
+	Origin string // what errors call it
+	Text   []byte
+}
+
+// Texts compiles several as [Compiler.Text] does one, all in one start of the
+// parser: where processes are slow to start, that takes as long as to compile
+// two or three profiles.
+func (c *Compiler) Texts(ctx context.Context, sources ...Source) (nsmgr.Policy, error) {
+	ready := c.together(ctx, sources)
+	p := make(nsmgr.Policy, len(sources))
+	for i, s := range sources {
+		if data := ready[string(s.Text)]; data != nil {
+			p[i] = nsmgr.Blob{Origin: s.Origin, Data: data}
+			continue
+		}
+		var err error
+		if p[i], err = c.Text(ctx, s.Origin, s.Text); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// together compiles what the store does not have of the texts, by text. What
+// the parser will not have so is left out: alone, it is told what is wrong.
+func (c *Compiler) together(ctx context.Context, sources []Source) map[string][]byte {
+	ready := map[string][]byte{}
+	var missing [][]byte
+	var keys []string
+	for _, s := range sources {
+		if _, known := ready[string(s.Text)]; known {
+			continue
+		}
+		k, sure := c.key("", s.Text)
+		if !sure {
+			continue
+		}
+		data, ok := c.store.get(k)
+		if ok = ok && nsmgr.IsCompiled(data); !ok {
+			data = nil
+			missing, keys = append(missing, s.Text), append(keys, k)
+		}
+		ready[string(s.Text)] = data
+	}
+	if len(missing) < 2 {
+		return ready
+	}
+	dir, err := os.MkdirTemp("", "policy-")
+	if err != nil {
+		return ready
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	// Into the parser's own cache, where each file's policy is by itself; on its
+	// output, the end of one cannot be told from a hat of the next.
+	args, err := c.arguments(ctx, "--skip-kernel-load", "--skip-read-cache", "--write-cache", "--cache-loc", filepath.Join(dir, "cache"), "--quiet", "--jobs=1")
+	if err != nil {
+		return ready
+	}
+	args = append(args, "--")
+	for i, text := range missing {
+		name := filepath.Join(dir, strconv.Itoa(i))
+		if os.WriteFile(name, text, 0o600) != nil {
+			return ready
+		}
+		args = append(args, name)
+	}
+	_ = c.command(ctx, args).Run()
+	for i, text := range missing {
+		// The cache has a folder for each set of features.
+		found, _ := filepath.Glob(filepath.Join(dir, "cache", "*", strconv.Itoa(i)))
+		if len(found) != 1 {
+			continue
+		}
+		if data, err := os.ReadFile(found[0]); err == nil && nsmgr.IsCompiled(data) {
+			ready[string(text)] = data
+			c.store.put(keys[i], data)
+		}
+	}
+	return ready
+}
+
 // Files reads policy from files and folders: text, which is compiled, or
 // compiled already. Of a folder, it is the files right in it that are no
 // editor's or package manager's copies.
@@ -195,27 +278,21 @@ func ignored(name string) bool {
 // text without a file is given to the parser as its input.
 func (c *Compiler) compile(ctx context.Context, origin, file string, text []byte) (nsmgr.Blob, error) {
 	b := nsmgr.Blob{Origin: origin}
-	closure, sure := included(includeBase, filepath.Dir(file), text)
-	k := key("policy", c.identity, c.digest, closure)
+	k, sure := c.key(file, text)
 	if sure {
 		if data, ok := c.store.get(k); ok && nsmgr.IsCompiled(data) {
 			b.Data = data
 			return b, nil
 		}
 	}
-	args := []string{"--skip-kernel-load", "--skip-cache", "--stdout", "--quiet"}
-	// Compressed policy is for the parser's own cache (see nsmgr.ErrCompressed).
-	// Only a parser that compresses knows the option.
-	if version, err := c.version(ctx); err != nil {
+	args, err := c.arguments(ctx, "--skip-kernel-load", "--skip-cache", "--stdout", "--quiet")
+	if err != nil {
 		return b, err
-	} else if c.features.Has("policy/compressed_load", "") && !older(version, 5) {
-		args = append(args, "--zstd-compress-level=0")
 	}
 	if file != "" {
 		args = append(args, "--", file)
 	}
-	cmd := child.Command(ctx, c.parser, args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd := c.command(ctx, args)
 	var out, errOut bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(text), &out, &errOut
 	if err := cmd.Run(); err != nil {
@@ -235,6 +312,30 @@ func (c *Compiler) compile(ctx context.Context, origin, file string, text []byte
 		c.store.put(k, b.Data)
 	}
 	return b, nil
+}
+
+// key is what the store calls the compiled form of a text, and whether that is
+// sure: see [included].
+func (c *Compiler) key(file string, text []byte) (k string, sure bool) {
+	closure, sure := included(includeBase, filepath.Dir(file), text)
+	return key("policy", c.identity, c.digest, closure), sure
+}
+
+// arguments are the parser's, with those that it takes for this kernel.
+func (c *Compiler) arguments(ctx context.Context, args ...string) ([]string, error) {
+	// Compressed policy is for the parser's own cache (see nsmgr.ErrCompressed).
+	// Only a parser that compresses knows the option.
+	version, err := c.version(ctx)
+	if err == nil && c.features.Has("policy/compressed_load", "") && !older(version, 5) {
+		args = append(args, "--zstd-compress-level=0")
+	}
+	return args, err
+}
+
+func (c *Compiler) command(ctx context.Context, args []string) *exec.Cmd {
+	cmd := child.Command(ctx, c.parser, args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	return cmd
 }
 
 // CompileError is what the parser has against a text.

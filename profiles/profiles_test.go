@@ -99,8 +99,19 @@ case "$last" in
 *bad.aa) echo "AppArmor parser error for $last in profile $last at line 3: syntax error, unexpected TOK_MODE" >&2; exit 1;;
 *empty.aa) exit 0;;
 esac
-printf '\004\010\000version\000\002\007\040\000\000\004\010\000profile\000\007\005\002\000p\000'
-[ -f "$last" ] && cat "$last" || cat
+compiled() { printf '\004\010\000version\000\002\007\040\000\000\004\010\000profile\000\007\005\002\000p\000'; cat "$@"; }
+loc= cache= files= failed=0
+for word; do
+	[ -z "$files" ] || { grep -q wrong "$word" && failed=1 || compiled "$word" > "$cache/${word##*/}"; }
+	[ -z "$loc" ] || { loc= cache=$word/features.0; mkdir -p "$cache"; }
+	case "$word" in --cache-loc) loc=1;; --) [ -z "$cache" ] || files=1;; esac
+done
+[ -z "$files" ] || exit $failed
+if [ -f "$last" ]; then compiled "$last"; else
+	text=$(cat)
+	case "$text" in *wrong*) echo "AppArmor parser error at line 1: syntax error, unexpected TOK_MODE" >&2; exit 1;; esac
+	printf %s "$text" | compiled
+fi
 `
 	if err := os.WriteFile(filepath.Join(dir, "apparmor_parser"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
@@ -205,6 +216,44 @@ func TestCache(t *testing.T) {
 	compile()
 	if calls() != before+3 {
 		t.Error("a folder that anybody can write to is trusted")
+	}
+}
+
+// TestTexts demands that many texts are compiled in one start of the parser,
+// each once and no less than alone, and that one that is wrong is told as if it
+// were alone.
+func TestTexts(t *testing.T) {
+	c, calls := parser(t)
+	t.Setenv("TMPDIR", t.TempDir())
+	source := func(name, text string) Source { return Source{Origin: name, Text: []byte(text)} }
+	sources := []Source{source("one", "profile a {}"), source("two", "profile b {}"), source("three", "profile a {}"), source("four", "profile d {}")}
+	check := func(p nsmgr.Policy, err error) {
+		t.Helper()
+		if err != nil || len(p) != len(sources) {
+			t.Fatalf("%d, %v", len(p), err)
+		}
+		for i, s := range sources {
+			if p[i].Origin != s.Origin || !nsmgr.IsCompiled(p[i].Data) || !bytes.HasSuffix(p[i].Data, s.Text) {
+				t.Errorf("%s: %+v", s.Origin, p[i])
+			}
+		}
+	}
+	check(c.Texts(t.Context(), sources...))
+	check(c.Texts(t.Context(), sources...))
+	if calls() != 1 {
+		t.Errorf("the parser was started %d times", calls())
+	}
+	one, err := c.Text(t.Context(), "two", []byte("profile b {}"))
+	if err != nil || calls() != 1 || !bytes.HasSuffix(one.Data, []byte("profile b {}")) {
+		t.Errorf("what was compiled together is not found alone: %d starts, %v", calls(), err)
+	}
+	_, err = c.Texts(t.Context(), source("good", "profile e {}"), source("bad", "profile wrong {"), source("good too", "profile f {}"))
+	var wrong *CompileError
+	if !errors.As(err, &wrong) || wrong.Origin != "bad" || wrong.Line != 1 {
+		t.Errorf("%v", err)
+	}
+	if left, err := os.ReadDir(os.TempDir()); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }
 
