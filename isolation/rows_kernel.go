@@ -199,6 +199,11 @@ var ipcRows = []Row{
 		Records: []Record{{Operation: "uring_sqpoll"}},
 	},
 	{
+		Group: "ipc", Name: "io-uring-credentials", About: "an io_uring does a request with credentials that were registered with it", Why: "lsm.c, apparmor_uring_override_creds; task.c, profile_uring, which matches the label of the credentials taken on: here the task's own",
+		Needs: []string{"io_uring/mask override_creds"}, Deny: "audit deny io_uring override_creds,", Do: []string{"uringcreds"},
+		Records: []Record{{Operation: "uring_override"}},
+	},
+	{
 		Group: "ipc", Name: "posix-mqueue", About: "open a POSIX message queue", Why: "mediated where the kernel has ipc/posix_mqueue",
 		Needs: []string{"ipc/posix_mqueue"}, Deny: "audit deny mqueue (create, open) type=posix /iso-mq,", Prepare: []string{"try mqunlink iso-mq"}, Do: []string{"q = mqopen iso-mq"},
 		Records: []Record{{Operation: "mknod"}},

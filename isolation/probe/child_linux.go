@@ -24,10 +24,14 @@ type window struct {
 	args  [6]uintptr
 	ret   uintptr
 	errno uintptr
-	data  [windowSize - 80]byte
+	data  [windowSize - 80 - 2*largestPage]byte
+	// Behind it are two pages that a step may keep for itself.
 }
 
-const windowSize = 512 << 10
+const (
+	windowSize  = 512 << 10
+	largestPage = 64 << 10 // that a kernel may have
+)
 
 const (
 	idle = iota

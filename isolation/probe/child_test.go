@@ -85,3 +85,18 @@ func TestChildEnds(t *testing.T) {
 	}
 	x.tasks[0].child.patience = 5 * time.Second
 }
+
+// The rings of an io_uring are in the child's window, and requests come back
+// from them, again and again.
+func TestChildUring(t *testing.T) {
+	x := forked(t)
+	for range 3 {
+		_, e, what := x.step("uringcreds")
+		if what == "setup" && (e == unix.EPERM || e == unix.ENOSYS || e == unix.EINVAL) {
+			t.Skipf("this kernel has no such io_uring: %s", errnoName(e))
+		}
+		if e != 0 {
+			t.Fatalf("%s: %s", what, errnoName(e))
+		}
+	}
+}
