@@ -12,10 +12,9 @@ func ctPolicy(name, ns, rule string) Policy {
 	return Policy{Name: name, Namespace: ns, Text: "profile ct flags=(attach_disconnected,mediate_deleted) {\n  …\n  " + rule + "\n}\n"}
 }
 
-// made is the step that makes a container for a namespace. Its root is that of
-// the matrix's own: to copy one takes seconds.
+// made is the step that makes a container for a namespace.
 func made(name, ns string) string {
-	return "@: run nsmgr container create " + name + " --rootfs /var/lib/lxc/" + Container + "/rootfs --namespace " + ns + " --profile ct --host-profile " + hostAllow
+	return "@: run nsmgr container create " + name + " --rootfs " + lifeRoot + " --namespace " + ns + " --profile ct --host-profile " + hostAllow
 }
 
 // steps are the manager's; "container start a" is short for a command of nsmgr.

@@ -144,14 +144,19 @@ func (x *experiment) compile() error {
 	if err != nil {
 		return err
 	}
+	texts := make([]profiles.Source, len(x.plan.Policy))
 	for i, p := range x.plan.Policy {
-		b, err := c.Text(x.ctx, fmt.Sprintf("policy-%d", i), []byte(p.Text))
-		if err != nil {
-			return fmt.Errorf("%w in\n%s", err, p.Text)
-		}
+		texts[i] = profiles.Source{Origin: fmt.Sprintf("policy-%d", i), Text: []byte(p.Text)}
+	}
+	compiled, err := c.Texts(x.ctx, texts...)
+	if wrong := (*profiles.CompileError)(nil); errors.As(err, &wrong) {
+		i := slices.IndexFunc(texts, func(s profiles.Source) bool { return s.Origin == wrong.Origin })
+		return fmt.Errorf("%w in\n%s", err, texts[max(0, i)].Text)
+	}
+	for _, b := range compiled {
 		x.compiled = append(x.compiled, b.Data)
 	}
-	return nil
+	return err
 }
 
 // load loads, or replaces, the policy of that number, and remembers what is to
