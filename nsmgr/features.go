@@ -1,19 +1,16 @@
 package nsmgr
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"proofhouse/internal/exit"
 )
@@ -65,54 +62,22 @@ func (v *View) Features() (Features, error) {
 
 // StableFeatures is Features as this boot's first call found them: they are a
 // hundred files, and no user of a kernel has seen them change while it runs.
-// Root keeps them in a file of its own; what is wrong with that only costs
-// time.
 func (v *View) StableFeatures() (Features, error) {
-	boot, err := readSmall(v.proc + "/sys/kernel/random/boot_id")
-	if err != nil {
-		return v.Features()
-	}
-	head := featuresHead + string(bytes.TrimSpace(boot)) + "\n"
-	path := v.state + "/features"
-	if f, ok := rememberedFeatures(path, head); ok {
-		return f, nil
+	const name = "features"
+	if text, ok := v.recall(name); ok {
+		if f, ok := parseFeatures(text); ok {
+			return f, nil
+		}
 	}
 	f, err := v.Features()
-	if err == nil && os.Geteuid() == 0 {
-		f.remember(path, head)
+	if err == nil {
+		v.remember(name, f.text())
 	}
 	return f, err
 }
 
-const (
-	featuresHead = "nsmgr features 1 "
-	featuresEnd  = "\x00end\n"
-)
-
-func rememberedFeatures(path, head string) (Features, bool) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return nil, false
-	}
-	defer func() { _ = unix.Close(fd) }()
-	var st unix.Stat_t
-	if unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Mode&0o022 != 0 || st.Uid != 0 || st.Size > maxSmall {
-		return nil, false
-	}
-	b, err := readOpen(fd)
-	if err != nil {
-		return nil, false
-	}
-	return parseFeatures(string(b), head)
-}
-
-func parseFeatures(text, head string) (Features, bool) {
-	body, ours := strings.CutPrefix(text, head)
-	body, whole := strings.CutSuffix(body, featuresEnd)
-	if !ours || !whole {
-		return nil, false
-	}
-	words := strings.Split(body, "\x00")
+func parseFeatures(text string) (Features, bool) {
+	words := strings.Split(text, "\x00")
 	if len(words)%2 != 0 {
 		return nil, false
 	}
@@ -123,38 +88,12 @@ func parseFeatures(text, head string) (Features, bool) {
 	return f, true
 }
 
-func (f Features) text(head string) []byte {
-	var b bytes.Buffer
-	b.WriteString(head)
-	between := ""
+func (f Features) text() string {
+	var words []string
 	for _, name := range slices.Sorted(maps.Keys(f)) {
-		b.WriteString(between + name + "\x00" + f[name])
-		between = "\x00"
+		words = append(words, name, f[name])
 	}
-	b.WriteString(featuresEnd)
-	return b.Bytes()
-}
-
-// remember puts the file in its place whole, or not at all.
-func (f Features) remember(path, head string) {
-	text := f.text(head)
-	if len(text) > maxSmall || os.MkdirAll(filepath.Dir(path), 0o755) != nil {
-		return
-	}
-	file, err := os.CreateTemp(filepath.Dir(path), ".features-")
-	if err != nil {
-		return
-	}
-	_, err = file.Write(text)
-	if closeErr := file.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(file.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(file.Name())
-	}
+	return strings.Join(words, "\x00")
 }
 
 // Digest is one name for all of them: kernels with the same digest take the
@@ -163,7 +102,7 @@ func (f Features) Digest() string {
 	h := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(f)) {
 		// Hash.Write never fails.
-		_, _ = fmt.Fprintf(h, "%s\x00%s\x00", name, f[name])
+		_, _ = io.WriteString(h, name+"\x00"+f[name]+"\x00")
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }

@@ -104,7 +104,7 @@ func errno(err error) error {
 }
 
 func (v *View) rmdir(ns Name) error {
-	err := os.Remove(v.path(ns))
+	err := unix.Rmdir(v.path(ns))
 	switch {
 	case err == nil, errors.Is(err, syscall.ENOENT):
 		return nil

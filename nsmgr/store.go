@@ -129,7 +129,7 @@ func (v *View) write(n note) error {
 }
 
 func (v *View) forget(ns Name) {
-	_ = os.Remove(v.notePath(ns))
+	_ = unix.Unlink(v.notePath(ns))
 }
 
 // read returns the note on a namespace, and whether there is one that speaks

@@ -218,8 +218,21 @@ func (v *View) openAttribute(a attribute) (int, error) {
 // showsPending says whether the kernel shows what another task has asked for,
 // and not, as 6.1 does, what the reader has: it asks on one thread, looks from
 // another, and lets the first one die. Where it cannot be tried, the kernel
-// counts as one that does not.
+// counts as one that does not. A thread is what takes most time in a removal,
+// so the answer is remembered; but not a no, which may be of the moment.
 func (v *View) showsPending() bool {
+	const name, yes = "shows-pending", "yes"
+	if said, ok := v.recall(name); ok && said == yes {
+		return true
+	}
+	shows := v.tryPending()
+	if shows {
+		v.remember(name, yes)
+	}
+	return shows
+}
+
+func (v *View) tryPending() bool {
 	asked, looked := make(chan int), make(chan struct{})
 	defer close(looked)
 	go v.askAsBefore(asked, looked)

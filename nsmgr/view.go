@@ -281,7 +281,7 @@ func (v *View) HasProfile(ns Name, profile string) (bool, error) {
 
 // RawData is the policy of one load, as it was written to the kernel.
 func (v *View) RawData(ns Name, raw int) ([]byte, error) {
-	b, err := os.ReadFile(filepath.Join(v.path(ns), "raw_data", strconv.Itoa(raw), "raw_data"))
+	b, err := readWhole(v.path(ns) + "/raw_data/" + strconv.Itoa(raw) + "/raw_data")
 	if err != nil {
 		return nil, fmt.Errorf("read the policy of namespace %q: %w", ns, err)
 	}

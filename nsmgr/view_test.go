@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -132,38 +133,59 @@ func TestThreads(t *testing.T) {
 	}
 }
 
-func TestRememberedFeatures(t *testing.T) {
+func TestFeaturesText(t *testing.T) {
 	f := Features{"domain/stack": "yes", "signal/mask": "hup int\nkill", "empty": ""}
-	text := string(f.text("head\n"))
-	if got, ok := parseFeatures(text, "head\n"); !ok || !maps.Equal(got, f) {
+	if got, ok := parseFeatures(f.text()); !ok || !maps.Equal(got, f) {
 		t.Errorf("%v, %v", got, ok)
 	}
-	for name, bad := range map[string]string{
-		"another boot": strings.Replace(text, "head", "tail", 1), "cut off": text[:len(text)-8], "empty": "", "a word lost": strings.Replace(text, "yes\x00", "", 1),
-	} {
-		if got, ok := parseFeatures(bad, "head\n"); ok {
+	for name, bad := range map[string]string{"empty": "", "a word lost": strings.Replace(f.text(), "yes\x00", "", 1)} {
+		if got, ok := parseFeatures(bad); ok {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
+}
+
+func TestRecall(t *testing.T) {
 	if os.Geteuid() != 0 {
-		return
+		t.Skip("only root remembers")
 	}
-	path := filepath.Join(t.TempDir(), "state", "features")
-	f.remember(path, "head\n")
-	if got, ok := rememberedFeatures(path, "head\n"); !ok || !maps.Equal(got, f) {
-		t.Errorf("%v, %v", got, ok)
+	v := &View{proc: procfs, state: filepath.Join(t.TempDir(), "state")}
+	path := filepath.Join(v.state, "it")
+	read := func() string {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
 	}
+	const text = "a\x00b\nc"
+	v.remember("it", text)
+	if got, ok := v.recall("it"); !ok || got != text {
+		t.Errorf("%q, %v", got, ok)
+	}
+	boot, ok := v.bootHead()
+	if !ok {
+		t.Fatal("no boot id")
+	}
+	put := func(s string) error { return os.WriteFile(path, []byte(s), 0o644) }
 	for name, spoil := range map[string]func() error{
-		"anybody's": func() error { return os.Chmod(path, 0o666) },
-		"another's": func() error { return errors.Join(os.Chmod(path, 0o644), os.Chown(path, 1, 1)) },
-		"a link":    func() error { return errors.Join(os.Remove(path), os.Symlink("/dev/null", path)) },
+		"anybody's":    func() error { return os.Chmod(path, 0o666) },
+		"another's":    func() error { return os.Chown(path, 1, 1) },
+		"a link":       func() error { return errors.Join(os.Rename(path, path+"2"), os.Symlink(path+"2", path)) },
+		"another boot": func() error { return put(strings.Replace(read(), boot, bootHead+"x\n", 1)) },
+		"cut off":      func() error { return put(read()[:len(read())-1]) },
+		"empty":        func() error { return put("") },
+		"a pipe":       func() error { return errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)) },
 	} {
-		f.remember(path, "head\n")
+		v.remember("it", text)
 		if err := spoil(); err != nil {
 			t.Fatal(err)
 		}
-		if got, ok := rememberedFeatures(path, "head\n"); ok {
-			t.Errorf("%s is believed: %v", name, got)
+		if got, ok := v.recall("it"); ok {
+			t.Errorf("%s is believed: %q", name, got)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -221,7 +221,7 @@ func (c *Compiler) Files(ctx context.Context, paths ...string) (nsmgr.Policy, er
 			return nil, err
 		}
 		for _, file := range list {
-			data, err := os.ReadFile(file)
+			data, _, err := readFile(file, 0)
 			if err != nil {
 				return nil, exit.BadInputf("read policy: %w", err)
 			}

@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,33 +24,66 @@ func main() { os.Exit(start()) }
 // start runs the command and returns its exit status.
 func start() int {
 	ctx := interruptible()
-	err := command().ExecuteContext(ctx)
+	for _, m := range makers {
+		if m.long && len(os.Args) > 1 && os.Args[1] == m.name {
+			ctx.listen()
+		}
+	}
+	err := command(os.Args[1:]).ExecuteContext(ctx)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted")
 	}
 	return exit.Report(os.Stderr, "nsmgr", err)
 }
 
-// unheard is for how long a signal ends nsmgr as it would any program.
-const unheard = 200 * time.Millisecond
-
-// interruptible is done when the process is told to end, which a command that
-// takes its time does in good order. A short one does not listen: that takes a
-// thread, a tenth of its time, and what is killed so early leaves what any
-// kill leaves, the old state or the new one.
-func interruptible() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	time.AfterFunc(unheard, func() {
-		c := make(chan os.Signal, 1)
-		signal.Notify(c, os.Interrupt, syscall.SIGTERM)
-		<-c
-		signal.Stop(c) // the second one ends it at once
-		cancel()
-	})
-	return ctx
+// told is done when the process is told to end, and listens for that from when
+// somebody first waits for it: to listen takes a thread, a tenth of a short
+// command's time. Until then a signal ends nsmgr as it would any program, which
+// leaves what any kill leaves, the old state or the new one.
+type told struct {
+	context.Context
+	listen func()
 }
 
-func command() *cobra.Command {
+func (t told) Done() <-chan struct{} {
+	t.listen()
+	return t.Context.Done()
+}
+
+func interruptible() told {
+	ctx, cancel := context.WithCancel(context.Background())
+	return told{ctx, sync.OnceFunc(func() {
+		c := make(chan os.Signal, 1)
+		signal.Notify(c, os.Interrupt, syscall.SIGTERM)
+		go func() {
+			<-c
+			signal.Stop(c) // the second one ends it at once
+			cancel()
+		}()
+	})}
+}
+
+// makers make the commands of nsmgr, in a list that takes no time at the start.
+var makers = []struct {
+	name string
+	make func() *cobra.Command
+	long bool // it changes several things, and is to end between two of them
+}{
+	{"create", createCommand, false}, {"list", listCommand, false}, {"show", showCommand, false},
+	{"load", loadCommand, false}, {"unload", unloadCommand, false}, {"exec", execCommand, false},
+	{"tasks", tasksCommand, false}, {"delete", deleteCommand, false}, {"container", containerCommand, true},
+	{"features", featuresCommand, false}, {"gc", gcCommand, true}, {"verify", verifyCommand, true},
+	{"probe", probeCommand, false}, {"audit", auditCommand, false}, {"watch", watchCommand, false},
+	{"save", saveCommand, false}, {"restore", restoreCommand, false}, {"apply", applyCommand, true},
+	{"hook", hookCommand, true}, {"doctor", doctorCommand, false}, {"man", manCommand, false},
+	{"completion", completionCommand, false}, {"version", versionCommand, false},
+}
+
+func versionCommand() *cobra.Command { return cli.Version("nsmgr") }
+
+// command is nsmgr for these words: with the one command that they begin with,
+// or with all. To make all takes as long as half of what a short one does.
+func command(words []string) *cobra.Command {
 	root := cli.Root(&cobra.Command{
 		Use:   "nsmgr",
 		Short: "Manage AppArmor policy namespaces",
@@ -64,12 +97,19 @@ Exit status: 0 done, 1 refused or not as it should be, 2 bad usage or bad
 input, 3 something broke.`,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	})
-	root.AddCommand(
-		createCommand(), listCommand(), showCommand(), loadCommand(), unloadCommand(), execCommand(), tasksCommand(),
-		deleteCommand(), containerCommand(), featuresCommand(), gcCommand(), verifyCommand(), probeCommand(), auditCommand(), watchCommand(),
-		saveCommand(), restoreCommand(), applyCommand(), hookCommand(), doctorCommand(), manCommand(),
-		completionCommand(root), cli.Version("nsmgr"),
-	)
+	for _, m := range makers {
+		if len(words) == 0 || words[0] != m.name {
+			continue
+		}
+		if m.name == "man" || m.name == "completion" { // they look at the others
+			break
+		}
+		root.AddCommand(m.make())
+		return root
+	}
+	for _, m := range makers {
+		root.AddCommand(m.make())
+	}
 	return root
 }
 
@@ -131,14 +171,14 @@ func say(c *cobra.Command, format string, a ...any) {
 	_, _ = fmt.Fprintf(c.OutOrStdout(), format+"\n", a...)
 }
 
-func completionCommand(root *cobra.Command) *cobra.Command {
+func completionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "completion bash|zsh|fish", Short: "Print a completion script for a shell",
 		Example:   "  nsmgr completion bash > /etc/bash_completion.d/nsmgr",
 		ValidArgs: []string{"bash", "zsh", "fish"},
 		Args:      args(1, 1, "name the shell: bash, zsh or fish"),
 		RunE: func(c *cobra.Command, got []string) error {
-			out := c.OutOrStdout()
+			root, out := c.Root(), c.OutOrStdout()
 			switch got[0] {
 			case "bash":
 				return root.GenBashCompletionV2(out, true)

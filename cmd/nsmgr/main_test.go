@@ -16,7 +16,7 @@ import (
 // run calls the command in this process.
 func run(t *testing.T, args ...string) (stdout string, err error) {
 	t.Helper()
-	c := command()
+	c := command(args)
 	var out, errOut bytes.Buffer
 	c.SetOut(&out)
 	c.SetErr(&errOut)
@@ -69,11 +69,19 @@ func TestBadInput(t *testing.T) {
 
 // commands are all that a user is shown.
 func commands() []*cobra.Command {
-	all := slices.Clone(command().Commands())
+	all := slices.Clone(command(nil).Commands())
 	for _, c := range all {
 		all = append(all, c.Commands()...)
 	}
 	return slices.DeleteFunc(all, func(c *cobra.Command) bool { return c.Hidden || c.Name() == "help" })
+}
+
+func TestMakers(t *testing.T) {
+	for _, m := range makers {
+		if c := m.make(); c.Name() != m.name {
+			t.Errorf("%s makes %s", m.name, c.Name())
+		}
+	}
 }
 
 func TestHelp(t *testing.T) {
@@ -154,7 +162,7 @@ func TestReadDeclaration(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		d, err := readDeclaration(command(), path)
+		d, err := readDeclaration(command(nil), path)
 		if (err == nil) != good || err != nil && exit.Status(err) != exit.Usage {
 			t.Errorf("%q: %+v, %v", text, d, err)
 		}
