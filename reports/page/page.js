@@ -53,7 +53,9 @@ rows.forEach((row, number) => {
   row.differing = kernels.length > 1 ? differing(row) : [];
   // What was never to run on a kernel is no difference.
   row.differs = row.differing.length > 0 || new Set(row.standings.filter((_, k) => row.cells[k])).size > 1;
-  row.rank = Math.min(...row.standings.map(s => isBad(s) ? order.indexOf(s) : 9), row.differs ? 5 : 9);
+  // What only did not run is no verdict, and tells less than what went wrong.
+  row.idle = row.cells.map((cell, k) => !!cell && cell.not_run > 0 && !row.counts[k].F && !row.counts[k].E);
+  row.rank = Math.min(...row.standings.map((s, k) => isBad(s) ? order.indexOf(s) + (row.idle[k] ? .5 : 0) : 9), row.differs ? 5 : 9);
 });
 
 // differing are the numbers of the subtests whose verdict, or recorded
@@ -396,7 +398,7 @@ function fabric(k) {
   if (rows.length < 12 || rows.length * kernels.length > 1500) return null;
   return el("div", { class: "fabric", "aria-hidden": "true" }, rows.map(row => {
     const s = row.standings[k];
-    return el("a", { href: link({ k, r: row.number, s: -1 }), class: css(s), tabindex: "-1", title: plain(label(row)) + ": " + summaryOf(row, k) }, isBad(s) && icon(s));
+    return el("a", { href: link({ k, r: row.number, s: -1 }), class: row.idle[k] ? "idle" : css(s), tabindex: "-1", title: plain(label(row)) + ": " + summaryOf(row, k) }, isBad(s) && !row.idle[k] && icon(s));
   }));
 }
 
@@ -422,21 +424,21 @@ function summaryOf(row, k) {
   const cell = row.cells[k];
   if (!cell) return "not part of this run";
   const parts = [..."FEPSXUR"].filter(l => row.counts[k][l]).map(l => number(row.counts[k][l]) + " " + statuses[l].say);
-  if (cell.not_run) parts.push("not run");
+  if (cell.not_run) parts.push(parts.length ? number(cell.not_run) + " not run" : "not run");
   return parts.join(", ") || "no results";
 }
 
 // ---- Summary: what to look at
 
 function drawSummary() {
-  const failed = [], errors = [], flaky = [], gone = [], known = new Map(), skips = new Map();
+  const failed = [], errors = [], idle = [], flaky = [], gone = [], known = new Map(), skips = new Map();
   const group = (groups, name, place) => {
     if (!groups.has(name)) groups.set(name, []);
     groups.get(name).push(place);
   };
   for (const row of rows) {
     row.cells.forEach((cell, k) => {
-      if (cell && cell.not_run) errors.push({ r: row.number, s: -1, k });
+      if (cell && cell.not_run) idle.push({ r: row.number, s: -1, k });
     });
     for (let s = 0; s < row.subtests.length; s++) {
       let fail = -1, error = -1, good = false, flake = -1, pass = -1;
@@ -459,12 +461,14 @@ function drawSummary() {
   }
   const some = failed.filter(f => f.some), all = failed.filter(f => !f.some);
   const several = kernels.length > 1;
-  const quiet = !failed.length && !errors.length;
+  const quiet = !failed.length && !errors.length && !idle.length;
   byID("summary").replaceChildren(...[
     quiet && el("p", { class: "quiet-line" }, mark("P"), "Nothing failed."),
     several && list("Fails here, passes there", some),
     list(several && some.length ? "Fails wherever it runs" : "Failed", several ? all : failed),
     list("No verdict", errors),
+    // Of a run that was cut short they are many, and all alike.
+    idle.length > 8 ? groups("Not run", new Map([["planned, and never started", idle]]), p => rows[p.r].cells[p.k].not_run) : list("Not run", idle),
     list("Flaky: the verdict changed from attempt to attempt", flaky),
     machinesLost(),
   ].filter(x => x));
@@ -535,16 +539,18 @@ function gaps() {
 }
 
 // groups lists places under what they have in common, the largest group first.
-function groups(title, map) {
+// weight is what a place counts for.
+function groups(title, map, weight = () => 1) {
   if (!map.size) return null;
   const list = [...map].sort((a, b) => b[1].length - a[1].length || (a[0] < b[0] ? -1 : 1));
-  const all = list.reduce((n, [, places]) => n + places.length, 0);
+  const sum = places => places.reduce((n, p) => n + weight(p), 0);
+  const all = list.reduce((n, [, places]) => n + sum(places), 0);
   return el("section", null, el("h3", null, title, el("span", { class: "n" }, number(all))),
     el("ul", { class: "notes groups" }, list.map(([name, places]) => {
       const within = [...new Map(places.map(p => [p.r, p])).values()];
       const where = kernels.filter((_, k) => places.some(p => p.k === k)).map(kernel => kernel.short);
       return el("li", null, el("details", null,
-        el("summary", null, el("span", null, plain(name)), el("span", { class: "n" }, number(places.length))),
+        el("summary", null, el("span", null, plain(name)), el("span", { class: "n" }, number(sum(places)))),
         el("p", null, kernels.length > 1 && el("b", null, where.join(", ") + ": "),
           within.slice(0, 40).flatMap((p, i) => [i ? ", " : "", el("a", { href: link({ k: p.k, r: p.r, s: -1 }) }, plain(label(rows[p.r])))]),
           within.length > 40 && " and " + number(within.length - 40) + " more")));
@@ -672,11 +678,15 @@ function rowCell(row, k, i) {
   if (s === ".") return el("span", { class: "cell absent", "aria-label": "not there" }, icon("."));
   let main = "", extra = "";
   if (s === "F") main = number(counts.F) + "\u2009/\u2009" + number(total(counts));
-  else if (s === "E") main = counts.E ? number(counts.E) + "\u2009/\u2009" + number(total(counts)) : "not run";
+  else if (row.idle[k]) main = total(counts) ? number(row.cells[k].not_run) + " not run" : "not run";
+  else if (s === "E") main = number(counts.E) + "\u2009/\u2009" + number(total(counts));
   else if (s === "P") main = number((counts.P || 0) + (counts.U || 0) + (counts.R || 0));
   else main = statuses[s].say;
+  if (row.idle[k] && total(counts)) extra = number((counts.P || 0) + (counts.U || 0) + (counts.R || 0)) + " passed";
   if (s === "P") extra = [counts.X && number(counts.X) + " known", counts.S && number(counts.S) + " skipped"].filter(x => x).join(", ");
-  return cellLink(place, i, s, kernels[k].short + ": " + statuses[s].word + ", " + summaryOf(row, k), el("span", { class: "main" }, main), extra && el("span", { class: "extra" }, extra));
+  const shown = cellLink(place, i, s, kernels[k].short + ": " + statuses[s].word + ", " + summaryOf(row, k), el("span", { class: "main" }, main), extra && el("span", { class: "extra" }, extra));
+  shown.classList.toggle("idle", row.idle[k]);
+  return shown;
 }
 
 const total = counts => Object.values(counts).reduce((a, b) => a + b, 0);
@@ -944,16 +954,16 @@ function say(text) {
 
 // failures are the places that n and p visit.
 function failures() {
-  const list = [];
+  const list = [], idle = [];
   for (const row of sorted) {
     for (const s of worstSubtests(row)) {
       for (let k = 0; k < kernels.length; k++) if (isBad(letterOf(row, s, k))) list.push({ k, r: row.number, s });
     }
     row.cells.forEach((cell, k) => {
-      if (cell && cell.not_run) list.push({ k, r: row.number, s: -1 });
+      if (cell && cell.not_run) idle.push({ k, r: row.number, s: -1 });
     });
   }
-  return list;
+  return [...list, ...idle];
 }
 
 function step(by) {
