@@ -294,6 +294,15 @@ func TestSameBuild(t *testing.T) {
 	if len(c.Regressions) != 1 {
 		t.Errorf("%+v", c.Regressions)
 	}
+	// What BASE did not run has no attempt there that it could differ from.
+	whole := append(attempts("P"), spec("more", "x PASS", "y RECORDED", "z FAIL"))
+	c = Diff(side("6.12", attempts("P")...), side("6.12", whole...), Options{})
+	if len(c.Flaky) != 0 || len(c.Regressions) != 0 || len(c.Added) != 1 || len(c.Added[0].IDs) != 2 {
+		t.Errorf("flaky %+v, regressions %+v, added %+v", c.Flaky, c.Regressions, c.Added)
+	}
+	if len(c.Other) != 1 || c.Other[0].Note != "BASE did not run it" {
+		t.Errorf("%+v", c.Other)
+	}
 	// Another parser is another thing to test.
 	other := side("6.12", attempts("F")...)
 	other.Kernel.Properties["parser"] = "4.1.0"

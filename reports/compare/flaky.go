@@ -74,8 +74,15 @@ func (s *specDiff) flaky(ch *Change, was, is *reports.Subtest, class Class) (Cla
 	next := measured(s.after, is).plus(s.earlier[1][ch.ID])
 	// The status need not be bad to vary.
 	varies := was != nil && was.Flaky() || is != nil && is.Flaky()
-	if !varies && !base.mixed() && !next.mixed() && (!s.c.SameBuild || class == Same) {
-		return Same, ""
+	if !varies && !base.mixed() && !next.mixed() {
+		switch {
+		case !s.c.SameBuild || class == Same:
+			return Same, ""
+		case !there(s.before) && class == Regression:
+			return Other, "BASE did not run it"
+		case !there(s.before): // no attempt that it could differ from
+			return Same, ""
+		}
 	}
 	if ch.New.Status == absent { // a loss is a loss
 		return Same, ""
