@@ -154,11 +154,11 @@ func read(dir string) Entry {
 	}
 	running := reports.Running(dir)
 	s, err := summaryOf(dir)
+	refused := lab.Refused(dir)
 	switch {
-	case err == nil:
+	case err == nil && (refused == nil || s.began()):
 		e.take(s)
-	case lab.Refused(dir) != nil && !running:
-		refused := lab.Refused(dir)
+	case refused != nil && !running:
 		e.State, e.Status, e.Verdict = Refused, exit.Status(refused), refused.Error()
 		e.Kernels = planned(dir)
 		return e
@@ -195,6 +195,17 @@ type summary struct {
 			End time.Time `json:"end"`
 		} `json:"specs"`
 	} `json:"kernels"`
+}
+
+// began says whether any spec started: a kernel that cannot be tested is refused
+// after the run has its plan.
+func (s *summary) began() bool {
+	for _, k := range s.Kernels {
+		if len(k.Specs) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func (e *Entry) take(s *summary) {

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -214,5 +215,26 @@ func TestPruneLeavesOthers(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(out, name)); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// A kernel that did not come up is refused when the run has its plan already.
+func TestListRefusedWithPlan(t *testing.T) {
+	dir, err := lab.NewRunDir(t.TempDir(), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := reports.Create(dir, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.RunStarted(reports.RunStart{Planned: []reports.Planned{{ID: "regression/open", Kernel: "k"}}})
+	lab.Refuse(dir, errors.New("kernel k did not come up"))
+	j.RunEnded()
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if e := read(dir); e.State != Refused || e.Status != exit.NoVerdict || e.Verdict != "kernel k did not come up" {
+		t.Errorf("%+v", e)
 	}
 }
