@@ -122,9 +122,12 @@ var environment = []rule{
 	{re(`\s*(kernel supports v9 unix should not be here|kernel does not support unix rules, broken requires should not be here|unable to find file to link)\s*`), func(p *parser, m []string) {
 		p.trouble("it ended itself: %s", m[1])
 	}},
-	{re(`(\S+: line \d+: .*(?:command not found|No such file or directory|cannot execute.*|bad interpreter.*|unbound variable|syntax error.*))`), func(p *parser, m []string) {
-		p.trouble("shell error: %s", m[1])
-	}},
+	{re(`(\S+: line \d+: .*(?:command not found|No such file or directory|cannot execute.*|bad interpreter.*|unbound variable|syntax error.*))`), shellError},
+	// Of these some end bash at once, and epilogue.inc's trap makes the number
+	// of failures so far of its exit status; the others are a machine without
+	// memory, processes, files or room.
+	{re(`(\S+: line \d+: .*(?:bad substitution|readonly variable|error token is .*|parameter (?:null or )?not set|unexpected EOF.*))`), shellError},
+	{re(`(\S+: line \d+: (?:.*: )?(?:fork|cannot make pipe|cannot create temp file|.*(?:Cannot allocate memory|Too many open files|No space left on device|Read-only file system|Input/output error)).*)`), shellError},
 	// dbus.inc, before it skips.
 	{re(`Error: DBus Broker tests require systemd`), lacking("guest: systemd")},
 	{re(`Error: dbus-broker-launch not available`), lacking("guest: dbus-broker")},
@@ -139,6 +142,8 @@ var environment = []rule{
 		p.fail(m[1], false, reports.Result{Reason: m[1]})
 	}},
 }
+
+func shellError(p *parser, m []string) { p.trouble("shell error: %s", m[1]) }
 
 func lacking(what string) func(*parser, []string) {
 	return func(p *parser, _ []string) { p.lacks = what }

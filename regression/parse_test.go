@@ -2,9 +2,11 @@ package regression
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -268,4 +270,46 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%d failures, exit status %d, no ERROR", fails, exit.Status)
 		}
 	})
+}
+
+// What ends bash itself in the middle of a script leaves, through the trap of
+// epilogue.inc, the exit status of success. It is bash that says so here.
+func TestShellEndsEarly(t *testing.T) {
+	for _, fatal := range []string{
+		"if then", "echo ${a!b}", "readonly a=1; a=2", "echo $((1/0))", "echo $((08))", ": ${nothing:?}", "set -u; echo $nothing", `echo "`,
+	} {
+		file := filepath.Join(t.TempDir(), "s.sh")
+		text := "failures=0\nleave() { exit $failures; }\ntrap leave EXIT\necho 'ok (pass): first'\n" + fatal + "\nfailures=1\necho 'Error: s failed. Test '\\''second'\\'' was expected to '\\''pass'\\''.'\n"
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("bash", file)
+		cmd.Env = append(os.Environ(), "LC_ALL=C")
+		output, err := cmd.CombinedOutput()
+		var failed *exec.ExitError
+		if err != nil && !errors.As(err, &failed) {
+			t.Skip(err)
+		}
+		if r := whole(Parse("s", output, Exit{Status: cmd.ProcessState.ExitCode()}), "s"); r == nil || r.Status != reports.Error || !strings.Contains(r.Reason, "shell error") {
+			t.Errorf("%s: exit status %d, %q: %+v", fatal, cmd.ProcessState.ExitCode(), output, r)
+		}
+	}
+	for _, line := range []string{
+		"prologue.inc: line 345: /tmp/x: No space left on device",
+		"/x/prologue.inc: line 9: fork: retry: Resource temporarily unavailable",
+		"s.sh: line 9: cannot create temp file for here-document: Read-only file system",
+	} {
+		if r := whole(Parse("s", []byte("ok: a\n"+line+"\n"), Exit{}), "s"); r == nil || r.Status != reports.Error {
+			t.Errorf("%s: %+v", line, r)
+		}
+	}
+	// What bash says of children that were to die is none.
+	for _, line := range []string{
+		"/x/prologue.inc: line 345:   713 Segmentation fault         (core dumped) $testexec \"$@\" > $outfile 2>&1",
+		"/x/prologue.inc: line 345:   713 Killed                     $testexec \"$@\" > $outfile 2>&1",
+	} {
+		if got := Parse("s", []byte(line+"\nok: a\n"), Exit{}); len(got) != 1 || got[0].Status != reports.Pass {
+			t.Errorf("%s: %+v", line, got)
+		}
+	}
 }
