@@ -118,7 +118,7 @@ func cacheCommand() *cobra.Command {
 				return err
 			}
 			if asJSON {
-				return printJSON(items)
+				return printJSON(append([]cache.Item{}, items...))
 			}
 			sort.SliceStable(items, func(i, j int) bool { return items[i].Bytes > items[j].Bytes })
 			var sum int64
@@ -168,7 +168,7 @@ func listKernels(c *cobra.Command, asJSON bool) error {
 		fmt.Fprintln(os.Stderr, "proofhouse: not all Debian suites could be asked:", err)
 	}
 	if asJSON {
-		return printJSON(offers)
+		return printJSON(append([]kernels.Offer{}, offers...))
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "SPEC\tRELEASE\tVERSION\tHERE")

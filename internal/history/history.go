@@ -105,6 +105,9 @@ func List(out string) ([]Entry, error) {
 			for i := range next {
 				entries[i] = read(dirs[i])
 				entries[i].Latest = entries[i].Name == latest
+				if entries[i].Kernels == nil {
+					entries[i].Kernels = []string{} // a list in JSON, too
+				}
 			}
 		})
 	}

@@ -104,6 +104,9 @@ func TestList(t *testing.T) {
 		if e.State != w.state || e.Status != w.status || !strings.Contains(e.Verdict, w.verdict) || e.Latest != (i == 0) {
 			t.Errorf("%s: %+v, want %+v", e.Name, e, w)
 		}
+		if e.Kernels == nil {
+			t.Errorf("%s: its kernels are null in JSON", e.Name)
+		}
 		if (e.State == Done || e.State == Running) && !slices.Equal(e.Kernels, []string{"7.2.7"}) {
 			t.Errorf("%s: kernels %q", e.Name, e.Kernels)
 		}
