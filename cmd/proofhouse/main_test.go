@@ -46,6 +46,7 @@ func TestBadUsage(t *testing.T) {
 		{"run --focus (", "focus: error parsing regexp: missing closing ): `(`"},
 		{"run --label-filter a&&&&", `label filter "a&&&&": Operator '&&' missing left hand operand.`},
 		{"run --label-filter (a", `label filter "(a": Mismatched '(' - could not find matching ')'.`},
+		{"run --script ,", `--script ",": no name in it; without --script, all run`},
 		{"run --shard 3/2", `shard "3/2": the index goes from 1 to the count`},
 		{"runs prune --keep -1", "keep -1 runs: want 0 or more"},
 	} {

@@ -44,6 +44,9 @@ func runCommand() *cobra.Command {
 			if o.Config.Scripts = lab.SplitNames(scripts); smoke {
 				o.LabelFilter = and(o.LabelFilter, "smoke")
 			}
+			if c.Flags().Changed("script") && len(o.Config.Scripts) == 0 {
+				return exit.BadInputf("--script %q: no name in it; without --script, all run", scripts)
+			}
 			if c.Flags().Changed("procs") && o.Procs < 1 || o.Repeat < 0 {
 				return exit.BadInputf("--procs wants at least 1 and --repeat at least 0")
 			}
