@@ -65,6 +65,9 @@ func kernelsCommand() *cobra.Command {
 }
 
 func resolve(c *cobra.Command, spec string) (*kernels.Build, error) {
+	if err := cache.Check(); err != nil {
+		return nil, err
+	}
 	display := progress.New(os.Stderr)
 	defer display.Close()
 	return kernels.Resolve(c.Context(), spec, display.Step)

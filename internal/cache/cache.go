@@ -49,6 +49,14 @@ func Root() string {
 	return filepath.Join(base, "proofhouse")
 }
 
+// Check makes the cache folder if it is not there, or says what the user can do.
+func Check() error {
+	if err := os.MkdirAll(Root(), 0o755); err != nil {
+		return exit.BadInputf("make the cache folder: %w (PROOFHOUSE_CACHE names another one)", noSpace(err))
+	}
+	return nil
+}
+
 var nameRE = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_+~][A-Za-z0-9._+~-]*$`) })
 
 type meta struct {

@@ -177,6 +177,9 @@ func disk() Finding {
 		}
 		dir = filepath.Dir(dir)
 	}
+	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+		return Finding{"disk", Missing, fmt.Sprintf("the cache %s cannot be written: %s: %v", cache.Root(), dir, err), "export PROOFHOUSE_CACHE=/a/folder/of/yours"}
+	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		return Finding{"disk", Advice, err.Error(), ""}

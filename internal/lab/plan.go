@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"proofhouse/images"
+	"proofhouse/internal/cache"
 	"proofhouse/internal/exit"
 	"proofhouse/internal/tools"
 	"proofhouse/kernels"
@@ -106,6 +107,9 @@ func Prepare(ctx context.Context, cfg Config, progress func(string)) (*Plan, err
 		cfg.Kernels = []string{DefaultKernel}
 	}
 	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	if err := cache.Check(); err != nil {
 		return nil, err
 	}
 	expectations, err := expect.Load(cfg.Expectations...)
