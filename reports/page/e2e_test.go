@@ -235,6 +235,13 @@ func TestE2EPageOdd(t *testing.T) {
 	k := &killed.Kernels[0]
 	k.NotRun = []string{"regression/open", "regression/zeal"}
 	k.Specs[3].End, k.Specs[3].Results = time.Time{}, nil
+	cut := sample()
+	for n := range 12 {
+		cut.Kernels[0].NotRun = append(cut.Kernels[0].NotRun, fmt.Sprintf("isolation/late/row-%02d", n))
+	}
+	for n := range 10 {
+		cut.Kernels[0].NotRun = append(cut.Kernels[0].NotRun, fmt.Sprintf("regression/late%d", n))
+	}
 	flaky := sample()
 	again := flaky.Kernels[1].Specs[2]
 	again.Attempt, again.Results = 2, []reports.Result{{ID: "regression/complain/exec cx", Status: reports.Pass}, {ID: "regression/complain/behaviour", Status: reports.Recorded, Got: "EPERM"}}
@@ -247,11 +254,18 @@ func TestE2EPageOdd(t *testing.T) {
 		{"no kernel", &reports.Run{Format: 1}, "Nothing ran."},
 		{"an empty kernel", &reports.Run{Format: 1, Kernels: []reports.Kernel{{ID: "7.3"}}}, "Nothing ran."},
 		{"killed", killed, "did not run"},
+		// Eleven rows of the page, for twelve are of one group.
+		{"cut short", cut, "Not run22planned, and never started22"},
 		{"flaky", flaky, "Flaky: the verdict changed from attempt to attempt1"},
 	} {
 		b.visit(written(t, c.run), "")
 		if text := b.text(`document.querySelector("main").textContent`); !strings.Contains(text, c.want) {
 			t.Errorf("%s: the page lacks %q: %s", c.name, c.want, text)
+		}
+		if c.run == cut {
+			if n := b.text(`String(document.querySelectorAll("#matrix .cell.idle").length)`); n != "11" {
+				t.Errorf("%s: %s cells are pale, want 11", c.name, n)
+			}
 		}
 		b.js(nil, `document.querySelectorAll("#matrix .twist, #matrix a").forEach(e => e.click())`)
 		if list := b.complaints(); len(list) > 0 {
