@@ -132,11 +132,11 @@ func (t *terminal) block(rows []matrixRow, names []string, width, from, to int) 
 		}
 		t.matrixLine(commonRoot(r.name), line)
 	}
-	for _, st := range []Status{Pass, Skip} {
+	for _, st := range []Status{Pass, XFail, Skip} {
 		if alike[st] == 0 {
 			continue
 		}
-		word := map[Status]string{Pass: "passed", Skip: "skipped"}[st]
+		word := map[Status]string{Pass: "passed", XFail: "failed as known", Skip: "skipped"}[st]
 		plain := map[bool]string{true: looks[st].unicode, false: looks[st].ascii}[t.s.Unicode]
 		line := strings.Repeat(pad(plain, t.s.Mark(st), width), to-from)
 		t.matrixLine(fmt.Sprintf("%s %s on each", plural(alike[st], "row"), word), line)
@@ -176,6 +176,8 @@ func (t *terminal) cell(o *Outcome) (plain, painted string) {
 		}
 	case Skip:
 		text = "skip"
+	case XFail:
+		text = "known"
 	}
 	if o.Flaky() {
 		text += "~"

@@ -238,7 +238,7 @@ var columns = []struct {
 // whole or as far as they were not skipped, are one row together, and so are
 // those that were skipped whole: see skipped for the reasons.
 func (t *terminal) table(outcomes []Outcome) {
-	var rows, passed, skipped []Outcome
+	var rows, passed, known, skipped []Outcome
 	for _, o := range outcomes {
 		switch st := o.verdict(); {
 		case len(o.Attempts) == 0: // see notRun
@@ -246,6 +246,8 @@ func (t *terminal) table(outcomes []Outcome) {
 			rows = append(rows, o)
 		case st == Skip:
 			skipped = append(skipped, o)
+		case st == XFail:
+			known = append(known, o)
 		default:
 			passed = append(passed, o)
 		}
@@ -255,6 +257,7 @@ func (t *terminal) table(outcomes []Outcome) {
 	})
 	n := len(rows)
 	rows = append(rows, folded(skipped, "skipped whole")...)
+	rows = append(rows, folded(known, "failed as known")...)
 	rows = append(rows, folded(passed, "passed")...)
 	if len(rows) == 0 {
 		return
@@ -277,14 +280,21 @@ func (t *terminal) table(outcomes []Outcome) {
 	}
 }
 
-// verdict is the status of a spec for people: one of which a part was skipped
-// and the rest passed did pass.
+// verdict is the status of a spec for people: one of which a part was skipped,
+// or failed as known, and the rest passed did pass.
 func (o Outcome) verdict() Status {
-	st := o.Status()
-	if counts := o.Counts(); severity[st] < severity[Skip] || st == Skip && counts[Pass]+counts[XPass] > 0 {
+	st, counts := o.Status(), o.Counts()
+	switch {
+	case severity[st] > severity[Skip]:
+		return st
+	case counts[Pass]+counts[XPass]+counts[Recorded] > 0:
 		return Pass
+	case counts[Skip] > 0:
+		return Skip
+	case counts[XFail] > 0:
+		return XFail
 	}
-	return st
+	return Pass
 }
 
 // folded is one outcome for all of the list; none for none.

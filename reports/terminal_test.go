@@ -113,3 +113,28 @@ func TestLocale(t *testing.T) {
 		}
 	}
 }
+
+// TestKnownOnly: a spec with nothing but known failures did not pass.
+func TestKnownOnly(t *testing.T) {
+	s := newSample("v1", []Kernel{uml()}, "e2e", "open")
+	s.spec(1, uml().ID, "e2e", 2, Result{ID: "regression/e2e/cached policy", Status: XFail})
+	s.spec(1, uml().ID, "open", 2, passes(3)...)
+	dir := t.TempDir()
+	s.end().write(t, dir)
+	run, err := Read(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	if err := Terminal(&b, run, Style{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"XFAIL 1 script failed as known", "PASS  1 script passed"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%q is not in\n%s", want, b.String())
+		}
+	}
+	if status, line := Verdict(run); status != 0 || line != "PASS: 3 subtests passed on 7.2.7" {
+		t.Error(status, line)
+	}
+}
