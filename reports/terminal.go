@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -443,12 +444,36 @@ func (t *terminal) records(o Outcome) {
 		denials = append(denials, s.Denials...)
 	}
 	slices.SortStableFunc(denials, func(a, b string) int { return cmp.Compare(telling(a), telling(b)) })
-	t.limited("denied", denials, denialsShown, "records")
+	t.limited("denied", alike(denials), denialsShown, "kinds of records")
 	for _, s := range o.Attempts {
 		if s.Output != "" {
 			t.record(fmt.Sprintf("      %-9s", "output"), s.Output)
 		}
 	}
+}
+
+// same is where two records of the same denial differ: a script makes one for
+// each of its subtests.
+var same = regexp.MustCompile(`audit\([^)]*\)|\b(?:pid|peer_pid|ino)=[0-9]+`)
+
+// alike has each record once, and says of how many like it.
+func alike(records []string) []string {
+	n := map[string]int{}
+	for _, r := range records {
+		n[same.ReplaceAllString(r, "")]++
+	}
+	var list []string
+	for _, r := range records {
+		key := same.ReplaceAllString(r, "")
+		switch {
+		case n[key] > 1:
+			list = append(list, fmt.Sprintf("%s  (and %d like it)", strings.TrimSpace(r), n[key]-1))
+		case n[key] == 1:
+			list = append(list, r)
+		}
+		n[key] = 0
+	}
+	return list
 }
 
 // telling ranks audit records by how likely they explain a failure: first

@@ -3,8 +3,10 @@ package reports
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -136,5 +138,17 @@ func TestKnownOnly(t *testing.T) {
 	}
 	if status, line := Verdict(run); status != 0 || line != "PASS: 3 subtests passed on 7.2.7" {
 		t.Error(status, line)
+	}
+}
+
+// TestAlike: the same denial of many processes is one line.
+func TestAlike(t *testing.T) {
+	record := func(id, pid int, name string) string {
+		return fmt.Sprintf(`audit(1795641535.%d:%d): apparmor="DENIED" operation="open" name=%q pid=%d comm="cat"`, id, id, name, pid)
+	}
+	got := alike([]string{record(1, 10, "/a"), record(2, 11, "/b"), record(3, 12, "/a"), record(4, 13, "/a")})
+	want := []string{record(1, 10, "/a") + "  (and 2 like it)", record(2, 11, "/b")}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q", got)
 	}
 }
