@@ -194,6 +194,7 @@ type summary struct {
 		ID      string `json:"id"`
 		Spec    string `json:"spec"`
 		Release string `json:"release"`
+		Append  string `json:"append"`
 		Specs   []struct {
 			End time.Time `json:"end"`
 		} `json:"specs"`
@@ -224,7 +225,11 @@ func (e *Entry) take(s *summary) {
 	}
 	end := s.Ended
 	for _, k := range s.Kernels {
-		e.Kernels = append(e.Kernels, cmp.Or(k.Release, k.Spec, k.ID))
+		name := cmp.Or(k.Release, k.Spec, k.ID)
+		if k.Append != "" && name == k.Release { // another build, as far as reports are concerned
+			name += ",append=" + k.Append
+		}
+		e.Kernels = append(e.Kernels, name)
 		for _, spec := range k.Specs {
 			if spec.End.After(end) {
 				end = spec.End

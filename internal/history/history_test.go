@@ -241,3 +241,23 @@ func TestListRefusedWithPlan(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
+
+// Kernels that differ in what was added to their command lines are told apart.
+func TestListAppend(t *testing.T) {
+	dir, err := lab.NewRunDir(t.TempDir(), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := reports.Create(dir, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.Kernel(reports.Kernel{ID: "a", Release: "7.2.7"})
+	j.Kernel(reports.Kernel{ID: "b", Release: "7.2.7", Append: "quiet"})
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if e := read(dir); !slices.Equal(e.Kernels, []string{"7.2.7", "7.2.7,append=quiet"}) {
+		t.Errorf("%q", e.Kernels)
+	}
+}

@@ -554,6 +554,10 @@ var versionNumber = regexp.MustCompile(`^[0-9]+(\.[0-9]+)*(-rc[0-9]+)?`)
 func shortNames(kernels []reports.Kernel) []string {
 	ways := []func(k reports.Kernel) string{
 		func(k reports.Kernel) string { return versionNumber.FindString(k.Release) },
+		// The same build with other words on its command line.
+		func(k reports.Kernel) string {
+			return strings.TrimSpace(versionNumber.FindString(k.Release) + " " + k.Append)
+		},
 		func(k reports.Kernel) string { return k.Spec },
 		func(k reports.Kernel) string { return k.Release },
 		func(k reports.Kernel) string { return k.ID },

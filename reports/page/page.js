@@ -359,7 +359,7 @@ function worstSubtests(row) {
 
 function drawKernels() {
   const cards = kernels.map((kernel, k) => {
-    const spec = [kernel.spec !== kernel.name && kernel.spec, kernel.append && "append " + kernel.append, where(kernel)].filter(x => x);
+    const spec = [specOf(kernel) !== kernel.name && specOf(kernel), kernel.append && "append " + kernel.append, where(kernel)].filter(x => x);
     return el("article", { class: "kernel w" + kernel.status },
       el("div", { class: "head" },
         el("h2", null, el("span", { class: "badge" }, kernel.word), " ",
@@ -379,6 +379,10 @@ function drawKernels() {
   body.classList.toggle("many", many);
   body.classList.toggle("single", kernels.length === 1);
 }
+
+// specOf is what the user called the kernel, without the words that were added
+// to its command line: they are said apart.
+const specOf = kernel => (kernel.spec || "").replace(kernel.append ? /,append=.*/s : "", "");
 
 // where says in a few words what the kernel ran on and with.
 function where(kernel) {
@@ -614,7 +618,7 @@ function drawMatrix() {
     el("colgroup", null, el("col", { class: "names" }), kernels.map(() => el("col"))),
     el("thead", null, el("tr", { "aria-rowindex": 1 }, el("th", { scope: "col", class: "corner" }, el("span", { class: "out" }, "Test")),
       kernels.map((kernel, k) => el("th", { scope: "col" }, el("a", { href: link({ k, r: -1, s: -1 }), title: plain(kernel.name) + "\n" + plain(kernel.line), "data-key": "h:" + k, "data-line": "-1", "data-column": k, tabindex: "-1" },
-        el("span", { class: "short" }, plain(kernel.short)), kernel.spec && kernel.spec !== kernel.short && el("span", { class: "sub" }, plain(kernel.spec))))))),
+        el("span", { class: "short" }, el("span", null, plain(kernel.short).split(/(?<==)/).flatMap((part, i) => i ? [el("wbr"), part] : [part]))), specOf(kernel) && specOf(kernel) !== kernel.short && el("span", { class: "sub" }, plain(specOf(kernel)))))))),
     tbody);
   drawMore(keep);
   byID("matrix").replaceChildren(table, ...(lines.length ? [] : [el("p", { class: "nothing" }, rows.length ? "Nothing fits. " : "Nothing ran. ")]), sentinel);

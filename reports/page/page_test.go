@@ -171,6 +171,7 @@ func TestShortNames(t *testing.T) {
 		want    []string
 	}{
 		{[]reports.Kernel{{Release: "6.12.107+deb13-cloud-amd64"}, {Release: "7.4-rc2-um"}}, []string{"6.12.107", "7.4-rc2"}},
+		{[]reports.Kernel{{Release: "7.2.7", Spec: "x"}, {Release: "7.2.7", Spec: "x,append=quiet", Append: "quiet"}}, []string{"7.2.7", "7.2.7 quiet"}},
 		{[]reports.Kernel{{Release: "6.12.1+a", Spec: "x"}, {Release: "6.12.1+b", Spec: "y"}}, []string{"x", "y"}},
 		{[]reports.Kernel{{Release: "6.12.1+a", Spec: "x"}, {Release: "6.12.1+b", Spec: "x"}}, []string{"6.12.1+a", "6.12.1+b"}},
 		{[]reports.Kernel{{ID: "6.12.1-a"}, {ID: "6.12.1-b"}}, []string{"6.12.1-a", "6.12.1-b"}},
