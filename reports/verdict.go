@@ -112,7 +112,9 @@ func (k *Kernel) name() string {
 	return "an unnamed kernel"
 }
 
-// number is n with commas between thousands.
+// Number is n with commas between thousands.
+func Number(n int) string { return number(n) }
+
 func number(n int) string {
 	s := strconv.Itoa(n)
 	for i := len(s) - 3; i > 0; i -= 3 {

@@ -345,5 +345,5 @@ func plural(n int, noun string) string {
 	case noun == "changed behaviour":
 		return fmt.Sprintf("%d changes of behaviour", n)
 	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	return reports.Number(n) + " " + noun + "s"
 }
