@@ -1,5 +1,7 @@
 package isolation
 
+import "slices"
+
 const execWhy = "each profile of the label finds its own transition, and the new label is their stack; the first that denies ends it, and alone logs: domain.c, apparmor_bprm_creds_for_exec, fn_label_build"
 
 // sameLabels are those of tasks whose parts have the usual names.
@@ -16,6 +18,20 @@ func sameLabels(host, ns string) map[string]string {
 var next = []Policy{
 	{Text: "profile next flags=(attach_disconnected) {\n  …\n}\n"},
 	{Namespace: Namespace, Text: "profile next flags=(attach_disconnected) {\n  …\n}\n"},
+}
+
+// executing are profiles, one on each side, with a rule for /iso/bin.
+func executing(name, how string) []Policy {
+	text := "profile " + name + " flags=(attach_disconnected) {\n  …\n  /iso/bin " + how + ",\n}\n"
+	return []Policy{{Text: text}, {Namespace: Namespace, Text: text}}
+}
+
+// secure is a case of whether AT_SECURE is set, and of the label that follows.
+func secure(name, label, set, after string) Case {
+	return Case{
+		Name: name, Tasks: inside(label), Prepare: []string{"elf /iso/bin"},
+		Do: []string{"exec /iso/bin", `@: secure t => "` + set + `"`}, Labels: map[string]string{"t": after},
+	}
 }
 
 var execRows = []Row{
@@ -51,6 +67,18 @@ var execRows = []Row{
 			"stacked": "unconfined//&:iso:unconfined", "stacked-unconfined": "unconfined//&:iso:unconfined",
 		},
 		Records: []Record{{Operation: "exec", Name: "/iso/bin", Fields: denied("x")}},
+	},
+	{
+		Group: "exec", Name: "secure", About: "whether the program is told to distrust its environment (AT_SECURE): Px and Ux have it told so, px and ux do not",
+		Why:    "domain.c, profile_transition: a transition without AA_X_UNSAFE asks for it, and apparmor_bprm_creds_for_exec sets bprm->secureexec where one part of the label does",
+		Policy: slices.Concat(next, executing("trusting", "px -> next"), executing("distrusting", "Px -> next"), executing("freeing", "ux"), executing("scrubbing", "Ux")),
+		Cases: []Case{
+			secure("px", "trusting", "0", "next (enforce)"), secure("Px", "distrusting", "1", "next (enforce)"),
+			secure("ux", "freeing", "0", "unconfined"), secure("Ux", "scrubbing", "1", "unconfined"),
+			secure("stacked-neither", "trusting//&:iso:trusting", "0", "next//&:iso:next (enforce)"),
+			secure("stacked-by-host", "distrusting//&:iso:trusting", "1", "next//&:iso:next (enforce)"),
+			secure("stacked-by-namespace", "trusting//&:iso:distrusting", "1", "next//&:iso:next (enforce)"),
+		},
 	},
 	{
 		Group: "exec", Name: "attachment", About: "the host's profile for an executable, and tasks in a namespace",

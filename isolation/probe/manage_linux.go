@@ -2,6 +2,7 @@ package probe
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -129,6 +130,22 @@ func (x *experiment) manage(op string, words []string) (string, syscall.Errno) {
 		return step(x, words)
 	}
 	panic(badStep("the manager has no operation " + op))
+}
+
+// secure is AT_SECURE of the program that a task executes: whether it was told
+// to distrust its environment.
+func (x *experiment) secure(words []string) (string, syscall.Errno) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/auxv", x.task(words[0]).child.pid))
+	if err != nil {
+		return "", errnoOf(err)
+	}
+	const atSecure = 23
+	for ; len(b) >= 16; b = b[16:] {
+		if binary.NativeEndian.Uint64(b) == atSecure {
+			return strconv.FormatUint(binary.NativeEndian.Uint64(b[8:]), 10), 0
+		}
+	}
+	return "", unix.ENODATA
 }
 
 func errnoOf(err error) syscall.Errno {

@@ -21,8 +21,8 @@ import (
 // errExit and the 255 numbers above it are the exit statuses of commands.
 const errExit = syscall.Errno(0x7000)
 
-// manager are the manager's steps that deal with whole containers and with
-// all policy.
+// manager are the manager's steps that deal with whole containers, with all
+// policy, and with what a program was given.
 var manager = map[string]func(x *experiment, words []string) (string, syscall.Errno){
 	"run": (*experiment).runCommand,
 	// attempt is a command of which anything may come.
@@ -43,9 +43,10 @@ var manager = map[string]func(x *experiment, words []string) (string, syscall.Er
 		x.surveyed = survey()
 		return "", 0
 	},
-	"left": (*experiment).left,
-	"hold": (*experiment).hold,
-	"held": (*experiment).held,
+	"left":   (*experiment).left,
+	"secure": (*experiment).secure,
+	"hold":   (*experiment).hold,
+	"held":   (*experiment).held,
 }
 
 // commandPatience is how long a command may take, in units of patience: the
