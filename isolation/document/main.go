@@ -101,7 +101,7 @@ func write(w io.Writer, kernels []reports.Kernel) {
 	}
 	p("\n## Rows\n\nA number alone: all cells of the row pass. The rest is said.\n")
 	group := ""
-	for _, row := range isolation.Rows() {
+	for _, row := range grouped(isolation.Rows()) {
 		if row.Group != group {
 			group = row.Group
 			p("\n### %s\n\n", group)
@@ -163,6 +163,18 @@ func write(w io.Writer, kernels []reports.Kernel) {
 	for _, row := range isolation.Rows() {
 		p("| %s/%s | %s |\n", row.Group, row.Name, escape(row.Why))
 	}
+}
+
+// grouped has the rows of a group together, in the order in which groups begin.
+func grouped(rows []isolation.Row) []isolation.Row {
+	var groups []string
+	for _, r := range rows {
+		if !slices.Contains(groups, r.Group) {
+			groups = append(groups, r.Group)
+		}
+	}
+	slices.SortStableFunc(rows, func(a, b isolation.Row) int { return slices.Index(groups, a.Group) - slices.Index(groups, b.Group) })
+	return rows
 }
 
 // order sorts releases by their numbers.

@@ -1,0 +1,46 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"proofhouse/reports"
+)
+
+// A probe is given up when the kernel has ended a task, and for nothing less.
+func TestUnlessOops(t *testing.T) {
+	for console, given := range map[string]bool{
+		"": false,
+		"WARNING: lib/refcount.c:28 at refcount_warn_saturate+0x59/0x90, CPU#0: init/107\n":                  false,
+		"[   12.3] kernel BUG at fs/dcache.c:2041!\n[   12.3] invalid opcode: 0000 [#1] PREEMPT SMP NOPTI\n": true,
+		"Internal error: Oops - BUG: 00000000f2000800 [#1]  SMP\n":                                           true,
+	} {
+		ctx, cancel := unlessOops(t.Context(), func() string { return console }, time.Millisecond)
+		select {
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond):
+		}
+		if err := context.Cause(ctx); errors.Is(err, errOops) != given {
+			t.Errorf("%q: %v", console, err)
+		}
+		cancel()
+	}
+}
+
+// What a kernel did not bear is a verdict, and no cell that was never tried.
+func TestBears(t *testing.T) {
+	results := bears("isolation/limits/races", "kernel BUG at fs/dcache.c:1904", []reports.Result{
+		{ID: "isolation/limits/races/first", Status: reports.Pass},
+		{ID: "isolation/limits/races/parallel", Status: reports.Error, Reason: "the probe ended before this cell"},
+	})
+	var got []string
+	for _, r := range results {
+		got = append(got, r.ID+" "+string(r.Status))
+	}
+	if want := []string{"isolation/limits/races/first PASS", "isolation/limits/races/(kernel-log) FAIL"}; !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+}
