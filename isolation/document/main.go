@@ -72,7 +72,7 @@ func write(w io.Writer, kernels []reports.Kernel) {
 	p("%s", intro)
 	slices.SortStableFunc(kernels, func(a, b reports.Kernel) int { return strings.Compare(order(a.Release), order(b.Release)) })
 	var results []map[string]reports.Result
-	p("\n## The kernels\n\n| kernel | machine | parser | rows | cells | PASS | FAIL | SKIP | RECORDED | ERROR | time in the guest |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
+	p("\n## The kernels\n\n| kernel | machine | parser | rows | cells | PASS | FAIL | known | SKIP | RECORDED | ERROR | time in the guest |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, k := range kernels {
 		c := cells(k)
 		results = append(results, c)
@@ -89,8 +89,8 @@ func write(w io.Writer, kernels []reports.Kernel) {
 		for _, s := range rows {
 			seconds += s
 		}
-		p("| %s (`%s`) | %s | %s | %d | %d | %d | %d | %d | %d | %d | %.0f s |\n", k.Release, k.Spec, k.MachineKind(), k.Properties["parser"], len(rows), len(c),
-			n[reports.Pass], n[reports.Fail], n[reports.Skip], n[reports.Recorded], n[reports.Error], seconds)
+		p("| %s (`%s`) | %s | %s | %d | %d | %d | %d | %d | %d | %d | %d | %.0f s |\n", k.Release, k.Spec, k.MachineKind(), k.Properties["parser"], len(rows), len(c),
+			n[reports.Pass], n[reports.Fail], n[reports.XFail], n[reports.Skip], n[reports.Recorded], n[reports.Error], seconds)
 	}
 	head := func(first string) {
 		p("| %s |", first)
@@ -146,23 +146,36 @@ func write(w io.Writer, kernels []reports.Kernel) {
 		}
 		p("\n")
 	}
-	p("\n## Failures\n\n")
-	failures := 0
-	for i, c := range results {
-		for _, id := range ids(results) {
-			if r := c[id]; r.Status == reports.Fail || r.Status == reports.Error {
-				failures++
-				p("- %s, %s, `%s`: %s\n", kernels[i].Release, r.Status, id, escape(r.Reason))
+	list := func(title, about string, which ...reports.Status) {
+		p("\n## %s\n\n%s", title, about)
+		some := false
+		for i, c := range results {
+			for _, id := range ids(results) {
+				if r := c[id]; slices.Contains(which, r.Status) {
+					some = true
+					p("- %s, %s, `%s`: %s\n", kernels[i].Release, r.Status, id, escape(because(r)))
+				}
 			}
 		}
+		if !some {
+			p("None.\n")
+		}
 	}
-	if failures == 0 {
-		p("None.\n")
-	}
+	list("Failures", "", reports.Fail, reports.Error, reports.XPass)
+	list("Known defects", "Failures whose cause is known: [findings](findings/README.md).\n\n", reports.XFail)
 	p("\n## Why\n\nThe reason for what each row expects, and where the kernel's source says so (`security/apparmor/`), or what was measured.\n\n| row | why |\n|---|---|\n")
 	for _, row := range isolation.Rows() {
 		p("| %s/%s | %s |\n", row.Group, row.Name, escape(row.Why))
 	}
+}
+
+// because is the reason of a result, and of a known failure also what was found
+// and where it is described.
+func because(r reports.Result) string {
+	if r.Known == nil || r.Status != reports.XFail {
+		return r.Reason
+	}
+	return r.Reason + " (" + r.Known.Reason + "): " + r.Known.Reference
 }
 
 // grouped has the rows of a group together, in the order in which groups begin.
@@ -206,6 +219,8 @@ func verdict(r reports.Result) string {
 		return "SKIP " + r.Lacks
 	case reports.Fail, reports.Error:
 		return string(r.Status) + " " + r.Reason
+	case reports.XFail:
+		return string(r.Status) + " " + because(r)
 	case reports.Recorded:
 		return r.Got
 	}
