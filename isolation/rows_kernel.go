@@ -79,6 +79,8 @@ func unixRow(name, about, deny, address string, peer Task, records ...Record) Ro
 	}
 }
 
+const unixFileWhy = "a socket in the file system is mediated as a file, by the path that it was bound by, in the mount namespace of who bound it: af_unix.c, unix_fs_perm, of the peer's u->path. See docs/findings/socket-bound-elsewhere. For kernels that do not mediate UNIX sockets see unix-unmediated"
+
 var networkRows = []Row{
 	netRow("inet-stream", "inet", "stream", ""),
 	netRow("inet-dgram", "inet", "dgram", ""),
@@ -112,13 +114,50 @@ var networkRows = []Row{
 		Records: []Record{{Operation: "connect", Name: "/iso/sock"}},
 	},
 	{
-		Group: "network", Name: "unix-host-to-container", About: "connect from the host, through the container's root, to a socket in the container",
-		Why:   "RECORDED where the kernel does not mediate UNIX sockets; with network_v9/af_unix the path is what the caller sees",
+		Group: "network", Name: "unix-within-container", About: "connect to a socket of another task in the container, which is a file", Why: unixFileWhy,
 		Needs: []string{"network_v9/af_unix"}, Where: []string{InContainer},
 		Deny: "audit deny /iso/sock rw,", Peers: []Task{{Name: "listener", Where: InContainer, Label: InitLabel}},
 		Prepare: []string{"clear /iso/sock", "c = socket unix stream"},
 		Do:      []string{"listener: s = socket unix stream", "listener: bind s /iso/sock", "listener: listen s", "connect c /iso/sock", "send c"},
 		Records: []Record{{Operation: "connect", Name: "/iso/sock"}},
+	},
+	{
+		Group: "network", Name: "unix-host-to-container", About: "connect from the host to a socket of the container, which is a file, through the container's root", Why: unixFileWhy,
+		Needs: []string{"network_v9/af_unix"}, Where: []string{OnHost},
+		Deny: "audit deny /iso/sock rw,", Peers: []Task{{Name: "listener", Where: InContainer, Label: InitLabel}},
+		Prepare: []string{"listener: clear /iso/sock", "c = socket unix stream"},
+		Do:      []string{"listener: s = socket unix stream", "listener: bind s /iso/sock", "listener: listen s", "connect c " + lifeRoot + "/iso/sock", "send c"},
+		Records: []Record{{Operation: "connect", Name: "/iso/sock"}},
+	},
+	{
+		Group: "network", Name: "unix-container-to-host", About: "connect from the container to a socket of an unconfined task of the host, which is a file in the container's root", Why: unixFileWhy,
+		Needs: []string{"network_v9/af_unix"}, Where: []string{InContainer},
+		Deny: "audit deny " + lifeRoot + "/iso/sock rw,", Peers: []Task{{Name: "listener", Where: OnHost}},
+		Prepare: []string{"clear /iso/sock", "listener: s = socket unix stream", "listener: bind s " + lifeRoot + "/iso/sock", "listener: listen s", "c = socket unix stream"},
+		Do:      []string{"connect c /iso/sock", "send c"},
+		Records: []Record{{Operation: "connect", Name: lifeRoot + "/iso/sock"}},
+	},
+	{
+		Group: "network", Name: "unix-path-of-the-caller", About: "connect to a socket that is a file of another mount namespace, and that policy denies by the path that is connected to", Why: unixFileWhy,
+		Needs: []string{"network_v9/af_unix"},
+		Policy: []Policy{
+			{Text: "profile calling flags=(attach_disconnected) {\n  …\n  audit deny " + lifeRoot + "/iso/sock rw,\n}\n"},
+			{Namespace: Namespace, Text: "profile calling flags=(attach_disconnected) {\n  …\n  audit deny /iso/sock rw,\n}\n"},
+		},
+		Cases: []Case{
+			{
+				Name: "host-to-container", Tasks: []Task{{Name: "t", Where: OnHost, Label: "calling"}, {Name: "listener", Where: InContainer, Label: InitLabel}},
+				Prepare:  []string{"listener: clear /iso/sock", "listener: s = socket unix stream", "listener: bind s /iso/sock", "listener: listen s"},
+				Do:       []string{"c = socket unix stream", "connect c " + lifeRoot + "/iso/sock"},
+				Recorded: "the rule is held against the path that the socket was bound by: docs/findings/socket-bound-elsewhere",
+			},
+			{
+				Name: "container-to-host", Tasks: []Task{{Name: "t", Where: InContainer, Label: "host-allow//&:iso:calling"}, {Name: "listener", Where: OnHost}},
+				Prepare:  []string{"clear /iso/sock", "listener: s = socket unix stream", "listener: bind s " + lifeRoot + "/iso/sock", "listener: listen s"},
+				Do:       []string{"c = socket unix stream", "connect c /iso/sock"},
+				Recorded: "the rule is held against the path that the socket was bound by: docs/findings/socket-bound-elsewhere",
+			},
+		},
 	},
 	{
 		Group: "network", Name: "unix-unmediated", About: "what a kernel without mediation of UNIX sockets does",
@@ -187,6 +226,29 @@ var mountRows = []Row{
 	},
 }
 
+const (
+	busDeny = "audit deny dbus send bus=session path=/org/freedesktop/DBus interface=org.freedesktop.DBus member=GetId,"
+	// busStart starts a bus of the host's, once for a machine, at /iso/bus for
+	// tasks of the host and for those in the container.
+	busStart = `@: sh test -S /iso/bus && exit 0; mkdir -p /iso; echo '<busconfig><type>session</type>` +
+		`<listen>unix:path=/iso/bus</listen><listen>unix:path=` + lifeRoot + `/iso/bus</listen><auth>EXTERNAL</auth>` +
+		`<policy context="default"><allow send_destination="*"/><allow receive_sender="*"/><allow own="*"/><allow user="*"/></policy>` +
+		`<apparmor mode="required"/></busconfig>' > /run/iso-bus.conf; dbus-daemon --fork --nopidfile --config-file=/run/iso-bus.conf > /run/iso-bus.log 2>&1 || { cat /run/iso-bus.log; exit 1; }`
+)
+
+// busCall is a case of a task that calls the bus.
+func busCall(name, where, label, want string) Case {
+	return Case{
+		Name: name, Tasks: []Task{{Name: "t", Where: where, Label: label}}, Prepare: []string{busStart},
+		Do: []string{"buscall /iso/bus => " + want},
+	}
+}
+
+func recorded(why string, c Case) Case {
+	c.Recorded = why
+	return c
+}
+
 var ipcRows = []Row{
 	{
 		Group: "ipc", Name: "userns", About: "make a user namespace", Why: "lsm.c, apparmor_userns_create; task.c, aa_profile_ns_perm",
@@ -218,5 +280,21 @@ var ipcRows = []Row{
 		Why:        "the bus asks (libapparmor, aa_query_label) and decides; the kernel joins the answers of all parts: apparmorfs.c, query_label. But \"label\", which is what buses ask for, is of the parts in the label's own namespace only, so the host's part of a stack is not asked: see docs/findings/dbus-query-of-a-stack. A file below features/dbus says that the kernel answers, the folder alone does not",
 		BlindStack: []string{"host"},
 		Needs:      []string{"dbus/mask send"}, Deny: "audit deny dbus,", Do: []string{"dbussend"},
+	},
+	{
+		Group: "ipc", Name: "dbus-call", About: "call a method of a bus of the host's, dbus-daemon, which lets AppArmor mediate",
+		Why:   "dbus-daemon, bus/apparmor.c, bus_apparmor_allows_send: it asks the kernel by the label that the socket was made with, and says AccessDenied. As it asks by \"label\", the host's part of a stack does not answer: see the row dbus, and docs/findings/dbus-query-of-a-stack",
+		Needs: []string{"dbus/mask send", "network_v9/af_unix"},
+		Policy: []Policy{
+			{Text: "profile busless flags=(attach_disconnected) {\n  …\n  " + busDeny + "\n}\n"},
+			{Namespace: Namespace, Text: "profile busless flags=(attach_disconnected) {\n  …\n  " + busDeny + "\n}\n"},
+		},
+		Cases: []Case{
+			busCall("unconfined", OnHost, "", "ok"), busCall("host-allow", OnHost, hostAllow, "ok"), busCall("host-deny", OnHost, "busless", "EACCES"),
+			busCall("namespace-allow", InContainer, ":iso:ct-allow", "ok"), busCall("namespace-deny", InContainer, ":iso:busless", "EACCES"),
+			busCall("stacked-allow", InContainer, InitLabel, "ok"), busCall("stacked-deny-namespace", InContainer, "host-allow//&:iso:busless", "EACCES"),
+			busCall("stacked-deny-both", InContainer, "busless//&:iso:busless", "EACCES"),
+			recorded("the host's part of a stack is not asked", busCall("stacked-deny-host", InContainer, "busless//&:iso:ct-allow", "ok")),
+		},
 	},
 }
