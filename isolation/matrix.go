@@ -146,8 +146,11 @@ func (r Row) Plan(k Kernel) Plan {
 	}
 	for _, c := range p.Cells {
 		for _, t := range c.Tasks {
-			if t.Where != OnHost {
-				p.Container = Container
+			if t.Where == OnHost {
+				continue
+			}
+			if p.Container = Container; r.Unprivileged {
+				p.Container, p.Unprivileged = Unprivileged, true
 			}
 		}
 	}

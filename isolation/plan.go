@@ -29,7 +29,10 @@ type Plan struct {
 	// Container is the name of the LXC container whose init's namespaces the
 	// tasks "in the container" enter; "" where no task does.
 	Container string `json:"container,omitempty"`
-	Cells     []Cell `json:"cells"`
+	// Unprivileged is true where the container has a user namespace: its tasks
+	// are that one's root.
+	Unprivileged bool   `json:"unprivileged,omitempty"`
+	Cells        []Cell `json:"cells"`
 	// Patience is how long one system call may take, in seconds.
 	Patience float64 `json:"patience"`
 }

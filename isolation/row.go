@@ -64,6 +64,8 @@ type Row struct {
 	Second string
 	// Where the tasks are; none is both on the host and in the container.
 	Where []string
+	// Unprivileged rows have the container that is in a user namespace.
+	Unprivileged bool
 	// Tasks beside the one that is confined, with their labels.
 	Peers []Task
 	// After are the labels that the host sees at the end where the operation
@@ -153,5 +155,5 @@ func Lacks(k Kernel, needs []string) string {
 // Rows are all rows, in the order of the groups.
 func Rows() []Row {
 	return slices.Concat(fileRows, execRows, capabilityRows, networkRows, mountRows, taskRows, ipcRows, viewRows, adminRows, modeRows, liveRows, lifecycleRows, limitRows,
-		insideRows, administrationRows, changeRows, lifeRows)
+		insideRows, administrationRows, changeRows, lifeRows, unprivilegedRows())
 }

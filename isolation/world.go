@@ -7,8 +7,10 @@ import "strings"
 const (
 	// Namespace is the container's.
 	Namespace = "iso"
-	// Container is the LXC container's name.
-	Container = "iso"
+	// Container is the LXC container's name, and Unprivileged that of one with
+	// the same label in a user namespace of its own.
+	Container    = "iso"
+	Unprivileged = "iso-user"
 
 	hostAllow, hostDeny = "host-allow", "host-deny"
 	ctAllow, ctDeny     = "ct-allow", "ct-deny"
@@ -35,6 +37,19 @@ func Lasting(ns, profile string) bool {
 // World is the plan that makes the world, but for the container.
 func World(k Kernel) Plan {
 	return Plan{Namespaces: []string{Namespace}, Policy: base(k)}
+}
+
+// MakeUnprivileged are the commands that make and start the unprivileged
+// container, once the other one is there: it has that one's root, which an
+// idmapped mount shows it as its own. Its tasks look at policy where LXC shows
+// it: a user namespace may neither mount securityfs nor change how it is
+// mounted.
+func MakeUnprivileged() [][]string {
+	return [][]string{
+		{"nsmgr", "container", "create", Unprivileged, "--unprivileged", "--rootfs", lifeRoot, "--namespace", Namespace, "--profile", ctAllow, "--host-profile", hostAllow},
+		{"sh", "-c", "echo 'lxc.mount.entry = /sys/kernel/security sys/kernel/security none bind 0 0' >> /var/lib/lxc/" + Unprivileged + "/config"},
+		{"nsmgr", "container", "start", Unprivileged},
+	}
 }
 
 func base(k Kernel) []Policy {

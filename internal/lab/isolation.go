@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,9 +50,11 @@ func (l *Lab) runRow(ctx context.Context, b *kernels.Build, row isolation.Row, s
 	}
 	plan := row.Plan(k)
 	if plan.Container != "" {
-		if err := l.container(ctx, m, k); err != nil {
+		if err := l.container(ctx, m, k, plan.Container); err != nil {
 			failed("no container: " + err.Error())
-			l.drop("")
+			if plan.Container == isolation.Container || ctx.Err() != nil || errors.Is(err, machines.ErrLost) {
+				l.drop("")
+			}
 			return
 		}
 	}
@@ -66,9 +70,8 @@ func (l *Lab) runRow(ctx context.Context, b *kernels.Build, row isolation.Row, s
 	why := l.aftermath(ctx, m, err, console, spec)
 	spec.Results = row.Judge(k, found, m.Audit().Since(audit))
 	switch {
-	case spec.Crash != "" && strings.HasPrefix(spec.Crash, "WARNING") && row.Group == "limits":
-		// That the kernel bears it without a warning is what these rows ask.
-		spec.Results = append(spec.Results, reports.Result{ID: spec.ID + "/(kernel-log)", Status: reports.Fail, Expected: "no warning", Got: spec.Crash, Reason: "the kernel warned: " + spec.Crash})
+	case spec.Crash != "" && row.Group == "limits":
+		spec.Results = bears(spec.ID, spec.Crash, spec.Results)
 	case spec.Crash != "":
 		failed("the kernel crashed: " + spec.Crash)
 	case ctx.Err() != nil:
@@ -83,14 +86,59 @@ func (l *Lab) runRow(ctx context.Context, b *kernels.Build, row isolation.Row, s
 	}
 }
 
+// bears is what came of a row of limits when the kernel complained or crashed:
+// that it bears what is done to it is what these rows ask, so it is a verdict,
+// and what the probe did not come to for it is none of its own.
+func bears(id, crash string, results []reports.Result) []reports.Result {
+	results = slices.DeleteFunc(results, func(r reports.Result) bool { return r.Status == reports.Error })
+	return append(results, reports.Result{
+		ID: id + "/(kernel-log)", Status: reports.Fail, Expected: "no warning", Got: crash, Reason: "the kernel warned or crashed: " + crash,
+	})
+}
+
 // kernel is what the matrix asks of the kernel at hand.
 func (l *Lab) kernel(b *kernels.Build, m machines.Machine) isolation.Kernel {
 	k := &l.state(b).kernel
 	return isolation.Kernel{Features: k.Features, Parser: k.Properties["parser"], Slowness: m.Info().Slowness}
 }
 
+// oops is the count that die() prints when the kernel has ended a task
+// (arch/x86/kernel/dumpstack.c, arch/arm64/kernel/traps.c): what locks the task
+// had, it has for ever.
+var oops = regexp.MustCompile(`\[#\d+\]`)
+
+var errOops = errors.New("the kernel has ended a task of its own, and the probe does not come back")
+
+// unlessOops ends the context with errOops when the console says that the
+// kernel has ended a task, and some looks at it later the context still lives:
+// the probe waits for one of those locks then, and its deadline need not be
+// waited for.
+func unlessOops(ctx context.Context, console func() string, every time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		const looks = 5
+		for left := looks; left > 0; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if left < looks || oops.MatchString(console()) {
+				left--
+			}
+		}
+		cancel(errOops)
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
 // probe carries out a plan on the machine.
 func (l *Lab) probe(ctx context.Context, m machines.Machine, plan isolation.Plan) (found []isolation.Found, seconds float64, err error) {
+	mark := m.Console().Mark()
+	ctx, cancel := unlessOops(ctx, func() string { return m.Console().Since(mark) }, time.Second)
+	defer cancel()
 	// Compressed, as it repeats itself: a UML machine whose serial line gets
 	// more at once than its terminal buffer of 4 KiB holds stops listening now
 	// and then (measured on 7.2: throttled, and never unthrottled).
@@ -118,43 +166,57 @@ func (l *Lab) probe(ctx context.Context, m machines.Machine, plan isolation.Plan
 	return found, res.Usage.Wall.Seconds(), err
 }
 
-// container starts the container of the isolation matrix, once for each
-// machine.
-func (l *Lab) container(ctx context.Context, m machines.Machine, k isolation.Kernel) error {
-	if l.hasContainer == m {
-		return nil
+// container starts a container of the isolation matrix, or tries to, once for
+// each machine.
+func (l *Lab) container(ctx context.Context, m machines.Machine, k isolation.Kernel, name string) error {
+	if l.containersOn != m {
+		l.containersOn, l.containers = m, map[string]error{}
 	}
-	world := isolation.World(k)
-	label := isolation.InitLabel
-	if l.breakWorld != nil {
-		l.breakWorld(&world, &label)
+	err, tried := l.containers[name]
+	if !tried {
+		err = l.startContainer(ctx, m, k, name)
+		l.containers[name] = err
 	}
-	if _, _, err := l.probe(ctx, m, world); err != nil {
-		return err
+	return err
+}
+
+func (l *Lab) startContainer(ctx context.Context, m machines.Machine, k isolation.Kernel, name string) error {
+	commands := isolation.MakeUnprivileged()
+	if name == isolation.Unprivileged {
+		// It is made of the other.
+		if err := l.container(ctx, m, k, isolation.Container); err != nil {
+			return err
+		}
+		if l.breakUnprivileged != nil {
+			l.breakUnprivileged(commands)
+		}
+	} else {
+		world := isolation.World(k)
+		label := isolation.InitLabel
+		if l.breakWorld != nil {
+			l.breakWorld(&world, &label)
+		}
+		if _, _, err := l.probe(ctx, m, world); err != nil {
+			return err
+		}
+		config := fmt.Sprintf("lxc.net.0.type = empty\nlxc.apparmor.profile = %s\n", label)
+		commands = [][]string{
+			{"lxc-create", "-n", name, "-t", "busybox"},
+			{"sh", "-c", `printf %s "$1" >> "$2"`, "sh", config, "/var/lib/lxc/" + name + "/config"},
+			{"mkdir", "-p", "/var/lib/lxc/" + name + "/rootfs" + isolation.Folder},
+			{"lxc-start", "-n", name},
+			{"lxc-wait", "-n", name, "-s", "RUNNING", "-t", "60"},
+		}
 	}
-	name := isolation.Container
-	config := fmt.Sprintf("lxc.net.0.type = empty\nlxc.apparmor.profile = %s\n", label)
-	for _, c := range []struct {
-		args  []string
-		stdin string
-	}{
-		{args: []string{"lxc-create", "-n", name, "-t", "busybox"}},
-		{args: []string{"tee", "-a", "/var/lib/lxc/" + name + "/config"}, stdin: config},
-		{args: []string{"mkdir", "-p", "/var/lib/lxc/" + name + "/rootfs" + isolation.Folder}},
-		{args: []string{"lxc-start", "-n", name}},
-		{args: []string{"lxc-wait", "-n", name, "-s", "RUNNING", "-t", "60"}},
-	} {
+	for _, args := range commands {
 		var out bytes.Buffer
-		res, err := m.Run(ctx, machines.Command{
-			Args: c.args, Stdin: strings.NewReader(c.stdin), Stdout: &out, Stderr: &out, Detach: true, Deadline: scaled(m, 20*time.Second),
-		})
+		res, err := m.Run(ctx, machines.Command{Args: args, Stdout: &out, Stderr: &out, Detach: true, Deadline: scaled(m, 20*time.Second)})
 		if err != nil {
 			return err
 		}
 		if res.Status != 0 || res.Signal != "" || res.Deadline {
-			return fmt.Errorf("%s: %v: %s", strings.Join(c.args, " "), res, lastLines(out.String(), 5))
+			return fmt.Errorf("%s: %v: %s", strings.Join(args, " "), res, lastLines(out.String(), 5))
 		}
 	}
-	l.hasContainer = m
 	return nil
 }

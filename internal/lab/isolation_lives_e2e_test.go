@@ -26,6 +26,11 @@ func restep(from, to string) func(*isolation.Plan) {
 
 func all(string) bool { return true }
 
+// deniedByHost are the cells in which the host's profile denies.
+func deniedByHost(cell string) bool {
+	return anyOf("/host/", "/stacked")(cell) && anyOf("/deny-host", "/deny-both")(cell)
+}
+
 // livesBroken are ways to break what the rows of views, administration, live
 // changes and lifecycles are about.
 var livesBroken = []struct {
@@ -66,6 +71,22 @@ var livesBroken = []struct {
 		restep("--profile ct", "--profile unconfined"), all,
 	},
 	{
+		"a deny rule of the host is missing, for credentials taken on", "ipc/io-uring-credentials",
+		rewrite("", "audit deny io_uring override_creds,", ""), deniedByHost,
+	},
+	{
+		"a deny rule of the host is missing, for an unprivileged container", "unprivileged/file-read",
+		rewrite("", "audit deny /iso/f r,", ""), deniedByHost,
+	},
+	{
+		"tasks of an unprivileged container without the stack", "unprivileged/capability-sys_admin",
+		relabel("//&:iso:", "//&"), anyOf("/stacked"),
+	},
+	{
+		"the sysctl does not govern an unprivileged container", "unprivileged/administration",
+		restep("unprivileged_userns_apparmor_policy 0", "unprivileged_userns_apparmor_policy 1"), anyOf("sysctl-0"),
+	},
+	{
 		"a container is left", "lifecycle/leaves-nothing",
 		restep("run nsmgr container destroy", "run true"), all,
 	},
@@ -90,6 +111,37 @@ func TestE2EIsolationLivesBroken(t *testing.T) {
 			}
 			if failed == 0 {
 				t.Errorf("%s: nothing of it is to fail", spec.ID)
+			}
+		})
+	}
+}
+
+// Nothing passes in an unprivileged container that is privileged, or whose init
+// is not confined as asked.
+func TestE2EIsolationUnprivileged(t *testing.T) {
+	for _, c := range []struct {
+		name, from, to string
+		want           reports.Status
+	}{
+		{"without a user namespace", "--unprivileged", "", reports.Error},
+		{"whose part is unconfined", "ct-allow", "unconfined", reports.Fail},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := onKernel(t, DefaultKernel)
+			l.breakUnprivileged = func(commands [][]string) {
+				for i, args := range commands {
+					for j := range args {
+						args[j] = strings.ReplaceAll(args[j], c.from, c.to)
+					}
+					commands[i] = slices.DeleteFunc(args, func(s string) bool { return s == "" })
+				}
+			}
+			for _, row := range []string{"unprivileged/file-read", "unprivileged/view"} {
+				for _, r := range l.tryRow(t, row).Results {
+					if r.Status != c.want {
+						t.Errorf("%s is %s, not %s: %s", r.ID, r.Status, c.want, r.Reason)
+					}
+				}
 			}
 		})
 	}

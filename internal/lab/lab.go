@@ -40,14 +40,16 @@ type Lab struct {
 	current reports.Machine
 	known   map[string]*kernelState
 
-	// hasContainer is the machine on which the container of the isolation
-	// matrix runs.
-	hasContainer machines.Machine
+	// containers are those of the isolation matrix that were started on the
+	// machine containersOn, with what was wrong.
+	containers   map[string]error
+	containersOn machines.Machine
 	// hadRows is the machine on which rows of that matrix were tried.
 	hadRows machines.Machine
 	// breakWorld and breakPlan are for tests: what they break must be found.
-	breakWorld func(world *isolation.Plan, label *string)
-	breakPlan  func(*isolation.Plan)
+	breakWorld        func(world *isolation.Plan, label *string)
+	breakUnprivileged func(commands [][]string)
+	breakPlan         func(*isolation.Plan)
 }
 
 // kernelState is what this process has learned of one kernel.

@@ -198,6 +198,9 @@ func (x *experiment) enterable() error {
 		}
 		x.spaces[ns] = fd
 	}
+	if _, user := x.spaces["user"]; user != x.plan.Unprivileged {
+		return fmt.Errorf("container %s: in a user namespace of its own: %v; the plan says %v", x.plan.Container, user, x.plan.Unprivileged)
+	}
 	x.home, err = unix.Open("/proc/self/ns/pid", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	return err
 }
@@ -344,6 +347,17 @@ func (x *experiment) start(spec isolation.Task) (*task, error) {
 			}
 			if _, e := c.sys(unix.SYS_SETNS, uintptr(fd), 0); e != 0 {
 				return t, fmt.Errorf("enter the container's %s namespace: %w", ns, e)
+			}
+		}
+	}
+	if inside && x.plan.Unprivileged {
+		for _, call := range [][4]uintptr{
+			{unix.SYS_SETRESGID, 0, 0, 0}, {unix.SYS_SETRESUID, 0, 0, 0},
+			// What has changed its user is nobody's to look at, not even its own.
+			{unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 1, 0},
+		} {
+			if _, e := c.sys(call[0], call[1:]...); e != 0 {
+				return t, fmt.Errorf("become the container's root: %w", e)
 			}
 		}
 	}
