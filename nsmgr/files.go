@@ -96,6 +96,24 @@ func entries(dir string) ([]string, error) {
 	}
 }
 
+// closeAll closes descriptors of this package's, as many as follow one another
+// in one call.
+func closeAll(fds []int) {
+	slices.Sort(fds)
+	for len(fds) > 0 {
+		n := 1
+		for n < len(fds) && fds[n] == fds[0]+n {
+			n++
+		}
+		if n == 1 || unix.CloseRange(uint(fds[0]), uint(fds[n-1]), 0) != nil { // from Linux 5.9 on
+			for _, fd := range fds[:n] {
+				_ = unix.Close(fd)
+			}
+		}
+		fds = fds[n:]
+	}
+}
+
 // writeOnce hands all of data to the kernel in one write: what comes in two
 // is two loads.
 func writeOnce(path string, data []byte) error {

@@ -6,10 +6,13 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"proofhouse/internal/exit"
 )
@@ -108,6 +111,30 @@ func TestFeatures(t *testing.T) {
 	}
 }
 
+// Only what is ours is closed, though others' stand between.
+func TestCloseAll(t *testing.T) {
+	var fds []int
+	for range 6 {
+		fd, err := openSmall("/dev/null")
+		if err != nil {
+			t.Fatal(err)
+		}
+		fds = append(fds, fd)
+	}
+	theirs := fds[3]
+	defer func() { _ = unix.Close(theirs) }()
+	ours := slices.Delete(slices.Clone(fds), 3, 4)
+	slices.Reverse(ours)
+	closeAll(slices.Clone(ours))
+	for _, fd := range fds {
+		_, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+		if open := err == nil; open != (fd == theirs) {
+			t.Errorf("descriptor %d of %v is open: %v, of others: %v", fd, fds, open, fd == theirs)
+		}
+	}
+	closeAll(nil)
+}
+
 // A process reads its own tasks on any kernel.
 func TestThreads(t *testing.T) {
 	v := &View{proc: procfs}
@@ -127,6 +154,9 @@ func TestThreads(t *testing.T) {
 	}
 	if len(c.files) > maxKept {
 		t.Errorf("%d files are open", len(c.files))
+	}
+	if len(c.spent) >= maxSpent {
+		t.Errorf("%d files are not closed", len(c.spent))
 	}
 	if hasCapability(63) {
 		t.Error("there is no capability 63")
