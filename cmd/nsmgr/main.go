@@ -15,6 +15,7 @@ import (
 
 	"proofhouse/internal/cli"
 	"proofhouse/internal/exit"
+	_ "proofhouse/internal/prefault"
 	"proofhouse/nsmgr"
 	"proofhouse/profiles"
 )
