@@ -53,7 +53,6 @@ type census struct {
 	v      *View
 	kernel map[int]bool // threads of the kernel's, which no policy confines
 	files  map[attribute]int
-	spent  []int       // files that were read and are to be closed, many at once
 	shows  func() bool // View.showsPending, asked once
 }
 
@@ -63,20 +62,18 @@ type attribute struct {
 	name     string // current, exec
 }
 
-// maxKept bounds the files that a census keeps open to read them again, and
-// maxSpent those that it has yet to close.
-const (
-	maxKept  = 400
-	maxSpent = 100
-)
+// maxKept bounds the files that a census keeps open. With more than 64 in all, a
+// process of several threads waits while its table of them grows (fs/file.c
+// expand_fdtable, synchronize_rcu), which takes longer than to open these again:
+// 14 ms on 6.12 under TCG.
+const maxKept = 40
 
 func (v *View) census() *census {
-	return &census{v, map[int]bool{}, map[attribute]int{}, nil, sync.OnceValue(v.showsPending)}
+	return &census{v, map[int]bool{}, map[attribute]int{}, sync.OnceValue(v.showsPending)}
 }
 
 func (c *census) close() {
-	closeAll(slices.AppendSeq(c.spent, maps.Values(c.files)))
-	c.spent = nil
+	closeAll(slices.Collect(maps.Values(c.files)))
 	clear(c.files)
 }
 
@@ -155,19 +152,7 @@ func (c *census) task(pid, tid int, pending bool) (found []Task, err error) {
 // kernel's, and keeps that in mind: as long as kthreadd still has a child of
 // that number, it is the same.
 func (c *census) isKernel(pid int) bool {
-	if c.kernel[pid] {
-		return true
-	}
-	fd, err := c.v.openStat(pid)
-	if err != nil {
-		return false
-	}
-	c.spent = append(c.spent, fd)
-	if len(c.spent) == maxSpent {
-		closeAll(c.spent)
-		c.spent = c.spent[:0]
-	}
-	if isKernelThread(fd) {
+	if !c.kernel[pid] && c.v.kernelThread(pid) {
 		c.kernel[pid] = true
 	}
 	return c.kernel[pid]
@@ -317,28 +302,14 @@ func (v *View) kernelThreads() map[int]bool {
 	return threads
 }
 
-func (v *View) openStat(pid int) (int, error) {
-	return openSmall(v.proc + "/" + strconv.Itoa(pid) + "/stat")
-}
-
-// kernelThread says whether the process is a thread of the kernel's.
-func (v *View) kernelThread(pid int) bool {
-	fd, err := v.openStat(pid)
-	if err != nil {
-		return false
-	}
-	defer func() { _ = unix.Close(fd) }()
-	return isKernelThread(fd)
-}
-
-// isKernelThread says so of the process whose /proc/PID/stat is open, by a flag
+// kernelThread says whether the process is a thread of the kernel's, by a flag
 // that user space cannot set.
-func isKernelThread(fd int) bool {
+func (v *View) kernelThread(pid int) bool {
 	const (
-		flags    = 6        // of the fields behind the name
+		flags    = 6        // of the fields behind the name in /proc/PID/stat
 		pfThread = 0x200000 // PF_KTHREAD
 	)
-	stat, err := readOpen(fd)
+	stat, err := readSmall(v.proc + "/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return false
 	}
