@@ -5,7 +5,7 @@ import "golang.org/x/sys/unix"
 // calm lets the threads that this process has by now sleep up to 5 ms longer
 // than they ask for. One is the Go runtime's monitor, which wakes every 20 µs
 // to look at the others: where timers and changes of threads are dear, as on
-// User Mode Linux, that is a fifth of a removal's time. A program that is
+// User Mode Linux, that is a sixth of a removal's time. A program that is
 // started would inherit it: it is for commands that start none.
 func calm() {
 	dir, err := unix.Open("/proc/self/task", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)

@@ -38,9 +38,9 @@ func start() int {
 }
 
 // told is done when the process is told to end, and listens for that from when
-// somebody first waits for it: to listen takes a thread, a tenth of a short
-// command's time. Until then a signal ends nsmgr as it would any program, which
-// leaves what any kill leaves, the old state or the new one.
+// somebody first waits for it: to listen takes a thread. Until then a signal
+// ends nsmgr as it would any program, which leaves what any kill leaves, the old
+// state or the new one.
 type told struct {
 	context.Context
 	listen func()
@@ -83,7 +83,7 @@ var makers = []struct {
 func versionCommand() *cobra.Command { return cli.Version("nsmgr") }
 
 // command is nsmgr for these words: with the one command that they begin with,
-// or with all. To make all takes as long as half of what a short one does.
+// or with all, which takes a twentieth of a short one's time.
 func command(words []string) *cobra.Command {
 	root := cli.Root(&cobra.Command{
 		Use:   "nsmgr",
