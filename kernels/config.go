@@ -90,6 +90,16 @@ var requirements = []requirement{
 	{"CONFIG_SSL", []Kind{UML}, false, "serial lines"},
 	{"CONFIG_BLK_DEV_UBD", []Kind{UML}, false, "ubd disks"},
 	{"CONFIG_EXT4_FS", []Kind{BzImage, UML}, true, "ext4"},
+	// A kernel that grew from make tinyconfig may lack any of these.
+	{"CONFIG_PROC_FS", []Kind{UML, BzImage}, false, "/proc"},
+	{"CONFIG_SYSFS", []Kind{UML, BzImage}, false, "/sys"},
+	{"CONFIG_DEVTMPFS", []Kind{UML, BzImage}, false, "devtmpfs"},
+	{"CONFIG_TMPFS", []Kind{UML, BzImage}, false, "tmpfs"},
+	{"CONFIG_UNIX98_PTYS", []Kind{UML, BzImage}, false, "pseudo terminals"},
+	{"CONFIG_BINFMT_SCRIPT", []Kind{UML, BzImage}, false, "scripts that start with #!"},
+	// The Go runtime of the guest's init.
+	{"CONFIG_FUTEX", []Kind{UML, BzImage}, false, "futexes"},
+	{"CONFIG_EPOLL", []Kind{UML, BzImage}, false, "epoll"},
 }
 
 // Check tells why the build cannot be tested, where its config or its image

@@ -37,7 +37,7 @@ func debFields(ctx context.Context, deb string, names ...string) (map[string]str
 // kernelRelease is the release that a kernel package's name ends in; "" for
 // any other package.
 func kernelRelease(pkg string) string {
-	for _, prefix := range []string{"linux-image-unsigned-", "linux-image-", "linux-binary-unsigned-", "linux-binary-", "linux-modules-", "linux-base-"} {
+	for _, prefix := range []string{"linux-image-unsigned-", "linux-image-", "linux-binary-unsigned-", "linux-binary-", "linux-modules-", "linux-base-", umlPackage + "-"} {
 		if rel, ok := strings.CutPrefix(pkg, prefix); ok {
 			rel = strings.TrimSuffix(rel, "-unsigned")
 			if releaseRE.MatchString(rel) {

@@ -20,6 +20,17 @@ func runOutput(t testing.TB, name string, args ...string) ([]byte, error) {
 	return exec.Command(name, args...).Output()
 }
 
+// inAll is what every kernel for us has, and make tinyconfig has not.
+const inAll = `CONFIG_PROC_FS=y
+CONFIG_SYSFS=y
+CONFIG_DEVTMPFS=y
+CONFIG_TMPFS=y
+CONFIG_UNIX98_PTYS=y
+CONFIG_BINFMT_SCRIPT=y
+CONFIG_FUTEX=y
+CONFIG_EPOLL=y
+`
+
 const goodConfig = `# Linux/x86 6.12.1-test Kernel Configuration
 CONFIG_64BIT=y
 CONFIG_SECURITY_APPARMOR=y
@@ -28,7 +39,7 @@ CONFIG_BLK_DEV_INITRD=y
 CONFIG_VIRTIO_PCI=y
 CONFIG_VIRTIO_BLK=m
 CONFIG_EXT4_FS=y
-CONFIG_LSM="lockdown,apparmor"
+` + inAll + `CONFIG_LSM="lockdown,apparmor"
 # CONFIG_MODULES is not set
 `
 
@@ -148,7 +159,7 @@ func TestConfigBeside(t *testing.T) {
 func TestCheck(t *testing.T) {
 	t.Setenv("PROOFHOUSE_CACHE", t.TempDir())
 	dir := t.TempDir()
-	const uml = "CONFIG_64BIT=y\nCONFIG_SECURITY_APPARMOR=y\nCONFIG_BLK_DEV_INITRD=y\nCONFIG_SSL=y\nCONFIG_BLK_DEV_UBD=y\nCONFIG_EXT4_FS=y\n"
+	const uml = "CONFIG_64BIT=y\nCONFIG_SECURITY_APPARMOR=y\nCONFIG_BLK_DEV_INITRD=y\nCONFIG_SSL=y\nCONFIG_BLK_DEV_UBD=y\nCONFIG_EXT4_FS=y\n" + inAll
 	without := func(config, option string) string {
 		return strings.ReplaceAll(config, option+"=y\n", "# "+option+" is not set\n")
 	}
@@ -166,6 +177,9 @@ func TestCheck(t *testing.T) {
 		{BzImage, without(goodConfig, "CONFIG_VIRTIO_PCI"), "m", "without virtio over PCI"},
 		{BzImage, without(goodConfig, "CONFIG_64BIT"), "m", "without 64-bit support"},
 		{BzImage, without(without(goodConfig, "CONFIG_BLK_DEV_INITRD"), "CONFIG_EXT4_FS"), "m", "initrd support (CONFIG_BLK_DEV_INITRD is not set); a kernel without ext4"},
+		{BzImage, without(goodConfig, "CONFIG_DEVTMPFS"), "m", "without devtmpfs"},
+		{BzImage, without(goodConfig, "CONFIG_BINFMT_SCRIPT"), "m", "without scripts that start with #! (CONFIG_BINFMT_SCRIPT is not set)"},
+		{UML, without(uml, "CONFIG_EPOLL"), "", "without epoll"},
 		{UML, uml, "", ""},
 		{UML, without(uml, "CONFIG_SECURITY_APPARMOR"), "", "without AppArmor"},
 		{UML, without(uml, "CONFIG_BLK_DEV_UBD"), "", "without ubd disks"},
@@ -294,7 +308,7 @@ func TestTree(t *testing.T) {
 	write(t, dir, "modules.order", "fs/x.o\n")
 	refused(t, dir, "the tree is for release 6.12.2, the image in it is "+rel)
 	write(t, dir, "include/config/kernel.release", rel+"\n")
-	refused(t, dir, "modules are not built")
+	refused(t, dir, "modules are not built, there is no fs/x.ko: make modules")
 	write(t, dir, "fs/x.ko", "first")
 	write(t, dir, "Makefile", "M = $(INSTALL_MOD_PATH)/lib/modules/"+rel+"\nmodules_install:\n\tmkdir -p $(M)/kernel\n\tcp fs/x.ko $(M)/kernel/x\n\ttouch $(M)/modules.order\n\ttest $(INSTALL_MOD_STRIP) = 1\n")
 	first, err := Resolve(t.Context(), dir, nil)
@@ -387,6 +401,9 @@ func TestKernelRelease(t *testing.T) {
 		"linux-binary-unsigned-7.3.4+deb13-cloud-amd64": "7.3.4+deb13-cloud-amd64",
 		"linux-modules-6.8.0-31-generic":                "6.8.0-31-generic",
 		"linux-base-7.3.4+deb13-cloud-amd64":            "7.3.4+deb13-cloud-amd64",
+		"user-mode-linux-7.3.4-g0dd5178a2b1c":           "7.3.4-g0dd5178a2b1c",
+		"user-mode-linux":                               "",
+		"user-mode-linux-doc":                           "",
 		"linux-image-cloud-amd64":                       "",
 		"linux-base":                                    "",
 		"linux-base-cloud-amd64":                        "",

@@ -195,7 +195,9 @@ func Debs(ctx context.Context, dir string) ([]Candidate, error) {
 	}
 	var list []Candidate
 	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), "linux-image-") || filepath.Ext(e.Name()) != ".deb" || strings.Contains(e.Name(), "-dbg_") {
+		// make ARCH=um bindeb-pkg calls them user-mode-linux-RELEASE.
+		image := strings.HasPrefix(e.Name(), "linux-image-") || strings.HasPrefix(e.Name(), umlPackage+"-")
+		if !image || filepath.Ext(e.Name()) != ".deb" || strings.Contains(e.Name(), "-dbg_") {
 			continue
 		}
 		path := filepath.Join(dir, e.Name())
@@ -211,7 +213,7 @@ func Debs(ctx context.Context, dir string) ([]Candidate, error) {
 		}
 	}
 	if len(list) == 0 {
-		return nil, exit.BadInputf("%s holds no kernel packages (linux-image-*.deb)", dir)
+		return nil, exit.BadInputf("%s holds no kernel packages (linux-image-*.deb, user-mode-linux-*.deb)", dir)
 	}
 	return sorted(ctx, list)
 }

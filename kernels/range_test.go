@@ -97,6 +97,7 @@ func TestDebs(t *testing.T) {
 		{"linux-image-7.0.9-test-dbg", "7.0.9-2", "amd64"},
 		{"linux-image-7.0.9-arm", "7.0.9-1", "arm64"},
 		{"linux-headers-7.0.9-test", "7.0.9-1", "amd64"},
+		{"user-mode-linux-7.0.11-test", "7.0.11-1", "amd64"}, // make ARCH=um bindeb-pkg
 		{"linux-image-cloud-amd64", "7.0.9-1", "amd64"},
 	} {
 		root := t.TempDir()
@@ -117,7 +118,7 @@ func TestDebs(t *testing.T) {
 	for _, c := range list {
 		got = append(got, c.Release+" "+c.Version)
 	}
-	if want := []string{"7.0.9-test 7.0.9-1", "7.0.9-test 7.0.9-2", "7.0.10-test 7.0.10-2"}; err != nil || !slices.Equal(got, want) {
+	if want := []string{"7.0.9-test 7.0.9-1", "7.0.9-test 7.0.9-2", "7.0.10-test 7.0.10-2", "7.0.11-test 7.0.11-1"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%q, %v; want %q", got, err, want)
 	}
 	for _, dir := range []string{t.TempDir(), filepath.Join(dir, "none")} {

@@ -125,8 +125,12 @@ func builtModules(tree string) (string, error) {
 		// From 6.3 on it lists .o files, before that .ko files.
 		name := strings.TrimSuffix(strings.TrimSuffix(lines.Text(), ".o"), ".ko") + ".ko"
 		fi, err := os.Stat(filepath.Join(tree, name))
+		if os.IsNotExist(err) {
+			// make bzImage alone lists the modules and builds none.
+			return "", exit.BadInputf("the tree's modules are not built, there is no %s: make modules", name)
+		}
 		if err != nil {
-			return "", exit.BadInputf("the tree's modules are not built: %w", err)
+			return "", exit.BadInput(err)
 		}
 		fmt.Fprintf(&b, "%s %d %d\n", name, fi.Size(), fi.ModTime().UnixNano())
 	}
