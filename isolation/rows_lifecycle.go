@@ -19,7 +19,7 @@ func deleted(ns string) string {
 
 // lifeClean takes away whatever a case left.
 var lifeClean = []string{
-	"@: sh for c in life life2; do lxc-stop -k -n $c; lxc-destroy -f -n $c; done 2>/dev/null; for n in life life2; do nsmgr delete $n --kill --recursive || rmdir /sys/kernel/security/apparmor/policy/namespaces/$n; done 2>/dev/null; true",
+	"@: sh for c in life life2; do lxc-stop -k -n $c; lxc-destroy -f -n $c; rm -r /var/lib/lxc/$c; done 2>/dev/null; for n in life life2; do nsmgr delete $n --kill --recursive || rmdir /sys/kernel/security/apparmor/policy/namespaces/$n; done 2>/dev/null; true",
 }
 
 // lifeRoot is the root of the matrix's own container, which these have too: the
@@ -72,7 +72,9 @@ var lifecycleRows = []Row{
 			Do: []string{
 				"@: sh lxc-start -n life && lxc-wait -n life -s RUNNING -t 60", initOfLife,
 				`@: sh p=$(lxc-info -n life -p -H); lxc-attach -n life -- reboot; for i in $(seq 40); do q=$(lxc-info -n life -p -H); [ -n "$q" ] && [ "$q" != "$p" ] && exit 0; sleep .5; done; echo "init is still $q"; exit 1`,
-				initOfLife, "@: sh lxc-stop -k -n life", lifeWait, "@: sh lxc-destroy -n life", nothingLeft,
+				initOfLife, "@: sh lxc-stop -k -n life", lifeWait,
+				// LXC leaves the folder of a container whose root it does not manage.
+				"@: sh lxc-destroy -n life && rm -r /var/lib/lxc/life", nothingLeft,
 			}, Clean: lifeClean,
 		}},
 	},
