@@ -66,15 +66,15 @@ var lifecycleRows = []Row{
 		Cases: []Case{{
 			Name: "inside", Tasks: inside(InitLabel),
 			Prepare: []string{
-				"@: sh lxc-create -n life -t none",
-				"@: sh { cat /var/lib/lxc/" + Container + "/config; echo lxc.rootfs.managed = 0; } > /var/lib/lxc/life/config",
+				// With a root of its own: lxc-destroy leaves the whole folder of a
+				// container whose root is not LXC's to remove.
+				"@: sh lxc-create -n life -t none", "@: sh cp -a " + lifeRoot + " /var/lib/lxc/life/rootfs",
+				"@: sh sed s,/lxc/" + Container + "/,/lxc/life/, /var/lib/lxc/" + Container + "/config > /var/lib/lxc/life/config",
 			},
 			Do: []string{
 				"@: sh lxc-start -n life && lxc-wait -n life -s RUNNING -t 60", initOfLife,
 				`@: sh p=$(lxc-info -n life -p -H); lxc-attach -n life -- reboot; for i in $(seq 40); do q=$(lxc-info -n life -p -H); [ -n "$q" ] && [ "$q" != "$p" ] && exit 0; sleep .5; done; echo "init is still $q"; exit 1`,
-				initOfLife, "@: sh lxc-stop -k -n life", lifeWait,
-				// LXC leaves the folder of a container whose root it does not manage.
-				"@: sh lxc-destroy -n life && rm -r /var/lib/lxc/life", nothingLeft,
+				initOfLife, "@: sh lxc-stop -k -n life", lifeWait, "@: sh lxc-destroy -n life", nothingLeft,
 			}, Clean: lifeClean,
 		}},
 	},
