@@ -12,7 +12,7 @@ GOLANGCI = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.1
 RUN_FLAGS = $(foreach k,$(KERNEL),--kernel '$(k)') $(if $(SMOKE),--smoke) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build nsmgr-lxc run test test-unit test-e2e test-vm isolation-docs lint bench clean
+.PHONY: help setup build nsmgr-lxc run test test-unit test-e2e test-vm isolation-docs lint bench bench-loop clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ lint: ## gofmt, vet and golangci-lint
 
 bench: build ## measure the boot, the harness's own time, and nsmgr against LXC's way
 	PROOFHOUSE_E2E=$(CURDIR)/bin PROOFHOUSE_BENCH="$(or $(KERNEL),uml:debian:forky debian:trixie)" $(GO) test -count=1 -timeout 60m -run '^$$' -bench . -benchtime 5x ./cmd/proofhouse ./cmd/nsmgr
+
+bench-loop: build ## measure a run of the whole suite against a plain loop over its scripts (an hour)
+	PROOFHOUSE_E2E=$(CURDIR)/bin PROOFHOUSE_BENCH_LOOP="$(or $(KERNEL),uml:debian:forky debian:trixie)" $(GO) test -count=1 -timeout 200m -run '^$$' -bench BenchmarkLoop -benchtime 1x ./cmd/proofhouse
 
 clean: ## remove bin/ and out/ (proofhouse cache clean removes what was fetched)
 	rm -rf bin out

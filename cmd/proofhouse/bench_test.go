@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"proofhouse/internal/lab"
+	"proofhouse/regression"
 	"proofhouse/reports"
 )
 
@@ -60,4 +62,42 @@ func benchRun(b *testing.B, kernel string) (began time.Time, run *reports.Run) {
 		b.Fatal(err)
 	}
 	return began, run
+}
+
+// BenchmarkLoop measures what a run of the whole upstream suite saves against
+// what people do by hand: the same scripts, one after the other, in one machine
+// of the same kind. Per kernel, in seconds: run-s, loop-s; and their quotient.
+// It takes the better part of an hour: make bench-loop.
+func BenchmarkLoop(b *testing.B) {
+	const loop = `cd "$0" && for s; do VERBOSE=1 bash "$s.sh" >/dev/null 2>&1; done; true`
+	for _, kernel := range strings.Fields(os.Getenv("PROOFHOUSE_BENCH_LOOP")) {
+		b.Run(kernel, func(b *testing.B) {
+			benchRun(b, kernel) // makes whatever is missing
+			b.ResetTimer()
+			for b.Loop() {
+				dir := filepath.Join(b.TempDir(), "whole")
+				began := time.Now()
+				out, err := exec.Command(binary(b), "run", "-k", kernel, "--label-filter", "regression", "--out", dir).CombinedOutput()
+				whole := time.Since(began).Seconds()
+				run, readErr := reports.Read(dir)
+				if readErr != nil {
+					b.Fatalf("%v\n%s", err, out)
+				}
+				args := []string{"exec", "-k", kernel, "--", "bash", "-c", loop, regression.TestDir}
+				for _, s := range run.Kernels[0].Specs {
+					if s.Machine != "" { // it ran
+						args = append(args, strings.TrimPrefix(s.ID, lab.SpecID("")))
+					}
+				}
+				began = time.Now()
+				if out, err := exec.Command(binary(b), args...).CombinedOutput(); err != nil {
+					b.Fatalf("%v\n%s", err, out)
+				}
+				serial := time.Since(began).Seconds()
+				b.ReportMetric(whole, "run-s")
+				b.ReportMetric(serial, "loop-s")
+				b.ReportMetric(whole/serial, "run/loop")
+			}
+		})
+	}
 }
