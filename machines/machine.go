@@ -44,13 +44,13 @@ type Machine interface {
 
 // Command is a process to run on a machine.
 type Command struct {
-	Args           []string
-	Stdin          io.Reader // nil = empty
+	Args  []string
+	Stdin io.Reader // nil = empty
 	// nil = discarded; the same writer gets both, in the order they were
 	// written. One that fails makes Run fail, when the command has ended.
 	Stdout, Stderr io.Writer
-	Dir            string    // "" = /root
-	Env            []string  // NAME=VALUE, over the machine's own
+	Dir            string   // "" = /root
+	Env            []string // NAME=VALUE, over the machine's own
 	// Deadline ends the command with its process tree; 0 = none. It is as
 	// given: scale it with Info.Slowness.
 	Deadline time.Duration
