@@ -148,12 +148,13 @@ func (l *Lab) probe(ctx context.Context, m machines.Machine, plan isolation.Plan
 		return nil, 0, err
 	}
 	var out, errOut bytes.Buffer
-	// A cell takes some milliseconds, on hardware less than one; the life of a
-	// container takes a second or two there, and so may a thousand rounds.
+	// A cell takes some milliseconds, on hardware less than one; the lives of
+	// containers take a second or two there, and so may a thousand rounds. The
+	// machine may be busier by now than when its slowness was measured.
 	res, err := m.Run(ctx, machines.Command{
 		Args: []string{"probe"}, Stdin: &in, Stdout: &out, Stderr: &errOut,
 		Env:      []string{"GODEBUG=asyncpreemptoff=1"},
-		Deadline: scaled(m, 6*time.Second+time.Duration(len(plan.Cells))*50*time.Millisecond),
+		Deadline: scaled(m, 15*time.Second+time.Duration(len(plan.Cells))*50*time.Millisecond),
 	})
 	found, readErr := isolation.ReadFound(&out)
 	switch {
