@@ -88,13 +88,18 @@ func (l *Lab) runRow(ctx context.Context, b *kernels.Build, row isolation.Row, s
 
 // bears is what came of a row of limits when the kernel complained or crashed:
 // that it bears what is done to it is what these rows ask, so it is a verdict,
-// and what the probe did not come to for it is none of its own.
+// and what the probe did not come to for it is none of its own. The result is
+// called after the crash, so that one that is known hides no other.
 func bears(id, crash string, results []reports.Result) []reports.Result {
 	results = slices.DeleteFunc(results, func(r reports.Result) bool { return r.Status == reports.Error })
 	return append(results, reports.Result{
-		ID: id + "/(kernel-log)", Status: reports.Fail, Expected: "no warning", Got: crash, Reason: "the kernel warned or crashed: " + crash,
+		ID: id + "/(kernel-log) " + sourceLine.ReplaceAllString(crash, ""), Status: reports.Fail,
+		Expected: "no warning", Got: crash, Reason: "the kernel warned or crashed: " + crash,
 	})
 }
+
+// sourceLine is what of a crash's title differs from release to release.
+var sourceLine = regexp.MustCompile(`:\d+$`)
 
 // kernel is what the matrix asks of the kernel at hand.
 func (l *Lab) kernel(b *kernels.Build, m machines.Machine) isolation.Kernel {
