@@ -110,7 +110,7 @@ func (t *terminal) block(rows []matrixRow, names []string, width, from, to int) 
 		head += pad(n, n, width)
 	}
 	t.line("%s", head)
-	alike := map[Status]int{}
+	alike := map[Status][]string{}
 	telling, flaky := rows, false
 	if !t.s.Verbose {
 		telling = nil
@@ -118,7 +118,8 @@ func (t *terminal) block(rows []matrixRow, names []string, width, from, to int) 
 			if r.telling() {
 				telling = append(telling, r)
 			} else {
-				alike[r.cells[0].verdict()]++
+				v := r.cells[0].verdict()
+				alike[v] = append(alike[v], r.name)
 			}
 		}
 		slices.SortStableFunc(telling, func(a, b matrixRow) int { return cmp.Compare(b.worst(), a.worst()) })
@@ -133,13 +134,13 @@ func (t *terminal) block(rows []matrixRow, names []string, width, from, to int) 
 		t.matrixLine(commonRoot(r.name), line)
 	}
 	for _, st := range []Status{Pass, XFail, Skip} {
-		if alike[st] == 0 {
+		if alike[st] == nil {
 			continue
 		}
 		word := map[Status]string{Pass: "passed", XFail: "failed as known", Skip: "skipped"}[st]
 		plain := map[bool]string{true: looks[st].unicode, false: looks[st].ascii}[t.s.Unicode]
 		line := strings.Repeat(pad(plain, t.s.Mark(st), width), to-from)
-		t.matrixLine(fmt.Sprintf("%s %s on each", plural(alike[st], "row"), word), line)
+		t.matrixLine(fmt.Sprintf("%s %s on each", plural(len(alike[st]), Noun(alike[st]...)), word), line)
 	}
 	t.totals(width, from, to)
 	if flaky {
