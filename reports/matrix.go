@@ -140,7 +140,11 @@ func (t *terminal) block(rows []matrixRow, names []string, width, from, to int) 
 		word := map[Status]string{Pass: "passed", XFail: "failed as known", Skip: "skipped"}[st]
 		plain := map[bool]string{true: looks[st].unicode, false: looks[st].ascii}[t.s.Unicode]
 		line := strings.Repeat(pad(plain, t.s.Mark(st), width), to-from)
-		t.matrixLine(fmt.Sprintf("%s %s on each", plural(len(alike[st]), Noun(alike[st]...)), word), line)
+		noun := Noun(alike[st]...)
+		if noun == "row" {
+			noun = "group" // of such rows
+		}
+		t.matrixLine(fmt.Sprintf("%s %s on each", plural(len(alike[st]), noun), word), line)
 	}
 	t.totals(width, from, to)
 	if flaky {

@@ -176,7 +176,11 @@ func (t *terminal) header(k *Kernel, outcomes []Outcome) {
 		}
 	}
 	count := fmt.Sprintf("%s of %s", number(ran), number(len(outcomes)))
-	if took := t.run.took(); took > 0 {
+	took := t.run.took()
+	if len(t.run.Kernels) > 1 {
+		took = k.took()
+	}
+	if took > 0 {
 		count += " in " + Elapsed(took)
 	}
 	for _, l := range []struct{ name, value string }{
@@ -204,6 +208,19 @@ func (r *Run) took() time.Duration {
 		return 0
 	}
 	return end.Sub(r.Started)
+}
+
+// took is the time from the start of the kernel's first spec to the end of its
+// last, 0 if there is none.
+func (k *Kernel) took() time.Duration {
+	var began, end time.Time
+	for _, s := range k.Specs {
+		if began.IsZero() || s.Start.Before(began) {
+			began = s.Start
+		}
+		end = latest(end, s.End)
+	}
+	return max(0, end.Sub(began))
 }
 
 // describe joins properties: the first by its value alone, the others by their
