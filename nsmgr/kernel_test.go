@@ -47,7 +47,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	case "ask": // LABEL: ask for it for the next exec, say so, wait for a byte, sleep
 		ask(args)
-	case "churn": // NAMESPACE FILE: make and remove it until killed
+	case "churn": // NAMESPACE FILE: make and remove it until killed, and say so each time
 		w := strings.Fields(args)
 		churn(nsmgr.Name(w[0]), w[1])
 	}
@@ -86,6 +86,9 @@ func churn(ns nsmgr.Name, file string) {
 			panic(err)
 		}
 		if err := v.Delete(ctx, ns, nsmgr.Deletion{}); err != nil && !errors.Is(err, nsmgr.ErrNotExist) {
+			panic(err)
+		}
+		if _, err := os.Stdout.WriteString("round\n"); err != nil {
 			panic(err)
 		}
 	}
@@ -547,8 +550,18 @@ func TestKernelKilled(t *testing.T) {
 	for range 40 {
 		cmd := child.Command(context.Background(), os.Args[0])
 		cmd.Env = append(os.Environ(), actAs+"=churn killed "+file)
+		cmd.Stderr = os.Stderr
+		out, err := cmd.StdoutPipe()
+		must(t, err)
 		must(t, cmd.Start())
-		time.Sleep(20*time.Millisecond + rand.N(30*time.Millisecond))
+		// How long a round takes is the machine's: it is killed within the third.
+		rounds := bufio.NewReader(out)
+		_, err = rounds.ReadString('\n')
+		must(t, err)
+		start := time.Now()
+		_, err = rounds.ReadString('\n')
+		must(t, err)
+		time.Sleep(rand.N(time.Since(start)))
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		profiles, err := v.Profiles("killed")
@@ -566,6 +579,9 @@ func TestKernelKilled(t *testing.T) {
 		}
 	}
 	t.Logf("found %v", states)
+	if len(states) < 2 {
+		t.Errorf("it was always killed in the same state")
+	}
 	found, err := v.FindGarbage(0)
 	must(t, err)
 	for _, g := range found {
