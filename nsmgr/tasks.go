@@ -54,6 +54,8 @@ type census struct {
 	kernel map[int]bool // threads of the kernel's, which no policy confines
 	files  map[attribute]int
 	shows  func() bool // View.showsPending, asked once
+	// What View.hasKernel and View.samePIDs say, asked once.
+	hasKernel, samePIDs func() bool
 }
 
 // attribute is a file of a task.
@@ -69,7 +71,10 @@ type attribute struct {
 const maxKept = 40
 
 func (v *View) census() *census {
-	return &census{v, map[int]bool{}, map[attribute]int{}, sync.OnceValue(v.showsPending)}
+	return &census{
+		v, map[int]bool{}, map[attribute]int{}, sync.OnceValue(v.showsPending),
+		sync.OnceValue(v.hasKernel), sync.OnceValue(v.samePIDs),
+	}
 }
 
 func (c *census) close() {
@@ -100,7 +105,10 @@ func (c *census) look(pending bool) ([]Task, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the tasks: %w", err)
 	}
-	candidates := c.v.kernelThreads()
+	var candidates map[int]bool
+	if c.hasKernel() {
+		candidates = c.v.kernelThreads()
+	}
 	var tasks []Task
 	for _, pid := range processes {
 		if candidates[pid] && c.isKernel(pid) {
@@ -152,7 +160,7 @@ func (c *census) task(pid, tid int, pending bool) (found []Task, err error) {
 // kernel's, and keeps that in mind: as long as kthreadd still has a child of
 // that number, it is the same.
 func (c *census) isKernel(pid int) bool {
-	if !c.kernel[pid] && c.v.kernelThread(pid) {
+	if !c.kernel[pid] && (c.samePIDs() && hasFilesOf(kthreadd, pid) || c.v.kernelThread(pid)) {
 		c.kernel[pid] = true
 	}
 	return c.kernel[pid]
@@ -188,7 +196,7 @@ func (c *census) attribute(a attribute) ([]byte, error) {
 		if !errors.Is(err, unix.ESRCH) {
 			return b, err
 		}
-		_ = unix.Close(fd)
+		shut(fd)
 		delete(c.files, a)
 	}
 	fd, err := c.v.openAttribute(a)
@@ -199,7 +207,7 @@ func (c *census) attribute(a attribute) ([]byte, error) {
 	if len(c.files) < maxKept {
 		c.files[a] = fd
 	} else {
-		_ = unix.Close(fd)
+		shut(fd)
 	}
 	return b, err
 }
@@ -281,14 +289,14 @@ func (v *View) askAsBefore(asked chan<- int, looked <-chan struct{}) {
 // kthreadd is the process id of the kernel thread that starts the others.
 const kthreadd = 2
 
+// hasKernel says whether the kernel's threads are to be seen: in a container they
+// are not.
+func (v *View) hasKernel() bool { return v.kernelThread(kthreadd) }
+
 // kernelThreads are the process ids of what kthreadd started: the kernel's own
 // threads, most of what is in /proc on a small machine, and now and then a
-// program that the kernel runs for itself, such as modprobe. It is empty where
-// they are not to be seen, as in a container.
+// program that the kernel runs for itself, such as modprobe.
 func (v *View) kernelThreads() map[int]bool {
-	if !v.kernelThread(kthreadd) {
-		return nil
-	}
 	children, err := readSmall(v.proc + "/2/task/2/children")
 	if err != nil {
 		return nil
@@ -300,6 +308,23 @@ func (v *View) kernelThreads() map[int]bool {
 		}
 	}
 	return threads
+}
+
+// samePIDs says whether system calls mean the processes of /proc by its numbers.
+func (v *View) samePIDs() bool {
+	self, err := os.Readlink(v.proc + "/self")
+	return err == nil && self == strconv.Itoa(os.Getpid())
+}
+
+// hasFilesOf says whether a process has the other's very table of open files.
+// Those of kthreadd's children that have are threads of the kernel's: a program
+// gets a table of its own when it is started, and one that ended has none. That is
+// a system call where kernelThread takes three; false may be that the kernel does
+// not tell (CONFIG_KCMP), or a thread that has files of its own.
+func hasFilesOf(other, pid int) bool {
+	const files = 2 // KCMP_FILES
+	n, err := quick(unix.SYS_KCMP, uintptr(other), uintptr(pid), files, 0, 0)
+	return err == nil && n == 0
 }
 
 // kernelThread says whether the process is a thread of the kernel's, by a flag
@@ -326,11 +351,11 @@ func (v *View) kernelThread(pid int) bool {
 // link count tells in one system call: this runs over all of /proc.
 func (v *View) threads(pid int) ([]int, error) {
 	dir := v.proc + "/" + strconv.Itoa(pid) + "/task"
-	var st unix.Stat_t
-	if err := unix.Stat(dir, &st); err != nil {
+	links, err := linkCount(dir)
+	if err != nil {
 		return nil, err
 	}
-	if st.Nlink == 3 {
+	if links == 3 {
 		return []int{pid}, nil
 	}
 	return numbered(dir)

@@ -160,6 +160,30 @@ func TestThreads(t *testing.T) {
 	}
 }
 
+// What shares kthreadd's files is the kernel's; a program is not.
+func TestKernelThreads(t *testing.T) {
+	v := &View{proc: procfs}
+	if !v.samePIDs() {
+		t.Error("/proc is of other process ids than this process's")
+	}
+	if hasFilesOf(kthreadd, os.Getpid()) {
+		t.Error("this process has kthreadd's files")
+	}
+	if !v.hasKernel() {
+		t.Skip("the kernel's threads are not to be seen")
+	}
+	fast, all := 0, v.kernelThreads()
+	for pid := range all {
+		if hasFilesOf(kthreadd, pid) {
+			fast++
+			if !v.kernelThread(pid) && v.kernelThreads()[pid] {
+				t.Errorf("process %d has kthreadd's files, and is none of the kernel's threads", pid)
+			}
+		}
+	}
+	t.Logf("%d of %d are told by their files", fast, len(all))
+}
+
 func TestFeaturesText(t *testing.T) {
 	f := Features{"domain/stack": "yes", "signal/mask": "hup int\nkill", "empty": ""}
 	if got, ok := parseFeatures(f.text()); !ok || !maps.Equal(got, f) {
