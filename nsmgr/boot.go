@@ -14,7 +14,7 @@ import (
 // boot, or it counts as not there.
 
 const (
-	bootHead = "nsmgr 2 "
+	bootHead = "nsmgr 3 "
 	bootEnd  = "\x00end\n"
 )
 

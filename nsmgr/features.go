@@ -60,36 +60,56 @@ func (v *View) Features() (Features, error) {
 	return f, nil
 }
 
-// StableFeatures is Features as this boot's first call found them: they are a
-// hundred files, and no user of a kernel has seen them change while it runs.
-func (v *View) StableFeatures() (Features, error) {
+// FeatureSet is what a compiler of policy asks of the features.
+type FeatureSet interface {
+	Digest() string
+	Has(file, word string) bool
+}
+
+// StableFeatures are the features as this boot's first call found them: they are
+// a hundred files, and no user of a kernel has seen them change while it runs.
+func (v *View) StableFeatures() (FeatureSet, error) {
 	const name = "features"
 	if text, ok := v.recall(name); ok {
-		if f, ok := parseFeatures(text); ok {
-			return f, nil
+		if s, ok := parseStable(text); ok {
+			return s, nil
 		}
 	}
 	f, err := v.Features()
-	if err == nil {
-		v.remember(name, f.text())
+	if err != nil {
+		return nil, err
 	}
-	return f, err
+	v.remember(name, stableText(f))
+	return f, nil
 }
 
-func parseFeatures(text string) (Features, bool) {
-	words := strings.Split(text, "\x00")
-	if len(words)%2 != 0 {
-		return nil, false
-	}
-	f := make(Features, len(words)/2)
-	for i := 0; i < len(words); i += 2 {
-		f[words[i]] = words[i+1]
-	}
-	return f, true
+// stable are features that are remembered: their digest, and the text of the
+// rest, which is seldom asked for. To part, sort and sum them up takes 230,000
+// instructions, a third of what nsmgr has until its command begins.
+type stable struct {
+	digest, words string
 }
 
-func (f Features) text() string {
-	var words []string
+func (s stable) Digest() string { return s.digest }
+
+func (s stable) Has(file, word string) bool {
+	words := strings.Split(s.words, "\x00")
+	for i := 0; i+1 < len(words); i += 2 {
+		if words[i] == file {
+			return Features{file: words[i+1]}.Has(file, word)
+		}
+	}
+	return false
+}
+
+func parseStable(text string) (stable, bool) {
+	digest, words, ok := strings.Cut(text, "\x00")
+	whole := strings.Count(words, "\x00")%2 == 1 // of pairs
+	return stable{digest, words}, ok && whole && len(digest) == 2*sha256.Size
+}
+
+func stableText(f Features) string {
+	words := []string{f.Digest()}
 	for _, name := range slices.Sorted(maps.Keys(f)) {
 		words = append(words, name, f[name])
 	}

@@ -2,8 +2,8 @@ package nsmgr
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -184,13 +184,20 @@ func TestKernelThreads(t *testing.T) {
 	t.Logf("%d of %d are told by their files", fast, len(all))
 }
 
-func TestFeaturesText(t *testing.T) {
-	f := Features{"domain/stack": "yes", "signal/mask": "hup int\nkill", "empty": ""}
-	if got, ok := parseFeatures(f.text()); !ok || !maps.Equal(got, f) {
-		t.Errorf("%v, %v", got, ok)
+func TestStableFeatures(t *testing.T) {
+	f := Features{"domain/stack": "yes", "namespaces/profile": "no", "signal/mask": "hup int\nkill", "empty": ""}
+	text := stableText(f)
+	got, ok := parseStable(text)
+	if !ok || got.Digest() != f.Digest() {
+		t.Errorf("%+v, %v", got, ok)
 	}
-	for name, bad := range map[string]string{"empty": "", "a word lost": strings.Replace(f.text(), "yes\x00", "", 1)} {
-		if got, ok := parseFeatures(bad); ok {
+	for _, c := range [][2]string{{"domain/stack", ""}, {"namespaces/profile", ""}, {"signal/mask", "kill"}, {"signal/mask", "mount"}, {"yes", ""}, {"empty", ""}, {"x", ""}} {
+		if got.Has(c[0], c[1]) != f.Has(c[0], c[1]) {
+			t.Errorf("Has(%q): %v", c, got.Has(c[0], c[1]))
+		}
+	}
+	for name, bad := range map[string]string{"empty": "", "a word lost": strings.Replace(text, "yes\x00", "", 1), "no digest": text[2*sha256.Size+1:]} {
+		if got, ok := parseStable(bad); ok {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

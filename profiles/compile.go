@@ -24,7 +24,7 @@ import (
 
 // Compiler makes policy for one kernel, through one apparmor_parser.
 type Compiler struct {
-	features nsmgr.Features
+	features nsmgr.FeatureSet
 	parser   string // path
 	identity string // of the parser and its configuration
 	digest   string // of the features
@@ -34,7 +34,7 @@ type Compiler struct {
 
 // NewCompiler finds the parser. The features are those of the kernel that the
 // policy is for: this machine's.
-func NewCompiler(f nsmgr.Features) (*Compiler, error) {
+func NewCompiler(f nsmgr.FeatureSet) (*Compiler, error) {
 	c := &Compiler{features: f, digest: f.Digest(), store: openStore()}
 	var err error
 	if c.parser, err = findParser(); err != nil {

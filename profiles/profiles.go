@@ -69,7 +69,7 @@ type rules struct {
 
 // Render is the text of a shipped profile for a kernel with these features and
 // a parser of this version ("4.1.0").
-func Render(name string, p Parameters, f nsmgr.Features, parser string) ([]byte, error) {
+func Render(name string, p Parameters, f nsmgr.FeatureSet, parser string) ([]byte, error) {
 	if !slices.Contains(Names(), name) {
 		return nil, exit.BadInputf("profile %q is not shipped: there are %s", name, strings.Join(Names(), ", "))
 	}
