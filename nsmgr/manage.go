@@ -280,9 +280,10 @@ func confirm(ns Name, tasks []Task, ask func(flat, stacked []Task) error) error 
 	return ask(flat, stacked)
 }
 
-// HeldError is about a namespace that is to be removed while something refers to its profiles that this kernel does not show: a process that has
-// asked for one for its next exec, and would run unconfined, or, harmless, an
-// open file or a socket that one of its tasks left to others.
+// HeldError is about a namespace that is to be removed while something refers
+// to its profiles that this kernel does not show: a process that has asked for
+// one for its next exec, and would run unconfined, or, harmless, an open file or
+// a socket that one of its tasks left to others.
 type HeldError struct{ Namespace Name }
 
 func (e *HeldError) Error() string {
