@@ -67,7 +67,7 @@ lint: ## gofmt, vet and golangci-lint
 	$(GOLANGCI) run ./...
 
 bench: build ## measure the boot, the harness's own time, and nsmgr against LXC's way
-	PROOFHOUSE_E2E=$(CURDIR)/bin PROOFHOUSE_BENCH="$(or $(KERNEL),uml:debian:forky debian:trixie)" $(GO) test -count=1 -timeout 60m -run '^$$' -bench . -benchtime 5x ./cmd/proofhouse ./cmd/nsmgr
+	PROOFHOUSE_E2E=$(CURDIR)/bin PROOFHOUSE_BENCH="$(or $(KERNEL),uml:debian:forky debian:trixie)" $(GO) test -count=1 -timeout 60m -run '^$$' -bench . -benchtime 5x ./cmd/proofhouse ./nsmgr
 
 bench-loop: build ## measure a run of the whole suite against a plain loop over its scripts (an hour)
 	PROOFHOUSE_E2E=$(CURDIR)/bin PROOFHOUSE_BENCH_LOOP="$(or $(KERNEL),uml:debian:forky debian:trixie)" $(GO) test -count=1 -timeout 200m -run '^$$' -bench BenchmarkLoop -benchtime 1x ./cmd/proofhouse

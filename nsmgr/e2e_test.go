@@ -22,12 +22,7 @@ func TestE2EKernel(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Minute)
 	defer cancel()
-	binary := filepath.Join(t.TempDir(), "nsmgr.test")
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-trimpath", "-o", binary, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the kernel tests: %v\n%s", err, out)
-	}
+	binary := kernelTests(ctx, t)
 	short := "-test.short=true"
 	if os.Getenv("PROOFHOUSE_FULL") != "" {
 		short = "-test.short=false"
@@ -67,4 +62,17 @@ func TestE2EKernel(t *testing.T) {
 			}
 		})
 	}
+}
+
+// kernelTests builds these tests for the kernels that are booted, and returns
+// the executable.
+func kernelTests(ctx context.Context, t testing.TB) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "nsmgr.test")
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-trimpath", "-o", binary, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the kernel tests: %v\n%s", err, out)
+	}
+	return binary
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -50,6 +51,14 @@ func TestMain(m *testing.M) {
 	case "churn": // NAMESPACE FILE: make and remove it until killed, and say so each time
 		w := strings.Fields(args)
 		churn(nsmgr.Name(w[0]), w[1])
+	case "rounds": // TIMES FILE CACHE: time rounds in this process
+		w := strings.Fields(args)
+		times, _ := strconv.Atoi(w[0])
+		if err := timeRounds(times, w[1], w[2]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }

@@ -13,9 +13,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	_ "proofhouse/cmd/nsmgr/brief"
 	"proofhouse/internal/cli"
 	"proofhouse/internal/exit"
-	_ "proofhouse/internal/prefault"
 	"proofhouse/nsmgr"
 	"proofhouse/profiles"
 )

@@ -96,7 +96,6 @@ having said what becomes unconfined, and asks if it is on a terminal.`,
 			if err != nil {
 				return err
 			}
-			calm()
 			d.Doubt = func(held *nsmgr.HeldError) { _, _ = fmt.Fprintln(c.ErrOrStderr(), "nsmgr: note:", held) }
 			d.Confirm = func(flat, stacked []nsmgr.Task) error { return confirmForce(c, flat, stacked, yes) }
 			if err := v.Delete(c.Context(), ns, d); err != nil {
