@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	_ "proofhouse/cmd/nsmgr/brief"
+	_ "proofhouse/cmd/nsmgr/brief" // makes the start short
 	"proofhouse/internal/cli"
 	"proofhouse/internal/exit"
 	"proofhouse/nsmgr"
@@ -64,12 +64,16 @@ func interruptible() told {
 	})}
 }
 
-// makers make the commands of nsmgr, in a list that takes no time at the start.
-var makers = []struct {
+// maker makes a command.
+type maker struct {
 	name string
 	make func() *cobra.Command
 	long bool // it changes several things, and is to end between two of them
-}{
+}
+
+// makers make the commands of nsmgr, in a list that takes no time at the start.
+// What else is known of them before that is in package brief.
+var makers = []maker{
 	{"create", createCommand, false}, {"list", listCommand, false}, {"show", showCommand, false},
 	{"load", loadCommand, false}, {"unload", unloadCommand, false}, {"exec", execCommand, false},
 	{"tasks", tasksCommand, false}, {"delete", deleteCommand, false}, {"container", containerCommand, true},

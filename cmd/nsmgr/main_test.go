@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"proofhouse/cmd/nsmgr/brief"
 	"proofhouse/internal/exit"
 )
 
@@ -80,6 +81,14 @@ func TestMakers(t *testing.T) {
 	for _, m := range makers {
 		if c := m.make(); c.Name() != m.name {
 			t.Errorf("%s makes %s", m.name, c.Name())
+		}
+		if m.long && slices.Contains(brief.Commands, m.name) {
+			t.Errorf("%s is long and brief", m.name)
+		}
+	}
+	for _, name := range brief.Commands {
+		if !slices.ContainsFunc(makers, func(m maker) bool { return m.name == name }) {
+			t.Errorf("there is no command %s", name)
 		}
 	}
 }
