@@ -177,7 +177,7 @@ func embeddedConfig(kernel []byte) []byte {
 	}
 	z.Multistream(false)
 	text, err := io.ReadAll(io.LimitReader(z, maxConfig))
-	if err != nil || parseConfig(text) == nil {
+	if err != nil || !isConfig(text) {
 		return nil
 	}
 	return text

@@ -29,15 +29,27 @@ func (b *Build) ConfigValue(name string) (value string, known bool) {
 // Options are all options of the config that are set; nil if it could not be
 // had.
 func (b *Build) Options() map[string]string {
+	b.readOptions()
+	return b.config
+}
+
+// Off says whether the config says in words that the option is not set. It does
+// not of one that this kernel does not have, or that hangs on another that is
+// not set.
+func (b *Build) Off(name string) bool {
+	b.readOptions()
+	return b.configOff[name]
+}
+
+func (b *Build) readOptions() {
 	b.configOnce.Do(func() {
 		if b.Config == "" {
 			return
 		}
 		if text, err := readConfig(b.Config); err == nil {
-			b.config = parseConfig(text)
+			b.config, b.configOff = parseConfig(text)
 		}
 	})
-	return b.config
 }
 
 // readConfig reads a .config, gzipped or not.
@@ -53,11 +65,19 @@ func readConfig(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(z, maxConfig))
 }
 
-// parseConfig reads a .config; nil if text is none.
-func parseConfig(text []byte) map[string]string {
-	var config map[string]string
+// parseConfig reads a .config: the options that are set, nil if text is none, and
+// those that it says are not.
+func parseConfig(text []byte) (config map[string]string, off map[string]bool) {
+	off = map[string]bool{}
 	for line := range strings.Lines(string(text)) {
-		name, value, ok := strings.Cut(strings.TrimSpace(line), "=")
+		line = strings.TrimSpace(line)
+		if rest, ok := strings.CutPrefix(line, "# CONFIG_"); ok {
+			if name, ok := strings.CutSuffix(rest, " is not set"); ok {
+				off["CONFIG_"+name] = true
+			}
+			continue
+		}
+		name, value, ok := strings.Cut(line, "=")
 		if !ok || !strings.HasPrefix(name, "CONFIG_") {
 			continue
 		}
@@ -69,7 +89,12 @@ func parseConfig(text []byte) map[string]string {
 		}
 		config[name] = value
 	}
-	return config
+	return config, off
+}
+
+func isConfig(text []byte) bool {
+	config, _ := parseConfig(text)
+	return config != nil
 }
 
 // A requirement is what a kernel must have for us to run on it at all.

@@ -72,6 +72,7 @@ type Build struct {
 
 	configOnce sync.Once
 	config     map[string]string // nil: unknown
+	configOff  map[string]bool   // what it says is not set
 }
 
 // Resolve finds the build that spec names, fetching it if need be; progress,

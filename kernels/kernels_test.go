@@ -113,6 +113,9 @@ func TestBzImage(t *testing.T) {
 	if v, known := b.ConfigValue("CONFIG_MODULES"); v != "" || !known {
 		t.Errorf("CONFIG_MODULES = %q, %v", v, known)
 	}
+	if !b.Off("CONFIG_MODULES") || b.Off("CONFIG_LSM") || b.Off("CONFIG_OF_ANOTHER_KERNEL") {
+		t.Error("what is off is not what the config says")
+	}
 	if err := b.Check(); exit.Status(err) != exit.Usage || !strings.Contains(err.Error(), "virtio disks is a module") {
 		t.Errorf("Check without modules: %v", err)
 	}

@@ -109,7 +109,7 @@ func readUML(ctx context.Context, dir, final, image, suite string, progress func
 	r.Version = bannerVersion(text, r.Release)
 	// Every ARCH=um kernel prints its config (arch/um/kernel/um_arch.c).
 	config, err := umlSays(ctx, runnable, "--showconfig")
-	if err == nil && parseConfig([]byte(config)) != nil {
+	if err == nil && isConfig([]byte(config)) {
 		r.Config = filepath.Join(dir, "config")
 		if err := os.WriteFile(r.Config, []byte(config), 0o644); err != nil {
 			return record{}, err

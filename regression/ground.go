@@ -11,36 +11,89 @@ import (
 	"proofhouse/reports"
 )
 
-// IOPorts is what [MachineLacks] calls the I/O ports of x86 hardware.
-const IOPorts = "x86 I/O ports"
+// IOPorts is what [Lacking] calls the I/O ports of x86 hardware.
+const IOPorts = "machine: x86 I/O ports"
 
-// machineTests are the subtests that are about something of the machine.
-var machineTests = []struct {
-	lacks string
-	id    *regexp.Regexp
-}{
-	{IOPorts, regexp.MustCompile(`^regression/(?:capabilities/syscall_io(?:perm|pl) |syscall/IO(?:PERM|PL) )`)},
+// A ground is something that tests are about, and that has nothing to do with
+// AppArmor: what they say where it is not there is no verdict.
+type ground struct {
+	lacks   string         // "machine: …", or "kernel: CONFIG_A or CONFIG_B"
+	id      *regexp.Regexp // of the subtests, or nil
+	scripts []string       // that are not run
 }
 
-// MachineLacks turns the subtests about something that the machine is known to
-// lack into skips, those that passed too: where there is no I/O port, nothing
-// is said about the kernel by its being refused. lacks is by name, such as
-// [IOPorts]. results is not changed.
+// grounds are the machine's and the kernel's. Those of the kernel's were found by
+// running all scripts on one that grew from make allnoconfig.
+var grounds = []ground{
+	{lacks: IOPorts, id: regexp.MustCompile(`^regression/(?:capabilities/syscall_io(?:perm|pl) |syscall/IO(?:PERM|PL) )`)},
+	{lacks: "kernel: CONFIG_PACKET", id: regexp.MustCompile(`^regression/capabilities/net_raw `), scripts: []string{"net_raw"}},
+	{lacks: "kernel: CONFIG_SWAP", scripts: []string{"swap"}},
+	{lacks: "kernel: CONFIG_COREDUMP", scripts: []string{"coredump"}},
+	{lacks: "kernel: CONFIG_IO_URING", scripts: []string{"io_uring"}}, // the features name it all the same
+	// File systems that they mount.
+	{lacks: "kernel: CONFIG_EXT2_FS or CONFIG_EXT4_USE_FOR_EXT2", scripts: []string{"attach_disconnected", "mount", "mult_mount", "pivot_root"}},
+	{lacks: "kernel: CONFIG_VFAT_FS", scripts: []string{"file_unbindable_mount"}},
+	{lacks: "kernel: CONFIG_OVERLAY_FS", scripts: []string{"overlayfs_kernel"}},
+	{lacks: "kernel: CONFIG_NETWORK_FILESYSTEMS", scripts: []string{"nfs"}},
+	{lacks: "kernel: CONFIG_NFSD", scripts: []string{"nfs"}},
+	{lacks: "kernel: CONFIG_NFS_FS", scripts: []string{"nfs"}},
+	// raw_data.
+	{lacks: "kernel: CONFIG_SECURITY_APPARMOR_INTROSPECT_POLICY", scripts: []string{"e2e"}},
+	{lacks: "kernel: CONFIG_SECURITY_APPARMOR_EXPORT_BINARY", scripts: []string{"e2e"}},
+}
+
+// KernelLacks names the grounds that a kernel was built without. off says whether
+// its config says that an option is not set: the failures alone do not tell, as
+// a kernel that wrongly refuses prints the same.
+func KernelLacks(off func(option string) bool) map[string]bool {
+	lacks := map[string]bool{}
+	for _, g := range grounds {
+		options, ok := strings.CutPrefix(g.lacks, "kernel: ")
+		if ok && !slices.ContainsFunc(strings.Split(options, " or "), func(o string) bool { return !off(o) }) {
+			lacks[g.lacks] = true
+		}
+	}
+	return lacks
+}
+
+// reason is why a test is skipped that needs what is lacking.
+func reason(lacks string) string {
+	if option, ok := strings.CutPrefix(lacks, "kernel: "); ok {
+		return "it needs what this kernel was built without: " + option
+	}
+	return "the machine has no " + strings.TrimPrefix(lacks, "machine: ")
+}
+
+// Groundless is what to report for a script, instead of running it, that is all
+// about what is lacking; false for any other. lacks is by name, such as
+// [IOPorts].
+func (s Script) Groundless(lacks map[string]bool) (reports.Result, bool) {
+	for _, g := range grounds {
+		if lacks[g.lacks] && slices.Contains(g.scripts, s.Name) {
+			return reports.Result{ID: ScriptID(s.Name), Status: reports.Skip, Lacks: g.lacks, Reason: reason(g.lacks)}, true
+		}
+	}
+	return reports.Result{}, false
+}
+
+// Lacking turns the subtests about something that is known to be lacking into
+// skips, those that passed too: where there is no I/O port, nothing is said about
+// the kernel by its being refused. lacks is by name, such as [IOPorts]. results is
+// not changed.
 //
 // It takes a measurement, not the failures: a kernel that wrongly refuses I/O
 // ports prints the same.
-func MachineLacks(results []reports.Result, lacks map[string]bool) []reports.Result {
+func Lacking(results []reports.Result, lacks map[string]bool) []reports.Result {
 	results = slices.Clone(results)
 	for i := range results {
 		r := &results[i]
-		for _, t := range machineTests {
-			if !lacks[t.lacks] || !t.id.MatchString(r.ID) || r.Status == reports.Skip {
+		for _, g := range grounds {
+			if !lacks[g.lacks] || g.id == nil || !g.id.MatchString(r.ID) || r.Status == reports.Skip {
 				continue
 			}
 			*r = reports.Result{
 				ID: r.ID, Status: reports.Skip, Expected: r.Expected, Output: r.Output,
-				Lacks:  "machine: " + t.lacks,
-				Reason: "the machine has no " + t.lacks,
+				Lacks: g.lacks, Reason: reason(g.lacks),
 			}
 		}
 	}

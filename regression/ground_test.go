@@ -11,11 +11,11 @@ import (
 
 // On User Mode Linux, what syscall.sh printed about I/O ports is no verdict on
 // the kernel, neither its failures nor its passes.
-func TestMachineLacks(t *testing.T) {
+func TestLacking(t *testing.T) {
 	script, output, exit := sample(t, "testdata/syscall,2.txt")
 	results := Parse(script, output, exit)
 	before := slices.Clone(results)
-	got := MachineLacks(results, map[string]bool{IOPorts: true})
+	got := Lacking(results, map[string]bool{IOPorts: true})
 	if !slices.Equal(results, before) {
 		t.Error("the results that were given are changed")
 	}
@@ -35,7 +35,7 @@ func TestMachineLacks(t *testing.T) {
 	if skipped != 4 {
 		t.Errorf("%d subtests about I/O ports, want 4", skipped)
 	}
-	if got := MachineLacks(results, nil); !slices.Equal(got, before) {
+	if got := Lacking(results, nil); !slices.Equal(got, before) {
 		t.Error("changed for a machine that lacks nothing")
 	}
 	caps := []reports.Result{
@@ -43,9 +43,45 @@ func TestMachineLacks(t *testing.T) {
 		{ID: "regression/capabilities/syscall_iopl changehat -- all caps", Status: reports.Fail},
 		{ID: "regression/capabilities/syscall_reboot -- no caps", Status: reports.Pass},
 	}
-	got = MachineLacks(caps, map[string]bool{IOPorts: true})
+	got = Lacking(caps, map[string]bool{IOPorts: true})
 	if got[0].Status != reports.Skip || got[1].Status != reports.Skip || got[2].Status != reports.Pass {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// A kernel without raw sockets is not at fault that it has none, and one that has
+// them and refuses is.
+func TestKernelLacks(t *testing.T) {
+	off := func(options ...string) func(string) bool {
+		return func(o string) bool { return slices.Contains(options, o) }
+	}
+	results := []reports.Result{
+		{ID: "regression/capabilities/net_raw -- all caps", Status: reports.Fail},
+		{ID: "regression/capabilities/net_raw -- no caps", Status: reports.Pass},
+		{ID: "regression/capabilities/syscall_reboot -- no caps", Status: reports.Fail},
+	}
+	if got := Lacking(results, KernelLacks(off())); !slices.Equal(got, results) {
+		t.Errorf("changed for a kernel that has all: %+v", got)
+	}
+	got := Lacking(results, KernelLacks(off("CONFIG_PACKET")))
+	if got[0].Status != reports.Skip || got[1].Status != reports.Skip || got[2].Status != reports.Fail {
+		t.Errorf("got %+v", got)
+	}
+	for name, option := range map[string]string{
+		"swap": "CONFIG_SWAP", "net_raw": "CONFIG_PACKET", "open": "",
+		"mount": "CONFIG_EXT2_FS or CONFIG_EXT4_USE_FOR_EXT2",
+	} {
+		r, skip := Script{Name: name}.Groundless(KernelLacks(off("CONFIG_SWAP", "CONFIG_PACKET", "CONFIG_EXT2_FS", "CONFIG_EXT4_USE_FOR_EXT2")))
+		if skip != (option != "") || skip && (r.Status != reports.Skip || r.Lacks != "kernel: "+option || r.ID != ScriptID(name)) {
+			t.Errorf("%s: %+v, %v", name, r, skip)
+		}
+		if _, skip := (Script{Name: name}).Groundless(KernelLacks(off())); skip {
+			t.Errorf("%s is skipped on a kernel that has all", name)
+		}
+		// Debian's kernels have the one and not the other.
+		if _, skip := (Script{Name: name}).Groundless(KernelLacks(off("CONFIG_EXT2_FS"))); skip {
+			t.Errorf("%s is skipped on a kernel whose ext4 mounts ext2", name)
+		}
 	}
 }
 

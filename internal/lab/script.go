@@ -25,9 +25,13 @@ import (
 func (l *Lab) Script(ctx context.Context, b *kernels.Build, script regression.Script) reports.Spec {
 	spec := reports.Spec{ID: SpecID(script.Name), Kernel: b.ID(), Start: time.Now().UTC()}
 	l.journal.SpecStarted(spec)
-	if script.NotRun != "" {
+	skipped, groundless := script.Groundless(regression.KernelLacks(b.Off))
+	switch {
+	case groundless:
+		spec.Results = []reports.Result{skipped}
+	case script.NotRun != "":
 		spec.Results = []reports.Result{script.Skipped()}
-	} else {
+	default:
 		l.runScript(ctx, b, script, &spec)
 	}
 	spec.End = time.Now().UTC()
@@ -85,9 +89,9 @@ func (l *Lab) runScript(ctx context.Context, b *kernels.Build, script regression
 	}
 	kernel := &l.state(b).kernel
 	spec.Results = regression.WhoLacks(spec.Results, kernel.Features)
-	if l.state(b).noPorts {
-		spec.Results = regression.MachineLacks(spec.Results, map[string]bool{regression.IOPorts: true})
-	}
+	lacks := regression.KernelLacks(b.Off)
+	lacks[regression.IOPorts] = l.state(b).noPorts
+	spec.Results = regression.Lacking(spec.Results, lacks)
 	spec.Results = l.Plan.Expectations.Judge(kernel, spec.Results, time.Now())
 	l.keepAudit(ctx, b, m, audit, name, spec)
 	if why != "" || troubled(spec.Results) {
