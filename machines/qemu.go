@@ -165,13 +165,26 @@ func bootQEMU(ctx context.Context, o Options, a arch, accel string, dir *runDir,
 	info := Info{Kind: "qemu", Accelerator: accel, Version: qemuVersion(ctx, a.binary), Cmdline: strings.Join(words, " ")}
 	l := launch{name: a.binary, args: q.args, channel: theirs, env: []string{"TMPDIR=" + dir.path}}
 	m, err := boot(ctx, o, l, ours, key, dir, info, begun)
-	if err != nil && o.Kernel.Modules == "" {
-		return nil, fmt.Errorf("%w (it was given no modules: if its disk or file system driver is one, add ,modules=DIR)", err)
-	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w%s", err, suspicion(o.Kernel))
 	}
 	return m, nil
+}
+
+// suspicion is why a kernel that did not come up may not have, as far as its
+// config could not tell before, in parentheses; or "".
+func suspicion(b *kernels.Build) string {
+	var all []string
+	if _, known := b.ConfigValue(""); !known {
+		all = append(all, "its config is not known: see that it has CONFIG_SERIAL_8250_CONSOLE and CONFIG_BLK_DEV_INITRD, or give its build tree")
+	}
+	if b.Modules == "" {
+		all = append(all, "it was given no modules: if its disk or file system driver is one, add ,modules=DIR")
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(all, "; ") + ")"
 }
 
 // command collects QEMU's arguments.
