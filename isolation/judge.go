@@ -15,10 +15,7 @@ import (
 // that was planned has a result, also one that the probe said nothing about.
 func (r Row) Judge(k Kernel, found []Found, audit string) []reports.Result {
 	if lacks := Lacks(k, r.Needs); lacks != "" {
-		return []reports.Result{{
-			ID: r.ID(), Status: reports.Skip, Lacks: "kernel: " + lacks,
-			Reason: "this kernel's AppArmor has no " + lacks,
-		}}
+		return []reports.Result{skipped(r.ID(), lacks)}
 	}
 	records, stray := attribute(found, audit)
 	byKey := map[string]Found{}
@@ -215,10 +212,19 @@ func lastStep(done []Done) string {
 	return step
 }
 
+// skipped is the result of what the kernel lacks something for.
+func skipped(id, lacks string) reports.Result {
+	reason := "this kernel's AppArmor has no " + lacks
+	if strings.HasPrefix(lacks, "CONFIG_") {
+		reason = "this kernel was built without " + lacks
+	}
+	return reports.Result{ID: id, Status: reports.Skip, Lacks: "kernel: " + lacks, Reason: reason}
+}
+
 func (r Row) judgeCase(k Kernel, c Case, found map[string]Found, records []nsmgr.Record) reports.Result {
 	id := r.ID() + "/" + c.Name
 	if lacks := Lacks(k, c.Needs); lacks != "" {
-		return reports.Result{ID: id, Status: reports.Skip, Lacks: "kernel: " + lacks, Reason: "this kernel's AppArmor has no " + lacks}
+		return skipped(id, lacks)
 	}
 	f, end := begun(id, found, c.Name, c.Tasks)
 	if end != nil {

@@ -161,6 +161,16 @@ func TestJudgeSkips(t *testing.T) {
 	if len(results) != 1 || results[0].Status != reports.Skip || results[0].Lacks != "kernel: ipc/posix_mqueue" {
 		t.Errorf("%+v", results)
 	}
+	// features/io_uring is there without io_uring, and its config says so.
+	k := Kernel{Features: map[string]string{"io_uring/mask": "sqpoll override_creds"}, Off: func(o string) bool { return o == "CONFIG_IO_URING" }}
+	results = row(t, "isolation/ipc/io-uring").Judge(k, nil, "")
+	if len(results) != 1 || results[0].Status != reports.Skip || results[0].Lacks != "kernel: CONFIG_IO_URING" {
+		t.Errorf("%+v", results)
+	}
+	k.Off = nil
+	if results = row(t, "isolation/ipc/io-uring").Judge(k, nil, ""); len(results) < 2 || results[0].Status != reports.Error {
+		t.Errorf("a kernel of unknown config: %+v", results)
+	}
 }
 
 // The table itself: names that are stable and can be labels of Ginkgo, a

@@ -13,6 +13,9 @@ type Kernel struct {
 	Parser string
 	// Slowness is how many times slower than hardware the machine is.
 	Slowness float64
+	// Off says whether the kernel's config says that an option is not set; nil
+	// where nothing is known of it.
+	Off func(option string) bool
 }
 
 // Has says whether a file of the features folder is there and holds the word;
@@ -141,9 +144,17 @@ type Case struct {
 // ID is the row's stable name: "isolation/file/read".
 func (r Row) ID() string { return "isolation/" + r.Group + "/" + r.Name }
 
-// Lacks names the feature that the kernel is missing for the row, or "".
+// Lacks names the feature that the kernel is missing for the row, or the option
+// of its config that is not set ("CONFIG_IO_URING": features/io_uring is there
+// without it), or "".
 func Lacks(k Kernel, needs []string) string {
 	for _, n := range needs {
+		if strings.HasPrefix(n, "CONFIG_") {
+			if k.Off != nil && k.Off(n) {
+				return n
+			}
+			continue
+		}
 		file, word, _ := strings.Cut(n, " ")
 		if !k.Has(file, word) {
 			return n

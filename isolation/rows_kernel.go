@@ -47,9 +47,13 @@ func netRow(name, family, kind, proto string) Row {
 	if family == "netlink" {
 		rule = "audit deny network netlink,"
 	}
+	needs := []string{"network_v8/af_mask " + family} // names families that are not built in, too
+	if option := map[string]string{"inet6": "CONFIG_IPV6", "packet": "CONFIG_PACKET"}[family]; option != "" {
+		needs = append(needs, option)
+	}
 	return Row{
 		Group: "network", Name: name, About: "a socket of family " + family + ", type " + kind, Why: netWhy,
-		Needs: []string{"network_v8/af_mask " + family}, Deny: rule,
+		Needs: needs, Deny: rule,
 		Do:      []string{"s = socket " + family + " " + kind + " " + proto},
 		Records: []Record{{Operation: "create", Fields: map[string]string{"family": family, "sock_type": kind}}},
 	}
@@ -257,12 +261,12 @@ var ipcRows = []Row{
 	},
 	{
 		Group: "ipc", Name: "io-uring", About: "an io_uring with a kernel thread that polls", Why: "lsm.c, apparmor_uring_sqpoll",
-		Needs: []string{"io_uring/mask sqpoll"}, Deny: "audit deny io_uring sqpoll,", Do: []string{"r = iouring sqpoll"},
+		Needs: []string{"io_uring/mask sqpoll", "CONFIG_IO_URING"}, Deny: "audit deny io_uring sqpoll,", Do: []string{"r = iouring sqpoll"},
 		Records: []Record{{Operation: "uring_sqpoll"}},
 	},
 	{
 		Group: "ipc", Name: "io-uring-credentials", About: "an io_uring does a request with credentials that were registered with it", Why: "lsm.c, apparmor_uring_override_creds; task.c, profile_uring, which matches the label of the credentials taken on: here the task's own",
-		Needs: []string{"io_uring/mask override_creds"}, Deny: "audit deny io_uring override_creds,", Do: []string{"uringcreds"},
+		Needs: []string{"io_uring/mask override_creds", "CONFIG_IO_URING"}, Deny: "audit deny io_uring override_creds,", Do: []string{"uringcreds"},
 		Records: []Record{{Operation: "uring_override"}},
 	},
 	{

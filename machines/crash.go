@@ -56,6 +56,7 @@ var patterns = []pattern{
 	{regexp.MustCompile(`Unable to handle kernel (\S+ ?\S*)(?: to user memory without uaccess routines)? at`), "$1"},
 	{regexp.MustCompile(`general protection fault(?:, probably for|:| for non-canonical)`), "general protection fault"},
 	{regexp.MustCompile(`kernel BUG at (\S+?)[!\s]`), "kernel BUG at $1"},
+	{regexp.MustCompile(`Kernel BUG at ([^+\s]+)`), "kernel BUG in $1"}, // lib/bug.c, without CONFIG_DEBUG_BUGVERBOSE
 	{regexp.MustCompile(`^PANIC: double fault`), "double fault"},
 	{regexp.MustCompile(`^divide[ _]error: \d+ \[#`), "divide error"},
 	{regexp.MustCompile(`kernel stack overflow|stack guard page was hit|corrupted stack end detected`), "stack overflow"},
@@ -75,7 +76,8 @@ var patterns = []pattern{
 	{regexp.MustCompile(`(refcount_t: [a-z -]+[a-z])`), "$1"},
 	{regexp.MustCompile(`WARNING: CPU: \d+ PID: \d+ at \S+ ([^+\s]+)\+`), "WARNING in $1"},
 	{regexp.MustCompile(`WARNING: (?:\[.*\] )?\S+:\d+ at ([^+\s,]+)[+,]`), "WARNING in $1"}, // since 6.18
-	{regexp.MustCompile(`WARNING: (?:CPU: \d+ PID: \d+ )?at (\S+)`), "WARNING at $1"},
+	// without CONFIG_DEBUG_BUGVERBOSE
+	{regexp.MustCompile(`WARNING: (?:\[.*\] )?(?:CPU: \d+ PID: \d+ )?at ([^+\s,]+)`), "WARNING in $1"},
 	// mm/oom_kill.c: the machine has too little memory, which no test asked for.
 	{regexp.MustCompile(`Out of memory: Killed process \d+ \((.+?)\)`), "out of memory, killed $1"},
 	{regexp.MustCompile(`Kernel panic - not syncing: (.+)`), "panic: $1"},

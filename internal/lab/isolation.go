@@ -104,7 +104,7 @@ var sourceLine = regexp.MustCompile(`:\d+$`)
 // kernel is what the matrix asks of the kernel at hand.
 func (l *Lab) kernel(b *kernels.Build, m machines.Machine) isolation.Kernel {
 	k := &l.state(b).kernel
-	return isolation.Kernel{Features: k.Features, Parser: k.Properties["parser"], Slowness: m.Info().Slowness}
+	return isolation.Kernel{Features: k.Features, Parser: k.Properties["parser"], Slowness: m.Info().Slowness, Off: b.Off}
 }
 
 // oops is the count that die() prints when the kernel has ended a task
