@@ -6,11 +6,13 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -157,6 +159,45 @@ func TestThreads(t *testing.T) {
 	}
 	if hasCapability(63) {
 		t.Error("there is no capability 63")
+	}
+}
+
+// Where a filter of system calls refuses statx, as older ones do, no process is
+// overlooked.
+func TestThreadsWithoutStatx(t *testing.T) {
+	type answer struct {
+		links, ids error
+		n          int
+	}
+	got := make(chan answer)
+	go func() {
+		runtime.LockOSThread() // the filter is this thread's, which ends with the goroutine
+		filter := []unix.SockFilter{
+			{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, // the call's number
+			{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_STATX, Jf: 1},
+			{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
+			{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+		}
+		program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+		var a answer
+		if a.links = unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); a.links == nil {
+			_, a.links = quick(unix.SYS_PRCTL, unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&program)), 0, 0)
+		}
+		if a.links == nil {
+			_, a.links = linkCount("/proc/self/task")
+			v := &View{proc: procfs}
+			var ids []int
+			ids, a.ids = v.threads(os.Getpid())
+			a.n = len(ids)
+		}
+		got <- a
+	}()
+	a := <-got
+	if !errors.Is(a.links, unix.EPERM) {
+		t.Skip("no filter of system calls can be had:", a.links)
+	}
+	if a.ids != nil || a.n < 2 {
+		t.Errorf("%d threads, %v", a.n, a.ids)
 	}
 }
 
