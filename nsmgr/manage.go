@@ -229,7 +229,7 @@ func (v *View) delete(ctx context.Context, ns Name, d Deletion) error {
 		return err
 	}
 	if !d.Force {
-		if err := v.shut(c, ns, below, d); err != nil {
+		if err := v.shut(ctx, c, ns, below, d); err != nil {
 			var late *InUseError
 			var held *HeldError
 			if errors.As(err, &late) || errors.As(err, &held) { // the profiles are back
@@ -298,7 +298,7 @@ const heldPatience = time.Second
 // shut removes all profiles of the namespace and of those below, so that no
 // task can come to be confined by them, and then makes sure that none is. If
 // one is, the profiles are brought back.
-func (v *View) shut(c *census, ns Name, below []Name, d Deletion) error {
+func (v *View) shut(ctx context.Context, c *census, ns Name, below []Name, d Deletion) error {
 	all := append([]Name{ns}, below...)
 	had := map[Name]Policy{}
 	loads := map[string]bool{} // what the profiles came with: folders
@@ -324,7 +324,7 @@ func (v *View) shut(c *census, ns Name, below []Name, d Deletion) error {
 			}
 		}
 	}
-	late := v.mustBeEmpty(c, ns, loads)
+	late := v.mustBeEmpty(ctx, c, ns, loads)
 	if late == nil {
 		return nil
 	}
@@ -347,7 +347,11 @@ func (v *View) shut(c *census, ns Name, below []Name, d Deletion) error {
 // any more. A kernel that does not show what tasks have asked for (6.1) still
 // shows that something has: the policy of a load stays in raw_data until the
 // last reference to its profiles is gone.
-func (v *View) mustBeEmpty(c *census, ns Name, loads map[string]bool) error {
+//
+// To end here would leave the namespace without its profiles, so ctx is not
+// heeded: but to ask for its end keeps a program that listens only then, as
+// nsmgr does, from being ended by a signal while this waits.
+func (v *View) mustBeEmpty(ctx context.Context, c *census, ns Name, loads map[string]bool) error {
 	for end := time.Now().Add(heldPatience); ; time.Sleep(5 * time.Millisecond) {
 		tasks, err := c.tasks(ns)
 		if err != nil {
@@ -368,6 +372,7 @@ func (v *View) mustBeEmpty(c *census, ns Name, loads map[string]bool) error {
 		if time.Now().After(end) {
 			return refuse(&HeldError{ns})
 		}
+		_ = ctx.Done()
 	}
 }
 

@@ -225,6 +225,37 @@ func TestKernelThreads(t *testing.T) {
 	t.Logf("%d of %d are told by their files", fast, len(all))
 }
 
+// asked is a context that says whether somebody waits for its end.
+type asked struct {
+	context.Context
+	done *bool
+}
+
+func (a asked) Done() <-chan struct{} { *a.done = true; return a.Context.Done() }
+
+// A removal that has to wait for the kernel has signals heard, and goes on.
+func TestMustBeEmptyIsHeard(t *testing.T) {
+	v := &View{proc: procfs}
+	c := v.census()
+	defer c.close()
+	c.shows = func() bool { return false }
+	ended, end := context.WithCancel(t.Context())
+	end()
+	heard := false
+	ctx := asked{ended, &heard}
+	if err := v.mustBeEmpty(ctx, c, "none", nil); err != nil || heard {
+		t.Errorf("with nothing to wait for: %v, heard %v", err, heard)
+	}
+	load := filepath.Join(t.TempDir(), "0")
+	if err := os.Mkdir(load, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(30*time.Millisecond, func() { _ = os.Remove(load) })
+	if err := v.mustBeEmpty(ctx, c, "none", map[string]bool{load: true}); err != nil || !heard {
+		t.Errorf("with something to wait for: %v, heard %v", err, heard)
+	}
+}
+
 func TestStableFeatures(t *testing.T) {
 	f := Features{"domain/stack": "yes", "namespaces/profile": "no", "signal/mask": "hup int\nkill", "empty": ""}
 	text := stableText(f)
