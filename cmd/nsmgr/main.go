@@ -25,11 +25,6 @@ func main() { os.Exit(start()) }
 // start runs the command and returns its exit status.
 func start() int {
 	ctx := interruptible()
-	for _, m := range makers {
-		if m.long && len(os.Args) > 1 && os.Args[1] == m.name {
-			ctx.listen()
-		}
-	}
 	err := command(os.Args[1:]).ExecuteContext(ctx)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted")
@@ -39,8 +34,8 @@ func start() int {
 
 // told is done when the process is told to end, and listens for that from when
 // somebody first waits for it: to listen takes a thread. Until then a signal
-// ends nsmgr as it would any program, which leaves what any kill leaves, the old
-// state or the new one.
+// ends nsmgr as it would any program, which leaves what any kill leaves: the old
+// state, the new one, or what gc finishes or undoes.
 type told struct {
 	context.Context
 	listen func()
@@ -68,7 +63,16 @@ func interruptible() told {
 type maker struct {
 	name string
 	make func() *cobra.Command
-	long bool // it changes several things, and is to end between two of them
+	long bool // it changes several things, and is to end between two of them; or it goes on until it is told to end
+}
+
+// command is the command; a long one listens from its start.
+func (m maker) command() *cobra.Command {
+	c := m.make()
+	if m.long {
+		c.PersistentPreRun = func(c *cobra.Command, _ []string) { _ = c.Context().Done() }
+	}
+	return c
 }
 
 // makers make the commands of nsmgr, in a list that takes no time at the start.
@@ -78,7 +82,7 @@ var makers = []maker{
 	{"load", loadCommand, false}, {"unload", unloadCommand, false}, {"exec", execCommand, false},
 	{"tasks", tasksCommand, false}, {"delete", deleteCommand, false}, {"container", containerCommand, true},
 	{"features", featuresCommand, false}, {"gc", gcCommand, true}, {"verify", verifyCommand, true},
-	{"probe", probeCommand, false}, {"audit", auditCommand, false}, {"watch", watchCommand, false},
+	{"probe", probeCommand, false}, {"audit", auditCommand, false}, {"watch", watchCommand, true},
 	{"save", saveCommand, false}, {"restore", restoreCommand, false}, {"apply", applyCommand, true},
 	{"hook", hookCommand, true}, {"doctor", doctorCommand, false}, {"man", manCommand, false},
 	{"completion", completionCommand, false}, {"version", versionCommand, false},
@@ -109,11 +113,11 @@ input, 3 something broke.`,
 		if m.name == "man" || m.name == "completion" { // they look at the others
 			break
 		}
-		root.AddCommand(m.make())
+		root.AddCommand(m.command())
 		return root
 	}
 	for _, m := range makers {
-		root.AddCommand(m.make())
+		root.AddCommand(m.command())
 	}
 	return root
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -89,6 +90,32 @@ func TestMakers(t *testing.T) {
 	for _, name := range brief.Commands {
 		if !slices.ContainsFunc(makers, func(m maker) bool { return m.name == name }) {
 			t.Errorf("there is no command %s", name)
+		}
+	}
+}
+
+// asked is a context that says whether somebody waits for its end.
+type asked struct {
+	context.Context
+	done *bool
+}
+
+func (a asked) Done() <-chan struct{} { *a.done = true; return a.Context.Done() }
+
+// What is long listens before it does anything, wherever its name stands, and
+// what is short does not.
+func TestLongListens(t *testing.T) {
+	for words, want := range map[string]bool{
+		"gc --dry-run": true, "--dry-run=true gc": true, "watch no:name": true, "apply": true, "version": false, "show no:name": false,
+	} {
+		heard := false
+		c := command(strings.Fields(words))
+		c.SetOut(&bytes.Buffer{})
+		c.SetErr(&bytes.Buffer{})
+		c.SetArgs(strings.Fields(words))
+		_ = c.ExecuteContext(asked{t.Context(), &heard})
+		if heard != want {
+			t.Errorf("nsmgr %s listens: %v", words, heard)
 		}
 	}
 }
