@@ -35,10 +35,10 @@ func (b *Build) Options() map[string]string {
 
 // Off says whether the config says in words that the option is not set. It does
 // not of one that this kernel does not have, or that hangs on another that is
-// not set.
+// not set, nor of any where the config may be younger than the kernel.
 func (b *Build) Off(name string) bool {
 	b.readOptions()
-	return b.configOff[name]
+	return b.configOff[name] && !b.ConfigEdited
 }
 
 func (b *Build) readOptions() {
@@ -74,6 +74,7 @@ func parseConfig(text []byte) (config map[string]string, off map[string]bool) {
 		if rest, ok := strings.CutPrefix(line, "# CONFIG_"); ok {
 			if name, ok := strings.CutSuffix(rest, " is not set"); ok {
 				off["CONFIG_"+name] = true
+				delete(config, "CONFIG_"+name) // of several lines, the last counts
 			}
 			continue
 		}
@@ -88,6 +89,7 @@ func parseConfig(text []byte) (config map[string]string, off map[string]bool) {
 			value = value[1 : len(value)-1]
 		}
 		config[name] = value
+		delete(off, name)
 	}
 	return config, off
 }

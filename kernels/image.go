@@ -69,6 +69,7 @@ func fromBzImage(ctx context.Context, path string) (*Build, error) {
 	b.Source = path
 	if b.Config == "" {
 		b.Config = configBeside(path, b.Release)
+		b.ConfigEdited = filepath.Base(b.Config) == treeConfig && younger(b.Config, path)
 	}
 	return b, nil
 }
@@ -84,8 +85,8 @@ func configBeside(path, release string) string {
 	}
 	// TREE/arch/x86/boot/bzImage
 	tree := filepath.Join(filepath.Dir(path), "../../..")
-	if r, err := treeRelease(tree); err == nil && r == release && isFile(filepath.Join(tree, ".config")) {
-		return filepath.Join(tree, ".config")
+	if r, err := treeRelease(tree); err == nil && r == release && isFile(filepath.Join(tree, treeConfig)) {
+		return filepath.Join(tree, treeConfig)
 	}
 	return ""
 }

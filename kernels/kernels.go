@@ -61,7 +61,10 @@ type Build struct {
 	SHA256 string `json:"sha256"`
 	Source string `json:"source"`           // where it came from, in words
 	Config string `json:"config,omitempty"` // path of its .config, perhaps gzipped; "" if unknown
-	Arch   string `json:"arch"`             // "x86_64"
+	// ConfigEdited says that Config is a build tree's and younger than the image,
+	// which may have been made with another.
+	ConfigEdited bool   `json:"configEdited,omitempty"`
+	Arch         string `json:"arch"` // "x86_64"
 	// Changelog is the path of the changelog that came with it, gzipped; "" if
 	// none did.
 	Changelog string `json:"changelog,omitempty"`

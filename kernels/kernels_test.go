@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"proofhouse/internal/cache"
 	"proofhouse/internal/exit"
@@ -296,6 +297,39 @@ func TestDeb(t *testing.T) {
 	refused(t, filepath.Join(dir, "linux-modules-"+rel+"_6.12-1_amd64.deb"), "holds no kernel image")
 	if left, _ := filepath.Glob(filepath.Join(os.Getenv("PROOFHOUSE_CACHE"), room, ".*new*")); left != nil {
 		t.Errorf("left behind: %q", left)
+	}
+}
+
+// What a .config says is not set counts only where the image was made after it
+// was written.
+func TestEditedConfig(t *testing.T) {
+	t.Setenv("PROOFHOUSE_CACHE", t.TempDir())
+	dir := t.TempDir()
+	image := write(t, dir, "arch/x86/boot/bzImage", string(healthy("AppArmor initialized"+filler).bytes()))
+	config := write(t, dir, ".config", goodConfig)
+	write(t, dir, "include/config/kernel.release", "6.12.1-test\n")
+	built := time.Now()
+	for written, off := range map[time.Duration]bool{-time.Minute: true, time.Minute: false} {
+		if err := errors.Join(os.Chtimes(image, built, built), os.Chtimes(config, built, built.Add(written))); err != nil {
+			t.Fatal(err)
+		}
+		for _, spec := range []string{image, dir} {
+			b, err := Resolve(t.Context(), spec, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b.Off("CONFIG_MODULES") != off {
+				t.Errorf("%s, its config written %v after the image: it is off: %v", spec, written, !off)
+			}
+		}
+	}
+}
+
+// Of several lines about an option, the last counts.
+func TestParseConfig(t *testing.T) {
+	config, off := parseConfig([]byte("# CONFIG_A is not set\nCONFIG_B=y\nCONFIG_A=m\n# CONFIG_B is not set\n"))
+	if len(config) != 1 || config["CONFIG_A"] != "m" || len(off) != 1 || !off["CONFIG_B"] {
+		t.Errorf("%v, %v", config, off)
 	}
 }
 

@@ -19,13 +19,26 @@ func treeRelease(tree string) (string, error) {
 	return strings.TrimSpace(string(b)), err
 }
 
+// treeConfig is the config in a tree: of the last build, or already of the next.
+const treeConfig = ".config"
+
+// younger says whether a file was written after another, or that cannot be told.
+func younger(file, other string) bool {
+	a, err := os.Stat(file)
+	if err != nil {
+		return true
+	}
+	b, err := os.Stat(other)
+	return err != nil || a.ModTime().After(b.ModTime())
+}
+
 // configArchRE is the head of a .config: # Linux/x86 6.12.107 Kernel Configuration
 var configArchRE = regexp.MustCompile(`(?m)^# Linux/(\S+) `)
 
 // fromTree is the build in a folder where a kernel was made (its O= folder,
 // if it has one), with its modules.
 func fromTree(ctx context.Context, tree string, progress func(string)) (*Build, error) {
-	config, err := os.ReadFile(filepath.Join(tree, ".config"))
+	config, err := os.ReadFile(filepath.Join(tree, treeConfig))
 	if os.IsNotExist(err) {
 		return nil, exit.BadInputf("a folder without .config: not a kernel build tree")
 	}
@@ -37,15 +50,16 @@ func fromTree(ctx context.Context, tree string, progress func(string)) (*Build, 
 		return nil, exit.BadInputf("not a kernel build tree: its .config does not say for which architecture it is")
 	}
 	var b *Build
+	var image string
 	switch arch := string(m[1]); arch {
 	case "um":
-		image := filepath.Join(tree, "linux")
+		image = filepath.Join(tree, "linux")
 		if !isFile(image) {
 			return nil, exit.BadInputf("the tree is not built: no linux in it")
 		}
 		b, err = fromUML(ctx, image, progress)
 	case "x86", "x86_64":
-		image := filepath.Join(tree, "arch/x86/boot/bzImage")
+		image = filepath.Join(tree, "arch/x86/boot/bzImage")
 		if !isFile(image) {
 			return nil, exit.BadInputf("the tree is not built: no arch/x86/boot/bzImage in it")
 		}
@@ -65,7 +79,8 @@ func fromTree(ctx context.Context, tree string, progress func(string)) (*Build, 
 	}
 	b.Source = tree
 	if b.Config == "" {
-		b.Config = filepath.Join(tree, ".config")
+		b.Config = filepath.Join(tree, treeConfig)
+		b.ConfigEdited = younger(b.Config, image)
 	}
 	return b, b.installModules(ctx, tree, string(m[1]), progress)
 }
