@@ -152,7 +152,9 @@ func local() (*Build, error) {
 			b.Image, b.SHA256 = image, sum
 		}
 	}
-	for _, c := range []string{"/boot/config-" + release, "/lib/modules/" + release + "/config", "/proc/config.gz"} {
+	// The kernel's own word first: another build of the release may have put its
+	// config into /boot.
+	for _, c := range []string{"/proc/config.gz", "/boot/config-" + release, "/lib/modules/" + release + "/config"} {
 		if isFile(c) {
 			b.Config = c
 			break
