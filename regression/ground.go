@@ -14,8 +14,8 @@ import (
 // IOPorts is what [Lacking] calls the I/O ports of x86 hardware.
 const IOPorts = "machine: x86 I/O ports"
 
-// A ground is something that tests are about, and that has nothing to do with
-// AppArmor: what they say where it is not there is no verdict.
+// A ground is something that tests are about, and that mediates nothing: what
+// they say where it is not there is no verdict.
 type ground struct {
 	lacks   string         // "machine: …", or "kernel: CONFIG_A or CONFIG_B"
 	id      *regexp.Regexp // of the subtests, or nil
@@ -37,7 +37,7 @@ var grounds = []ground{
 	{lacks: "kernel: CONFIG_NETWORK_FILESYSTEMS", scripts: []string{"nfs"}},
 	{lacks: "kernel: CONFIG_NFSD", scripts: []string{"nfs"}},
 	{lacks: "kernel: CONFIG_NFS_FS", scripts: []string{"nfs"}},
-	// raw_data.
+	// raw_data: AppArmor's own, but only to look at.
 	{lacks: "kernel: CONFIG_SECURITY_APPARMOR_INTROSPECT_POLICY", scripts: []string{"e2e"}},
 	{lacks: "kernel: CONFIG_SECURITY_APPARMOR_EXPORT_BINARY", scripts: []string{"e2e"}},
 }
