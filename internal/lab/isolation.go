@@ -49,11 +49,17 @@ func (l *Lab) runRow(ctx context.Context, b *kernels.Build, row isolation.Row, s
 		return
 	}
 	plan := row.Plan(k)
+	console := m.Console().Mark()
 	if plan.Container != "" {
 		if err := l.container(ctx, m, k, plan.Container); err != nil {
 			failed("no container: " + err.Error())
-			if plan.Container == isolation.Container || ctx.Err() != nil || errors.Is(err, machines.ErrLost) {
-				l.drop("")
+			// What the kernel complained of is this row's, not the next one's.
+			why := l.aftermath(ctx, m, nil, console, spec)
+			if spec.Crash != "" {
+				failed("the kernel crashed: " + spec.Crash)
+			}
+			if why != "" || l.containers[isolation.Container] != nil {
+				l.drop(why)
 			}
 			return
 		}
@@ -61,7 +67,7 @@ func (l *Lab) runRow(ctx context.Context, b *kernels.Build, row isolation.Row, s
 	if l.breakPlan != nil {
 		l.breakPlan(&plan)
 	}
-	console, audit := m.Console().Mark(), m.Audit().Mark()
+	audit := m.Audit().Mark()
 	found, seconds, err := l.probe(ctx, m, plan)
 	spec.Seconds = seconds
 	if syncErr := m.SyncAudit(ctx); syncErr != nil && err == nil {
@@ -71,7 +77,8 @@ func (l *Lab) runRow(ctx context.Context, b *kernels.Build, row isolation.Row, s
 	spec.Results = row.Judge(k, found, m.Audit().Since(audit))
 	switch {
 	case spec.Crash != "" && row.Group == "limits":
-		spec.Results = bears(spec.ID, spec.Crash, spec.Results)
+		cut := err != nil || oops.MatchString(m.Console().Since(console))
+		spec.Results = bears(spec.ID, spec.Crash, cut, spec.Results)
 	case spec.Crash != "":
 		failed("the kernel crashed: " + spec.Crash)
 	case ctx.Err() != nil:
@@ -88,18 +95,21 @@ func (l *Lab) runRow(ctx context.Context, b *kernels.Build, row isolation.Row, s
 
 // bears is what came of a row of limits when the kernel complained or crashed:
 // that it bears what is done to it is what these rows ask, so it is a verdict,
-// and what the probe did not come to for it is none of its own. The result is
-// called after the crash, so that one that is known hides no other.
-func bears(id, crash string, results []reports.Result) []reports.Result {
-	results = slices.DeleteFunc(results, func(r reports.Result) bool { return r.Status == reports.Error })
+// and what the probe did not come to for it, where it was cut, is none of its own.
+// The result is called after the crash, so that one that is known hides no other.
+func bears(id, crash string, cut bool, results []reports.Result) []reports.Result {
+	if cut {
+		results = slices.DeleteFunc(results, func(r reports.Result) bool { return r.Status == reports.Error })
+	}
 	return append(results, reports.Result{
-		ID: id + "/(kernel-log) " + sourceLine.ReplaceAllString(crash, ""), Status: reports.Fail,
+		ID: id + "/(kernel-log) " + sourceLine.ReplaceAllString(crash, "$1"), Status: reports.Fail,
 		Expected: "no warning", Got: crash, Reason: "the kernel warned or crashed: " + crash,
 	})
 }
 
-// sourceLine is what of a crash's title differs from release to release.
-var sourceLine = regexp.MustCompile(`:\d+$`)
+// sourceLine is what of a crash's title differs from release to release: the
+// line, with the column where there is one, before what else is said.
+var sourceLine = regexp.MustCompile(`(?::\d+)+( |$)`)
 
 // kernel is what the matrix asks of the kernel at hand.
 func (l *Lab) kernel(b *kernels.Build, m machines.Machine) isolation.Kernel {

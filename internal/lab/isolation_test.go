@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,17 +31,29 @@ func TestUnlessOops(t *testing.T) {
 	}
 }
 
-// What a kernel did not bear is a verdict, and no cell that was never tried.
+// What a kernel did not bear is a verdict, and no cell that was never tried; but
+// where it only warned, what went wrong beside that is told.
 func TestBears(t *testing.T) {
-	results := bears("isolation/limits/races", "kernel BUG at fs/dcache.c:1904", []reports.Result{
-		{ID: "isolation/limits/races/first", Status: reports.Pass},
-		{ID: "isolation/limits/races/parallel", Status: reports.Error, Reason: "the probe ended before this cell"},
-	})
-	var got []string
-	for _, r := range results {
-		got = append(got, r.ID+" "+string(r.Status))
-	}
-	if want := []string{"isolation/limits/races/first PASS", "isolation/limits/races/(kernel-log) kernel BUG at fs/dcache.c FAIL"}; !slices.Equal(got, want) {
-		t.Errorf("%q", got)
+	for _, c := range []struct {
+		crash string
+		cut   bool
+		want  []string
+	}{
+		{"kernel BUG at fs/dcache.c:1904", true, []string{"first PASS", "(kernel-log) kernel BUG at fs/dcache.c FAIL"}},
+		{"kernel BUG at fs/dcache.c:1904 (then a panic)", true, []string{"first PASS", "(kernel-log) kernel BUG at fs/dcache.c (then a panic) FAIL"}},
+		{"UBSAN: array-index-out-of-bounds in security/apparmor/match.c:12:5", true, []string{"first PASS", "(kernel-log) UBSAN: array-index-out-of-bounds in security/apparmor/match.c FAIL"}},
+		{"WARNING in aafs_remove", false, []string{"first PASS", "parallel ERROR", "(kernel-log) WARNING in aafs_remove FAIL"}},
+	} {
+		results := bears("isolation/limits/races", c.crash, c.cut, []reports.Result{
+			{ID: "isolation/limits/races/first", Status: reports.Pass},
+			{ID: "isolation/limits/races/parallel", Status: reports.Error, Reason: "the probe ended before this cell"},
+		})
+		var got []string
+		for _, r := range results {
+			got = append(got, strings.TrimPrefix(r.ID, "isolation/limits/races/")+" "+string(r.Status))
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%q", got)
+		}
 	}
 }
