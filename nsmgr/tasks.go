@@ -54,8 +54,8 @@ type census struct {
 	kernel map[int]bool // threads of the kernel's, which no policy confines
 	files  map[attribute]int
 	shows  func() bool // View.showsPending, asked once
-	// What View.hasKernel and View.samePIDs say, asked once.
-	hasKernel, samePIDs func() bool
+	// What View.hasKernel and View.tellsFiles say, asked once.
+	hasKernel, tellsFiles func() bool
 }
 
 // attribute is a file of a task.
@@ -73,7 +73,7 @@ const maxKept = 40
 func (v *View) census() *census {
 	return &census{
 		v, map[int]bool{}, map[attribute]int{}, sync.OnceValue(v.showsPending),
-		sync.OnceValue(v.hasKernel), sync.OnceValue(v.samePIDs),
+		sync.OnceValue(v.hasKernel), sync.OnceValue(v.tellsFiles),
 	}
 }
 
@@ -160,7 +160,7 @@ func (c *census) task(pid, tid int, pending bool) (found []Task, err error) {
 // kernel's, and keeps that in mind: as long as kthreadd still has a child of
 // that number, it is the same.
 func (c *census) isKernel(pid int) bool {
-	if !c.kernel[pid] && (c.samePIDs() && hasFilesOf(kthreadd, pid) || c.v.kernelThread(pid)) {
+	if !c.kernel[pid] && (c.tellsFiles() && hasFilesOf(kthreadd, pid) || c.v.kernelThread(pid)) {
 		c.kernel[pid] = true
 	}
 	return c.kernel[pid]
@@ -315,6 +315,11 @@ func (v *View) samePIDs() bool {
 	self, err := os.Readlink(v.proc + "/self")
 	return err == nil && self == strconv.Itoa(os.Getpid())
 }
+
+// tellsFiles says whether hasFilesOf has an answer for the kernel's threads: not
+// where the kernel cannot compare, or does not let this process. There each call
+// would be in vain, and under a policy that denies it (ptrace read) a record.
+func (v *View) tellsFiles() bool { return v.samePIDs() && hasFilesOf(kthreadd, kthreadd) }
 
 // hasFilesOf says whether a process has the other's very table of open files.
 // Those of kthreadd's children that have are threads of the kernel's: a program

@@ -222,6 +222,9 @@ func TestKernelThreads(t *testing.T) {
 			}
 		}
 	}
+	if v.tellsFiles() != (fast > 0) {
+		t.Errorf("the kernel compares files: %v", v.tellsFiles())
+	}
 	t.Logf("%d of %d are told by their files", fast, len(all))
 }
 
