@@ -95,19 +95,52 @@ const reportLines = 120
 // FindCrash looks for the kernel's first complaint in what stood on its
 // console. A panic that follows it is its consequence and only mentioned.
 func FindCrash(console string) (Crash, bool) {
+	all := FindCrashes(console)
+	if len(all) == 0 {
+		return Crash{}, false
+	}
+	return all[0], true
+}
+
+// died is what die() prints when the kernel has ended a task
+// (arch/x86/kernel/dumpstack.c, arch/arm64/kernel/traps.c), or its last word.
+var died = regexp.MustCompile(`\[#\d+\]|Kernel panic - not syncing`)
+
+// FindCrashes looks for all complaints, of each title the first. What comes after
+// one that ended a task or the kernel is its consequence, and left out.
+func FindCrashes(console string) []Crash {
+	var found []Crash
+	known := map[string]bool{}
 	lines := strings.Split(strings.ReplaceAll(console, "\r", ""), "\n")
-	for i, line := range lines {
-		text := stamp.ReplaceAllString(line, "")
-		for _, p := range patterns {
-			m := p.re.FindStringSubmatchIndex(text)
-			if m == nil {
-				continue
-			}
-			title := string(p.re.ExpandString(nil, p.title, text, m))
-			return Crash{Title: kernelTitle(title, lines[i+1:]), Text: report(lines, i)}, true
+	for i := 0; i < len(lines); i++ {
+		title, ok := complaint(lines[i])
+		if !ok {
+			continue
+		}
+		c := Crash{Title: kernelTitle(title, lines[i+1:])}
+		var end int
+		c.Text, end = report(lines, i)
+		if !known[c.Title] {
+			known[c.Title] = true
+			found = append(found, c)
+		}
+		if died.MatchString(c.Text) {
+			break
+		}
+		i = end - 1
+	}
+	return found
+}
+
+// complaint is the title that a line gives, if a complaint begins with it.
+func complaint(line string) (string, bool) {
+	text := stamp.ReplaceAllString(line, "")
+	for _, p := range patterns {
+		if m := p.re.FindStringSubmatchIndex(text); m != nil {
+			return string(p.re.ExpandString(nil, p.title, text, m)), true
 		}
 	}
-	return Crash{}, false
+	return "", false
 }
 
 // kernelTitle adds the panic that a complaint ended in.
@@ -124,18 +157,21 @@ func kernelTitle(title string, rest []string) string {
 }
 
 // report cuts the complaint out of the console: from its introduction to the
-// line that ends it.
-func report(lines []string, i int) string {
+// line that ends it, or before the next one's. end is the number of the line behind it.
+func report(lines []string, i int) (text string, end int) {
 	if i > 0 && strings.Contains(lines[i-1], cutHere) {
 		i--
 	}
-	end := i + 1
+	end = i + 1
 	for end < len(lines) && end-i < reportLines {
 		line := lines[end]
+		if end > i+1 && strings.Contains(line, cutHere) {
+			break // another's
+		}
 		end++
 		if strings.Contains(line, "---[ end ") {
 			break
 		}
 	}
-	return strings.TrimRight(strings.Join(lines[i:end], "\n"), "\n")
+	return strings.TrimRight(strings.Join(lines[i:end], "\n"), "\n"), end
 }

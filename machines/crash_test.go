@@ -3,6 +3,7 @@ package machines
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -30,6 +31,28 @@ func TestFindCrashSamples(t *testing.T) {
 				t.Errorf("the report is not from the console: %q", c.Text)
 			}
 		})
+	}
+}
+
+// One complaint does not hide the next, and what follows a death is its
+// consequence.
+func TestFindCrashes(t *testing.T) {
+	const warning = "------------[ cut here ]------------\nrefcount_t: underflow; use-after-free.\nWARNING: CPU: 0 PID: 1 at lib/refcount.c:28 refcount_warn_saturate+0xbe/0x110\n---[ end trace 0000000000000000 ]---\n"
+	const other = "------------[ cut here ]------------\nWARNING: CPU: 0 PID: 2 at security/apparmor/label.c:78 aa_put_label+0x30/0x50\n"
+	const bug = "kernel BUG at fs/dcache.c:1904!\nOops: invalid opcode: 0000 [#1] SMP\n---[ end trace 0000000000000000 ]---\nnote: rmdir[1] exited with irqs disabled\nBUG: scheduling while atomic: rmdir/1/0x2\n"
+	for text, want := range map[string][]string{
+		"all is well\n":                         nil,
+		warning + warning:                       {"refcount_t: underflow"},
+		warning + "mount: ok\n" + other:         {"refcount_t: underflow", "WARNING in aa_put_label"},
+		other + warning + bug + other + "end\n": {"WARNING in aa_put_label", "refcount_t: underflow", "kernel BUG at fs/dcache.c:1904"},
+	} {
+		var got []string
+		for _, c := range FindCrashes(text) {
+			got = append(got, c.Title)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%q of\n%s", got, text)
+		}
 	}
 }
 

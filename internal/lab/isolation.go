@@ -77,8 +77,9 @@ func (l *Lab) runRow(ctx context.Context, b *kernels.Build, row isolation.Row, s
 	spec.Results = row.Judge(k, found, m.Audit().Since(audit))
 	switch {
 	case spec.Crash != "" && row.Group == "limits":
-		cut := err != nil || oops.MatchString(m.Console().Since(console))
-		spec.Results = bears(spec.ID, spec.Crash, cut, spec.Results)
+		text := m.Console().Since(console)
+		cut := err != nil || oops.MatchString(text)
+		spec.Results = bears(spec.ID, complaints(spec, text), cut, spec.Results)
 	case spec.Crash != "":
 		failed("the kernel crashed: " + spec.Crash)
 	case ctx.Err() != nil:
@@ -93,18 +94,40 @@ func (l *Lab) runRow(ctx context.Context, b *kernels.Build, row isolation.Row, s
 	}
 }
 
+// complaints are the titles of all that the kernel said, whose text the spec then
+// has: the first may be known, and the next not.
+func complaints(spec *reports.Spec, console string) []string {
+	titles := []string{spec.Crash}
+	for i, c := range machines.FindCrashes(console) {
+		if i > 0 { // the spec's own is the first
+			titles = append(titles, c.Title)
+			spec.Console += "\n\n" + c.Text
+		}
+	}
+	return titles
+}
+
 // bears is what came of a row of limits when the kernel complained or crashed:
 // that it bears what is done to it is what these rows ask, so it is a verdict,
 // and what the probe did not come to for it, where it was cut, is none of its own.
-// The result is called after the crash, so that one that is known hides no other.
-func bears(id, crash string, cut bool, results []reports.Result) []reports.Result {
+// Each result is called after its crash, so that one that is known hides no other.
+func bears(id string, crashes []string, cut bool, results []reports.Result) []reports.Result {
 	if cut {
 		results = slices.DeleteFunc(results, func(r reports.Result) bool { return r.Status == reports.Error })
 	}
-	return append(results, reports.Result{
-		ID: id + "/(kernel-log) " + sourceLine.ReplaceAllString(crash, "$1"), Status: reports.Fail,
-		Expected: "no warning", Got: crash, Reason: "the kernel warned or crashed: " + crash,
-	})
+	known := map[string]bool{}
+	for _, crash := range crashes {
+		name := id + "/(kernel-log) " + sourceLine.ReplaceAllString(crash, "$1")
+		if known[name] {
+			continue // at another line of the same file
+		}
+		known[name] = true
+		results = append(results, reports.Result{
+			ID: name, Status: reports.Fail,
+			Expected: "no warning", Got: crash, Reason: "the kernel warned or crashed: " + crash,
+		})
+	}
+	return results
 }
 
 // sourceLine is what of a crash's title differs from release to release: the

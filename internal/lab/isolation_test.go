@@ -35,16 +35,17 @@ func TestUnlessOops(t *testing.T) {
 // where it only warned, what went wrong beside that is told.
 func TestBears(t *testing.T) {
 	for _, c := range []struct {
-		crash string
-		cut   bool
-		want  []string
+		crashes []string
+		cut     bool
+		want    []string
 	}{
-		{"kernel BUG at fs/dcache.c:1904", true, []string{"first PASS", "(kernel-log) kernel BUG at fs/dcache.c FAIL"}},
-		{"kernel BUG at fs/dcache.c:1904 (then a panic)", true, []string{"first PASS", "(kernel-log) kernel BUG at fs/dcache.c (then a panic) FAIL"}},
-		{"UBSAN: array-index-out-of-bounds in security/apparmor/match.c:12:5", true, []string{"first PASS", "(kernel-log) UBSAN: array-index-out-of-bounds in security/apparmor/match.c FAIL"}},
-		{"WARNING in aafs_remove", false, []string{"first PASS", "parallel ERROR", "(kernel-log) WARNING in aafs_remove FAIL"}},
+		{[]string{"kernel BUG at fs/dcache.c:1904"}, true, []string{"first PASS", "(kernel-log) kernel BUG at fs/dcache.c FAIL"}},
+		{[]string{"kernel BUG at fs/dcache.c:1904 (then a panic)"}, true, []string{"first PASS", "(kernel-log) kernel BUG at fs/dcache.c (then a panic) FAIL"}},
+		{[]string{"UBSAN: array-index-out-of-bounds in security/apparmor/match.c:12:5", "UBSAN: array-index-out-of-bounds in security/apparmor/match.c:13:5"}, true, []string{"first PASS", "(kernel-log) UBSAN: array-index-out-of-bounds in security/apparmor/match.c FAIL"}},
+		{[]string{"WARNING in aafs_remove"}, false, []string{"first PASS", "parallel ERROR", "(kernel-log) WARNING in aafs_remove FAIL"}},
+		{[]string{"WARNING in aafs_remove", "WARNING in aa_put_label"}, true, []string{"first PASS", "(kernel-log) WARNING in aafs_remove FAIL", "(kernel-log) WARNING in aa_put_label FAIL"}},
 	} {
-		results := bears("isolation/limits/races", c.crash, c.cut, []reports.Result{
+		results := bears("isolation/limits/races", c.crashes, c.cut, []reports.Result{
 			{ID: "isolation/limits/races/first", Status: reports.Pass},
 			{ID: "isolation/limits/races/parallel", Status: reports.Error, Reason: "the probe ended before this cell"},
 		})
