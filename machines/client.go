@@ -127,8 +127,10 @@ func (c *client) accept(channels <-chan ssh.NewChannel) {
 func lost(err error) error { return fmt.Errorf("%w: %w", ErrLost, err) }
 
 // grace is how long a machine gets to obey or answer before it counts as lost.
+// However fast it is, other work may keep the host's processors from it for
+// seconds; one that has crashed is seldom waited for, as it ends by itself.
 func (c *client) grace() time.Duration {
-	return time.Duration(float64(3*time.Second) * max(1, c.slowness/4))
+	return max(20*time.Second, time.Duration(float64(3*time.Second)*c.slowness/4))
 }
 
 // request is a global request that must be answered within the grace.
