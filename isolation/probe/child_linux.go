@@ -143,21 +143,29 @@ func (c *child) start(nr uintptr, args ...uintptr) {
 	futex(&c.w.state, futexWake, 1, 0)
 }
 
+// look is how long finish waits before it looks at the child again.
+const look = 5 * time.Millisecond
+
+// enough is how many looks a wait takes at the least, however late it is: where
+// the machine itself stood still, time has passed and the child has not run.
+func enough(patience time.Duration) int { return int(patience / look / 4) }
+
 // finish waits for the system call that was started.
 func (c *child) finish(patience time.Duration) (uintptr, syscall.Errno) {
-	for end := time.Now().Add(patience); ; {
+	end := time.Now().Add(patience)
+	for looks := 0; ; looks++ {
 		if atomic.LoadUint32(&c.w.state) == done {
 			c.used = 0
 			return c.w.ret, syscall.Errno(c.w.errno)
 		}
-		futex(&c.w.state, futexWait, ready, 5*time.Millisecond)
+		futex(&c.w.state, futexWait, ready, look)
 		if atomic.LoadUint32(&c.w.state) == done {
 			continue
 		}
 		if c.reaped() {
 			return 0, errDead
 		}
-		if time.Now().After(end) {
+		if looks >= enough(patience) && time.Now().After(end) {
 			return 0, errHangs
 		}
 	}

@@ -15,7 +15,7 @@ import (
 // forked starts a child that the test can give steps to, without AppArmor.
 func forked(t *testing.T) *experiment {
 	t.Helper()
-	c, err := fork(5 * time.Second)
+	c, err := fork(time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,11 @@ func TestChildSteps(t *testing.T) {
 
 func TestChildExecutes(t *testing.T) {
 	x := forked(t)
-	file := filepath.Join(t.TempDir(), "bin")
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "bin")
 	for _, step := range []string{"elf " + file, "exec " + file} {
 		if _, e, _ := x.step(step); e != 0 {
 			t.Fatalf("%s: %s", step, errnoName(e))
@@ -76,14 +80,14 @@ func TestChildEnds(t *testing.T) {
 		t.Errorf("a dead child: %q", errnoName(e))
 	}
 	x = forked(t)
-	x.tasks[0].child.patience = 50 * time.Millisecond
-	for _, step := range []string{"pair p stream", "read p0"} {
-		_, e, _ := x.step(step)
-		if want := map[bool]string{true: "hangs"}[step == "read p0"]; errnoName(e) != want {
-			t.Errorf("%s: %q, want %q", step, errnoName(e), want)
-		}
+	if _, e, _ := x.step("pair p stream"); e != 0 {
+		t.Fatal(errnoName(e))
 	}
-	x.tasks[0].child.patience = 5 * time.Second
+	x.tasks[0].child.patience = 50 * time.Millisecond
+	if _, e, _ := x.step("read p0"); errnoName(e) != "hangs" {
+		t.Errorf("a read of what never comes: %q", errnoName(e))
+	}
+	x.tasks[0].child.patience = time.Minute
 }
 
 // The rings of an io_uring are in the child's window, and requests come back
@@ -92,7 +96,8 @@ func TestChildUring(t *testing.T) {
 	x := forked(t)
 	for range 3 {
 		_, e, what := x.step("uringcreds")
-		if what == "setup" && (e == unix.EPERM || e == unix.ENOSYS || e == unix.EINVAL) {
+		// ENOMEM is the limit of locked memory, which older kernels count rings in.
+		if what == "setup" && (e == unix.EPERM || e == unix.ENOSYS || e == unix.EINVAL || e == unix.ENOMEM) {
 			t.Skipf("this kernel has no such io_uring: %s", errnoName(e))
 		}
 		if e != 0 {

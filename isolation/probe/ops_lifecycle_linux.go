@@ -198,11 +198,14 @@ func (x *experiment) left([]string) (string, syscall.Errno) {
 		panic(badStep("left without a survey"))
 	}
 	var diff string
-	// What is killed is gone a moment later.
-	for end := time.Now().Add(x.patience / 2); ; time.Sleep(50 * time.Millisecond) {
-		if diff = difference(x.surveyed, survey()); diff == "nothing" || time.Now().After(end) {
+	// What is killed is gone a moment later; and it is looked at some times
+	// before that is late, as the machine itself may have stood still.
+	end := time.Now().Add(x.patience / 2)
+	for looks := 1; ; looks++ {
+		if diff = difference(x.surveyed, survey()); diff == "nothing" || looks > 10 && time.Now().After(end) {
 			return diff, 0
 		}
+		time.Sleep(50 * time.Millisecond)
 	}
 }
 

@@ -423,7 +423,8 @@ func (c *call) exec() (int, string, syscall.Errno) {
 	binary.NativeEndian.PutUint64(b, uint64(path))
 	env, _ := c.room(8)
 	c.start(unix.SYS_EXECVE, path, p, env)
-	for end := time.Now().Add(c.patience); ; {
+	end := time.Now().Add(c.patience)
+	for looks := 0; ; looks++ {
 		if _, e := c.finish(2 * time.Millisecond); e != errHangs {
 			return 0, "", e // it came back, so it did not succeed; or it is dead
 		}
@@ -431,7 +432,7 @@ func (c *call) exec() (int, string, syscall.Errno) {
 			c.executed = true
 			return 0, "", 0
 		}
-		if time.Now().After(end) {
+		if looks >= enough(c.patience) && time.Now().After(end) {
 			return 0, "", errHangs
 		}
 	}
