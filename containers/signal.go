@@ -22,6 +22,8 @@ func SignalName(s syscall.Signal) string {
 // only for signals that end no process.
 func DieOf(s syscall.Signal) {
 	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
+	// A core_pattern that is a pipe does not ask for the limit.
+	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	// The kernel's struct sigaction: all zero is the default action. libc's
 	// is not asked: a program without cgo has none.
 	var action [4]uint64
