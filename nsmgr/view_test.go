@@ -311,7 +311,12 @@ func TestRecall(t *testing.T) {
 		"a pipe":       func() error { return errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)) },
 	} {
 		v.remember("it", text)
-		if err := spoil(); err != nil {
+		err := spoil()
+		if name == "another's" && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL)) {
+			t.Logf("%s: root may not do that here: %v", name, err)
+			continue
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 		if got, ok := v.recall("it"); ok {
