@@ -94,13 +94,18 @@ func TestE2ESurvives(t *testing.T) {
 			open := regression.Script{Name: "open"}
 			want(t, l.run(t, open), reports.Pass)
 
-			crashed := l.run(t, l.place(t, "ours_panic", "echo 'ok: before the panic'\nsleep 1\necho c > /proc/sysrq-trigger\nsleep 60\n"))
+			// Many short sleeps, as what it printed is to come out before the panic:
+			// in one long one the whole machine may stand still.
+			crashed := l.run(t, l.place(t, "ours_panic", "echo 'ok: before the panic'\nfor i in {1..20}; do sleep 0.05; done\necho c > /proc/sysrq-trigger\nsleep 60\n"))
 			want(t, crashed, reports.Pass, reports.Error)
 			if crashed.Crash != "panic: sysrq triggered crash" || !strings.Contains(crashed.Console, "Kernel panic") {
 				t.Errorf("crash %q, console %q", crashed.Crash, crashed.Console)
 			}
 
-			l.deadline = func(m machines.Machine, _ float64) time.Duration { return scaled(m, 300*time.Millisecond) }
+			// Long enough for it to begin, on a machine that has other work, too.
+			l.deadline = func(m machines.Machine, _ float64) time.Duration {
+				return 10*time.Second + scaled(m, 300*time.Millisecond)
+			}
 			hung := l.run(t, l.place(t, "ours_hang", "echo 'ok: before the hang'\nsleep 1000 &\nsetsid sleep 1000 &\nsleep 1000\n"))
 			want(t, hung, reports.Pass, reports.Error)
 			l.deadline = scriptDeadline
@@ -186,7 +191,7 @@ func TestE2ESerialChannel(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = m.Close() }()
-	out, err := machines.Output(context.Background(), m, time.Minute, "sh", "-c", "ls /dev/vport* 2>/dev/null; head -c 30000 /dev/zero | base64 -w 0")
+	out, err := machines.Output(context.Background(), m, 5*time.Minute, "sh", "-c", "ls /dev/vport* 2>/dev/null; head -c 30000 /dev/zero | base64 -w 0")
 	if err != nil || len(out) != 40000 || strings.Trim(out, "A") != "" {
 		t.Errorf("%d bytes came through, %v", len(out), err)
 	}

@@ -205,7 +205,7 @@ func (l *Lab) drop(why string) {
 
 // patience is the deadline of the short commands that look at a machine, on
 // hardware.
-const patience = 5 * time.Second
+const patience = 15 * time.Second
 
 func scaled(m machines.Machine, d time.Duration) time.Duration {
 	return time.Duration(float64(d) * m.Info().Slowness)
