@@ -89,7 +89,7 @@ func TestE2EContainerSession(t *testing.T) {
 	if os.Getenv("PROOFHOUSE_E2E") == "" {
 		t.Skip("boots kernels: make test-e2e")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Minute)
 	defer cancel()
 	cfg := lab.FromEnvironment()
 	plan, err := lab.Prepare(ctx, cfg, func(s string) { t.Log(s) })

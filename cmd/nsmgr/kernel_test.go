@@ -33,7 +33,7 @@ var session = []step{
 	{sh: "nsmgr exec container-ns --stack-on nope -- true", status: 2, want: []string{`no such profile "nope" to stack on`}},
 	{sh: "nsmgr exec container-ns -- sh -c 'exit 7'", status: 7},
 	{sh: "nsmgr verify container-ns", want: []string{"ok   what the profile denies is refused (permission denied)"}},
-	{sh: "(nsmgr exec container-ns --stack-on host-ct -- sleep 30 & sleep 1; nsmgr tasks container-ns; nsmgr delete container-ns)", status: 1,
+	{sh: "(nsmgr exec container-ns --stack-on host-ct -- sleep 600 & until nsmgr tasks container-ns | grep -qw sleep; do sleep 0.1; done; nsmgr tasks container-ns; nsmgr delete container-ns)", status: 1,
 		want: []string{"host-ct//&:container-ns:container (enforce)", "is in use", "leave 1 on policy"}},
 	{sh: "nsmgr delete container-ns --kill", want: []string{"removed"}},
 	{sh: `printf 'profile a { /** r, }\nprofile b {\n oops\n}\n' > bad.aa; nsmgr create web --profiles bad.aa`, status: 2, want: []string{"bad.aa:4: syntax error"}},
@@ -69,9 +69,13 @@ lxc-start -n c1`},
 	{sh: "nsmgr show c1", want: []string{"made for container c1", "host-ct//&:c1:container (enforce)"}},
 	{sh: "lxc-attach -n c1 -- cat /proc/1/attr/current", want: []string{"container (enforce)"}},
 	{sh: "nsmgr delete c1", status: 1, want: []string{"(init)"}},
-	{sh: "lxc-stop -n c1 -k && sleep 1 && nsmgr list", not: []string{"c1"}},
+	// The hook may be at work for a moment more.
+	{sh: "lxc-stop -n c1 -k && while ls /run/nsmgr/namespaces | grep -q note; do sleep 0.1; done; nsmgr list", not: []string{"c1"}},
 	{sh: "ls /run/nsmgr/namespaces", not: []string{"note"}},
 }
+
+// stepPatience is how long a step may take: a template is hundreds of processes.
+const stepPatience = 5 * time.Minute
 
 // TestE2ESession boots a kernel and does on it what a user does.
 func TestE2ESession(t *testing.T) {
@@ -104,7 +108,7 @@ func play(ctx context.Context, t *testing.T, m machines.Machine, steps []step) {
 	t.Helper()
 	for _, s := range steps {
 		var out bytes.Buffer
-		res, err := m.Run(ctx, machines.Command{Args: []string{"sh", "-c", s.sh}, Stdout: &out, Stderr: &out, Deadline: time.Minute, Detach: true})
+		res, err := m.Run(ctx, machines.Command{Args: []string{"sh", "-c", s.sh}, Stdout: &out, Stderr: &out, Deadline: stepPatience, Detach: true})
 		if err != nil {
 			t.Fatalf("%s: %v", s.sh, err)
 		}
