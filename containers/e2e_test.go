@@ -19,7 +19,7 @@ func TestE2EContainers(t *testing.T) {
 	if os.Getenv("PROOFHOUSE_E2E") == "" {
 		t.Skip("boots kernels: make test-e2e")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Minute)
 	defer cancel()
 	cfg := lab.FromEnvironment()
 	plan, err := lab.Prepare(ctx, cfg, func(s string) { t.Log(s) })
@@ -45,7 +45,7 @@ func TestE2EContainers(t *testing.T) {
 			defer func() { _ = m.Close() }()
 			var out bytes.Buffer
 			res, err := m.Run(ctx, machines.Command{
-				Args:   []string{"containers.test", "-test.v", "-test.run", which, "-test.timeout", "10m"},
+				Args:   []string{"containers.test", "-test.v", "-test.run", which, "-test.timeout", "30m"},
 				Env:    []string{"CONTAINERS_KERNEL_TESTS=1"},
 				Stdout: &out, Stderr: &out,
 			})
