@@ -230,8 +230,9 @@ func TestE2EBadInput(t *testing.T) {
 	}
 }
 
-// Nothing outlives a kill -9: no machine after two seconds, no folder after the
-// next start; and what was found is in the journal.
+// Nothing outlives a kill -9: no machine, no folder after the next start; and
+// what was found is in the journal. A machine is gone within two seconds where
+// there is little other work.
 func TestE2EKill(t *testing.T) {
 	others := machineDirs(t) // of runs that are none of our business
 	dir := filepath.Join(t.TempDir(), "run")
@@ -240,7 +241,8 @@ func TestE2EKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	// open is over, and capabilities runs on.
-	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	const limit = 10 * time.Minute // for the boot, too
+	for end := time.Now().Add(limit); ; time.Sleep(50 * time.Millisecond) {
 		if run, err := reports.Read(dir); err == nil && len(run.Kernels) > 0 {
 			ended := 0
 			for _, s := range run.Kernels[0].Specs {
@@ -254,7 +256,7 @@ func TestE2EKill(t *testing.T) {
 		}
 		if time.Now().After(end) {
 			_ = cmd.Process.Kill()
-			t.Fatal("nothing ended within two minutes")
+			t.Fatalf("nothing ended within %v", limit)
 		}
 	}
 	ours := without(machineDirs(t), others)
@@ -263,10 +265,14 @@ func TestE2EKill(t *testing.T) {
 	}
 	_ = cmd.Process.Signal(syscall.SIGKILL)
 	_ = cmd.Wait()
-	time.Sleep(2 * time.Second)
-	if left := running(t, ours); len(left) > 0 {
-		t.Errorf("left after two seconds: %q", left)
+	killed := time.Now()
+	for left := running(t, ours); len(left) > 0; left = running(t, ours) {
+		if took := time.Since(killed); took > 30*time.Second {
+			t.Fatalf("left after %v: %q", took, left)
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
+	t.Logf("its machines were gone after %v", time.Since(killed))
 	got := proofhouse(t, "", "report", dir)
 	if got.status != 3 || !strings.Contains(got.stdout, "killed") {
 		t.Errorf("report: exit status %d\n%s%s", got.status, got.stdout, got.stderr)
