@@ -40,6 +40,7 @@ func open(t testing.TB) *browser {
 	if err != nil {
 		t.Skip("no chromedriver here: apt-get install chromium-driver")
 	}
+	profile := profileFolder(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := child.Command(ctx, driver, "--port=0")
 	out, err := cmd.StdoutPipe()
@@ -73,12 +74,36 @@ func open(t testing.TB) *browser {
 		"goog:loggingPrefs": map[string]string{"browser": "ALL"},
 		"goog:chromeOptions": map[string]any{"args": []string{
 			"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-			"--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--user-data-dir=" + t.TempDir(), "--window-size=1600,1000",
+			"--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--user-data-dir=" + profile, "--window-size=1600,1000",
 		}},
 	}}}, &made)
 	b.session += "/" + made.SessionID
 	t.Cleanup(func() { b.call("DELETE", "", nil, nil) })
 	return b
+}
+
+// profileFolder is one for a Chromium, which is removed behind it: a process of
+// the browser's may write for a moment after the session has ended, where
+// t.TempDir would fail the test.
+func profileFolder(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "page-profile-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for end := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+			err := os.RemoveAll(dir)
+			if err == nil {
+				return
+			}
+			if time.Now().After(end) {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	return dir
 }
 
 // call is one command of WebDriver.
@@ -95,7 +120,7 @@ func (b *browser) call(method, path string, body, answer any) {
 		}
 		send = bytes.NewReader(text)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, b.session+path, send)
 	if err != nil {
@@ -155,10 +180,14 @@ func (b *browser) text(expression string, args ...any) string {
 	return fmt.Sprint(s)
 }
 
+// patience is how long a page may take for what it does at once, where the
+// machine is busy with other things.
+const patience = time.Minute
+
 // wait is over when the expression is true.
 func (b *browser) wait(what, expression string, args ...any) {
 	b.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		var v any
 		b.js(&v, expression, args...)
 		if v != nil && v != false && v != "" && v != 0.0 {
