@@ -672,9 +672,9 @@ func TestKernelRecords(t *testing.T) {
 	must(t, v.Create(ctx, "logged", nsmgr.Making{Policy: compile(t, v, fmt.Sprintf(
 		"abi <kernel>,\nprofile p { file, audit deny \"%s\" r, }\n", secret))}))
 	var events []nsmgr.Event
-	watching, stop := context.WithTimeout(ctx, time.Minute)
+	watching, stop := context.WithTimeout(ctx, 10*time.Minute)
 	defer stop()
-	done := make(chan error)
+	done := make(chan error, 1)
 	ready := make(chan struct{})
 	go func() {
 		done <- v.Watch(watching, "logged", func(e nsmgr.Event) error {
@@ -685,7 +685,11 @@ func TestKernelRecords(t *testing.T) {
 			return nil
 		})
 	}()
-	<-ready
+	select {
+	case <-ready:
+	case err := <-done:
+		t.Fatalf("it is not watched: %v", err)
+	}
 	// The kernel logs ten records in five seconds and drops the others.
 	denied := func(r nsmgr.Record) bool {
 		return r.Kind == "DENIED" && r.Namespace == "logged" && r.Profile == "p" && r.Name == secret
