@@ -146,7 +146,7 @@ func umlRelease(ctx context.Context, image string) (string, error) {
 }
 
 func umlSays(ctx context.Context, image, option string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	cmd := child.Command(ctx, image, option)
 	var stdout, stderr bytes.Buffer
