@@ -5,9 +5,12 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"proofhouse/kernels"
 )
@@ -158,6 +161,28 @@ func TestLeftoversEnd(t *testing.T) {
 		}
 		if time.Now().After(end) {
 			t.Fatalf("it lives on: %s", s)
+		}
+	}
+}
+
+// Of a command that leaves something behind with its output open, all that it
+// wrote itself comes through.
+func TestDetachedOutput(t *testing.T) {
+	m := here(t)
+	for range 5 {
+		pidFile := t.TempDir() + "/pid"
+		var out bytes.Buffer
+		res, err := m.Run(context.Background(), Command{
+			Args:   []string{"/bin/sh", "-c", `sleep 600 & echo $! >"$0"; head -c 200000 /dev/zero; echo end`, pidFile},
+			Stdout: &out, Stderr: &out, Detach: true, Deadline: soon,
+		})
+		if b, err := os.ReadFile(pidFile); err == nil {
+			if pid, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil {
+				_ = unix.Kill(pid, unix.SIGKILL)
+			}
+		}
+		if err != nil || res.Status != 0 || res.Deadline || out.Len() != 200004 || !strings.HasSuffix(out.String(), "end\n") {
+			t.Errorf("%d bytes came through: %v, %v", out.Len(), res, err)
 		}
 	}
 }

@@ -35,7 +35,13 @@ type command struct {
 
 	begun  time.Time
 	output sync.WaitGroup
-	pipes  []*os.File // our ends of the command's output
+	pipes  []pipe // of the command's output
+}
+
+// pipe is our end of one, and where what comes out of it goes.
+type pipe struct {
+	r *os.File
+	w io.Writer
 }
 
 func newCommand(words []string, p wire.Process) (*command, error) {
@@ -112,7 +118,7 @@ func (c *command) start(stdout, stderr io.Writer, stdin io.Reader) error {
 }
 
 func (c *command) copyOut(w io.Writer, r *os.File) {
-	c.pipes = append(c.pipes, r)
+	c.pipes = append(c.pipes, pipe{r, w})
 	c.output.Go(func() { _, _ = io.Copy(w, r) })
 }
 
@@ -161,16 +167,42 @@ func (c *command) wait() (syscall.WaitStatus, wire.Usage) {
 		select {
 		case <-done:
 		case <-time.After(grace):
+			c.drain(done)
 		}
 	} else {
 		c.kill()
 		c.output.Wait()
 	}
 	for _, p := range c.pipes {
-		_ = p.Close()
+		_ = p.r.Close()
 	}
 	c.removeCgroup()
 	return state.Sys().(syscall.WaitStatus), usage
+}
+
+// drain sends what is left in the pipes, and with that all that the command
+// itself had written: on a busy machine the grace may be over before anybody has
+// read it. done is closed when the copying has ended.
+func (c *command) drain(done <-chan struct{}) {
+	if len(c.pipes) == 0 { // it had a terminal
+		return
+	}
+	for _, p := range c.pipes {
+		if p.r.SetReadDeadline(time.Now()) != nil { // it ends the copying
+			return
+		}
+	}
+	<-done
+	rest := make([]byte, 64<<10) // what a pipe holds
+	for _, p := range c.pipes {
+		raw, err := p.r.SyscallConn()
+		if err != nil {
+			continue
+		}
+		n := 0
+		_ = raw.Control(func(fd uintptr) { n, _ = unix.Read(int(fd), rest) }) // it does not block
+		_, _ = p.w.Write(rest[:max(n, 0)])
+	}
 }
 
 // kill ends the process and everything that it started, wherever that is in
