@@ -48,7 +48,7 @@ test-unit: ## only the tests that boot nothing
 	$(GO) test ./...
 
 test-e2e: build ## only the tests that boot kernels
-	PROOFHOUSE_E2E=$(CURDIR)/bin $(GO) test -p 1 -count=1 -timeout 60m -v -run '^TestE2E' $(E2E)
+	PROOFHOUSE_E2E=$(CURDIR)/bin $(GO) test -p 1 -count=1 -timeout 120m -v -run '^TestE2E' $(E2E)
 
 test-vm: build ## the tests of nsmgr on Debian's kernels, under QEMU
 	@bin/proofhouse setup --qemu $(or $(QEMU),1)

@@ -335,7 +335,7 @@ func cgroupFolders(text string) (dirs []string) {
 // cleanPatience for all, with what is killed then.
 const (
 	monitorPatience = 10 * time.Second
-	cleanPatience   = 20 * time.Second
+	cleanPatience   = time.Minute
 )
 
 // clean kills and removes the leftovers, and returns when they are gone. stop

@@ -608,7 +608,7 @@ func (c Container) end(ctx context.Context, ct *lxc.Container) error {
 		if err := ct.Stop(); err != nil && ct.Running() {
 			// The monitor does not answer, or its signal is denied.
 			c.leftovers(item(ct, keyRootfs)).kill()
-			if !ct.Wait(lxc.STOPPED, 5*time.Second) {
+			if !ct.Wait(lxc.STOPPED, cleanPatience) {
 				return exit.Fail(fmt.Errorf("stop container %q: %w", c.Name, err))
 			}
 		}

@@ -142,7 +142,7 @@ func (ct container) start(ctx context.Context, v *nsmgr.View, paths []string) er
 }
 
 // stopPatience is how long the tasks of a stopped container may take to go.
-const stopPatience = 5 * time.Second
+const stopPatience = 20 * time.Second
 
 func (ct container) stop(ctx context.Context, v *nsmgr.View) error {
 	if v.Container(ct.ns) != ct.name {

@@ -88,7 +88,7 @@ profile "NAME" flags=(attach_disconnected) {
 
 // try runs a process in the namespace and looks at what it could do.
 func try(ctx context.Context, v *nsmgr.View, ns nsmgr.Name) (found []nsmgr.Finding, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "nsmgr-verify-")
 	if err != nil {

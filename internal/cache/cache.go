@@ -140,7 +140,7 @@ func sweep(parent string) {
 // removeStubborn is os.RemoveAll for a folder in which the last processes of a
 // killed run may write for a moment more.
 func removeStubborn(ctx context.Context, dir string) error {
-	for end := time.Now().Add(3 * time.Second); ; {
+	for end := time.Now().Add(20 * time.Second); ; {
 		err := os.RemoveAll(dir)
 		if err == nil || time.Now().After(end) || ctx.Err() != nil {
 			return err
