@@ -38,6 +38,10 @@ var tuning = []string{
 	"random.trust_cpu=on", "cryptomgr.notests", "raid=noautodetect",
 }
 
+// slow are the words for a kernel whose processor is emulated: it can be kept from
+// running for longer than the 20 s after which it would call a processor stuck.
+var slow = []string{"watchdog_thresh=30", "rcupdate.rcu_cpu_stall_timeout=60"}
+
 // rootModules are what a kernel may need as modules to find its root, its
 // channel and its randomness under QEMU.
 var rootModules = []string{"virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "crc32c_generic", "ext4"}
@@ -155,6 +159,9 @@ func bootQEMU(ctx context.Context, o Options, a arch, accel string, dir *runDir,
 	words := []string{"console=" + a.console, "loglevel=5", "panic=-1", "audit_backlog_limit=8192"}
 	if !o.Plain {
 		words = append(words, tuning...)
+		if accel == "tcg" {
+			words = append(words, slow...)
+		}
 	}
 	words = append(words, o.Kernel.Append...)
 	q.add("-append", strings.Join(words, " "))
