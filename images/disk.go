@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -135,7 +136,7 @@ func makeDisk(ctx context.Context, dir, label string, folders map[string]string,
 		return err
 	}
 	stage := filepath.Join(dir, "stage")
-	if err := os.Mkdir(stage, 0o755); err != nil {
+	if err := errors.Join(os.Mkdir(stage, 0o755), os.Chmod(stage, 0o755)); err != nil { // whatever the umask
 		return err
 	}
 	for _, inside := range sorted(folders) {
@@ -208,7 +209,7 @@ func copyFolder(ctx context.Context, to, from string) error {
 		target := filepath.Join(to, rel)
 		switch {
 		case info.IsDir():
-			return os.MkdirAll(target, 0o755)
+			return errors.Join(os.MkdirAll(target, 0o755), os.Chmod(target, 0o755))
 		case link != "":
 			return os.Symlink(link, target)
 		case info.Mode().IsRegular():
@@ -228,7 +229,8 @@ func copyFile(to, from string, mode fs.FileMode, modified time.Time) error {
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(out, in); err != nil {
+	_, err = io.Copy(out, in)
+	if err := errors.Join(err, out.Chmod(mode)); err != nil {
 		_ = out.Close()
 		return err
 	}
