@@ -120,17 +120,27 @@ func TestE2EGinkgo(t *testing.T) {
 	}
 }
 
-// A script does not get a machine on which a row of the isolation matrix has
-// been: the scripts come first, or each change would cost a boot.
+// No machine has scripts and rows of the isolation matrix: aa_exec leaves a
+// namespace behind, and view.siblings would see it. The scripts come first, or
+// each change would cost a boot.
 func TestE2EOrder(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run")
-	filter := "script:open || script:chdir || row:file.read || row:signal.disjoint"
+	filter := "script:open || script:aa_exec || row:file.read || row:view.siblings"
 	if e := proofhouse(t, "", "run", "--procs", "1", "--label-filter", filter, "--out", dir); e.status != 0 {
 		t.Fatalf("exit status %d\n%s%s", e.status, e.stdout, e.stderr)
 	}
 	k := readResults(t, dir).Kernels[0]
-	if len(k.Specs) != 4 || len(k.Machines) != 1 {
-		t.Errorf("%d specs on %d machines, not 4 on 1", len(k.Specs), len(k.Machines))
+	if len(k.Specs) != 4 || len(k.Machines) != 2 {
+		t.Fatalf("%d specs on %d machines, not 4 on 2", len(k.Specs), len(k.Machines))
+	}
+	for _, s := range k.Specs {
+		want := k.Machines[0].ID
+		if strings.HasPrefix(s.ID, "isolation/") {
+			want = k.Machines[1].ID
+		}
+		if s.Machine != want {
+			t.Errorf("%s was on %s, not %s", s.ID, s.Machine, want)
+		}
 	}
 }
 

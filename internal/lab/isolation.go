@@ -36,13 +36,12 @@ func (l *Lab) runRow(ctx context.Context, b *kernels.Build, row isolation.Row, s
 	failed := func(why string) {
 		spec.Results = append(spec.Results, reports.Result{ID: spec.ID, Status: reports.Error, Reason: why})
 	}
-	m, err := l.Machine(ctx, b)
+	m, err := l.machineFor(ctx, b, rows)
 	if err != nil {
 		failed("no machine: " + err.Error())
 		return
 	}
 	spec.Machine = l.current.ID
-	l.hadRows = m
 	k := l.kernel(b, m)
 	if isolation.Lacks(k, row.Needs) != "" {
 		spec.Results = row.Judge(k, nil, "")

@@ -44,12 +44,35 @@ type Lab struct {
 	// machine containersOn, with what was wrong.
 	containers   map[string]error
 	containersOn machines.Machine
-	// hadRows is the machine on which rows of that matrix were tried.
-	hadRows machines.Machine
+	// half is the half of the suite that the machine halfOn has had.
+	half   half
+	halfOn machines.Machine
 	// breakWorld and breakPlan are for tests: what they break must be found.
 	breakWorld        func(world *isolation.Plan, label *string)
 	breakUnprivileged func(commands [][]string)
 	breakPlan         func(*isolation.Plan)
+}
+
+// half is the upstream scripts or the isolation matrix.
+type half string
+
+const (
+	scripts half = "scripts"
+	rows    half = "rows"
+)
+
+// machineFor is [Lab.Machine], one that has not had the other half. Scripts leave
+// namespaces and profiles behind, which rows would see. And for rows, LXC
+// switches controllers of cgroups on: with that of the processor, no command may
+// be scheduled in real time (7.2, with RT_GROUP_SCHED), and subtests of
+// capabilities would fail.
+func (l *Lab) machineFor(ctx context.Context, b *kernels.Build, h half) (machines.Machine, error) {
+	if l.machine != nil && l.halfOn == l.machine && l.half != h {
+		l.drop("")
+	}
+	m, err := l.Machine(ctx, b)
+	l.half, l.halfOn = h, m
+	return m, err
 }
 
 // kernelState is what this process has learned of one kernel.

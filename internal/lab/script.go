@@ -41,13 +41,7 @@ func (l *Lab) Script(ctx context.Context, b *kernels.Build, script regression.Sc
 
 func (l *Lab) runScript(ctx context.Context, b *kernels.Build, script regression.Script, spec *reports.Spec) {
 	name := script.Name
-	if l.machine != nil && l.hadRows == l.machine {
-		// LXC has switched controllers of cgroups on, and with that of the
-		// processor no command may be scheduled in real time (7.2, with
-		// RT_GROUP_SCHED): subtests of capabilities would fail.
-		l.drop("")
-	}
-	m, err := l.Machine(ctx, b)
+	m, err := l.machineFor(ctx, b, scripts)
 	if err != nil {
 		spec.Results = []reports.Result{broken(name, "no machine: "+err.Error())}
 		return
