@@ -55,8 +55,8 @@ var patterns = []pattern{
 	{regexp.MustCompile(`BUG: unable to handle (?:kernel )?(?:page fault|paging request|NULL pointer)`), "bad page fault"},
 	{regexp.MustCompile(`Unable to handle kernel (\S+ ?\S*)(?: to user memory without uaccess routines)? at`), "$1"},
 	{regexp.MustCompile(`general protection fault(?:, probably for|:| for non-canonical)`), "general protection fault"},
+	{regexp.MustCompile(`[kK]ernel BUG at ([^+\s]+)\+0x`), "kernel BUG in $1"}, // lib/bug.c, without CONFIG_DEBUG_BUGVERBOSE
 	{regexp.MustCompile(`kernel BUG at (\S+?)[!\s]`), "kernel BUG at $1"},
-	{regexp.MustCompile(`Kernel BUG at ([^+\s]+)`), "kernel BUG in $1"}, // lib/bug.c, without CONFIG_DEBUG_BUGVERBOSE
 	{regexp.MustCompile(`^PANIC: double fault`), "double fault"},
 	{regexp.MustCompile(`^divide[ _]error: \d+ \[#`), "divide error"},
 	{regexp.MustCompile(`kernel stack overflow|stack guard page was hit|corrupted stack end detected`), "stack overflow"},

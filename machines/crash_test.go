@@ -70,6 +70,7 @@ func TestFindCrashLines(t *testing.T) {
 		{"WARNING: at aafs_remove+0xa5/0xb0, CPU#0: probe/3462", "WARNING in aafs_remove"},
 		{"WARNING: CPU: 0 PID: 12 at aa_put_label+0x30/0x50", "WARNING in aa_put_label"},
 		{"Kernel BUG at aa_label_free+0x10/0x20 [verbose debug info unavailable]", "kernel BUG in aa_label_free"},
+		{"kernel BUG at d_instantiate+0xf/0x20 [verbose debug info unavailable]", "kernel BUG in d_instantiate"},
 		{"WARNING: possible circular locking dependency detected", "lockdep: possible circular locking dependency"},
 		{"WARNING: suspicious RCU usage", "lockdep: suspicious RCU usage"},
 		{"INFO: task apparmor_parser:123 blocked for more than 120 seconds.", "task apparmor_parser hung"},
