@@ -40,8 +40,9 @@ type Row struct {
 	// function of the kernel (security/apparmor/…), or what was measured on
 	// what.
 	Why string
-	// Needs are the features of the kernel without which the row is skipped:
-	// a file of the features folder, and after a space a word in it.
+	// Needs are the features of the kernel without which the row is skipped: a
+	// file of the features folder, and after a space a word in it; or an option
+	// of its config.
 	Needs []string
 
 	// Deny is the rule, or rules, by which a side denies the operation. It

@@ -102,9 +102,13 @@ func FindCrash(console string) (Crash, bool) {
 	return all[0], true
 }
 
-// died is what die() prints when the kernel has ended a task
+// died is the count that die() prints when the kernel has ended a task
 // (arch/x86/kernel/dumpstack.c, arch/arm64/kernel/traps.c), or its last word.
 var died = regexp.MustCompile(`\[#\d+\]|Kernel panic - not syncing`)
+
+// Died says whether the kernel has ended a task of its own accord, or itself. What
+// locks the task had, it has for ever.
+func Died(console string) bool { return died.MatchString(console) }
 
 // FindCrashes looks for all complaints, of each title the first. What comes after
 // one that ended a task or the kernel is its consequence, and left out.
@@ -124,7 +128,7 @@ func FindCrashes(console string) []Crash {
 			known[c.Title] = true
 			found = append(found, c)
 		}
-		if died.MatchString(c.Text) {
+		if Died(c.Text) {
 			break
 		}
 		i = end - 1

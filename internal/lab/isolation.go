@@ -77,7 +77,7 @@ func (l *Lab) runRow(ctx context.Context, b *kernels.Build, row isolation.Row, s
 	switch {
 	case spec.Crash != "" && row.Group == "limits":
 		text := m.Console().Since(console)
-		cut := err != nil || oops.MatchString(text)
+		cut := err != nil || machines.Died(text)
 		spec.Results = bears(spec.ID, complaints(spec, text), cut, spec.Results)
 	case spec.Crash != "":
 		failed("the kernel crashed: " + spec.Crash)
@@ -94,15 +94,18 @@ func (l *Lab) runRow(ctx context.Context, b *kernels.Build, row isolation.Row, s
 }
 
 // complaints are the titles of all that the kernel said, whose text the spec then
-// has: the first may be known, and the next not.
+// has: the first may be known, and the next not. Where it was tainted without a
+// word, that is what the spec says.
 func complaints(spec *reports.Spec, console string) []string {
-	titles := []string{spec.Crash}
-	for i, c := range machines.FindCrashes(console) {
-		if i > 0 { // the spec's own is the first
-			titles = append(titles, c.Title)
-			spec.Console += "\n\n" + c.Text
-		}
+	crashes := machines.FindCrashes(console)
+	if len(crashes) == 0 {
+		return []string{spec.Crash}
 	}
+	var titles, texts []string
+	for _, c := range crashes {
+		titles, texts = append(titles, c.Title), append(texts, c.Text)
+	}
+	spec.Console = strings.Join(texts, "\n\n")
 	return titles
 }
 
@@ -139,11 +142,6 @@ func (l *Lab) kernel(b *kernels.Build, m machines.Machine) isolation.Kernel {
 	return isolation.Kernel{Features: k.Features, Parser: k.Properties["parser"], Slowness: m.Info().Slowness, Off: b.Off}
 }
 
-// oops is the count that die() prints when the kernel has ended a task
-// (arch/x86/kernel/dumpstack.c, arch/arm64/kernel/traps.c): what locks the task
-// had, it has for ever.
-var oops = regexp.MustCompile(`\[#\d+\]`)
-
 var errOops = errors.New("the kernel has ended a task of its own, and the probe does not come back")
 
 // unlessOops ends the context with errOops when the console says that the
@@ -162,7 +160,7 @@ func unlessOops(ctx context.Context, console func() string, every time.Duration)
 				return
 			case <-tick.C:
 			}
-			if left < looks || oops.MatchString(console()) {
+			if left < looks || machines.Died(console()) {
 				left--
 			}
 		}

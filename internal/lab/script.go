@@ -25,7 +25,7 @@ import (
 func (l *Lab) Script(ctx context.Context, b *kernels.Build, script regression.Script) reports.Spec {
 	spec := reports.Spec{ID: SpecID(script.Name), Kernel: b.ID(), Start: time.Now().UTC()}
 	l.journal.SpecStarted(spec)
-	skipped, groundless := script.Groundless(regression.KernelLacks(b.Off))
+	skipped, groundless := script.Groundless(l.lacks(b))
 	switch {
 	case groundless:
 		spec.Results = []reports.Result{skipped}
@@ -83,14 +83,20 @@ func (l *Lab) runScript(ctx context.Context, b *kernels.Build, script regression
 	}
 	kernel := &l.state(b).kernel
 	spec.Results = regression.WhoLacks(spec.Results, kernel.Features)
-	lacks := regression.KernelLacks(b.Off)
-	lacks[regression.IOPorts] = l.state(b).noPorts
-	spec.Results = regression.Lacking(spec.Results, lacks)
+	spec.Results = regression.Lacking(spec.Results, l.lacks(b))
 	spec.Results = l.Plan.Expectations.Judge(kernel, spec.Results, time.Now())
 	l.keepAudit(ctx, b, m, audit, name, spec)
 	if why != "" || troubled(spec.Results) {
 		l.drop(why) // what a script that failed left behind is not to reach the next
 	}
+}
+
+// lacks is what scripts cannot be about here, as far as it is known: of the machine
+// when it has been looked at.
+func (l *Lab) lacks(b *kernels.Build) map[string]bool {
+	lacks := regression.KernelLacks(b.Off)
+	lacks[regression.IOPorts] = l.state(b).noPorts
+	return lacks
 }
 
 // keeper writes a file as far as it can: what a script printed is judged as it

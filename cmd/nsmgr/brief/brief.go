@@ -75,8 +75,8 @@ const slack = "5000000"
 
 // calm lets the Go runtime's monitor sleep longer. It looks at the other threads
 // every 20 µs at first, a hundred times in all: where timers and changes of
-// threads are dear, as in a guest that is emulated, that is a quarter of nsmgr's
-// time. A program that is started may inherit it, by a thread that the monitor
+// threads are dear, as in a guest that is emulated, that is a sixth of nsmgr's
+// time (make bench). A program that is started may inherit it, by a thread that the monitor
 // started, and would then wait longer than it asks for. Whoever is not root is not
 // let.
 func calm() {
