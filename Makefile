@@ -5,7 +5,7 @@ KERNEL  ?=
 QEMU    ?=
 SMOKE   ?=
 ARGS    ?=
-E2E     ?= ./internal/lab ./cmd/proofhouse ./nsmgr ./containers ./cmd/nsmgr ./reports/page
+E2E     ?= ./runs ./cmd/proofhouse ./nsmgr ./containers ./cmd/nsmgr ./reports/page
 GOLANGCI = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 # What `proofhouse run` gets of the variables above.
@@ -60,7 +60,7 @@ isolation-docs: build ## run the isolation matrix on UML and Debian's kernels, a
 	@bin/proofhouse setup --qemu $(or $(QEMU),1)
 	rm -rf out/isolation-docs
 	-bin/proofhouse run --label-filter isolation --out out/isolation-docs -k uml:debian:forky -k debian:bookworm -k debian:trixie -k debian:trixie-backports
-	$(GO) run ./isolation/document out/isolation-docs > docs/isolation.md
+	$(GO) run ./cmd/isolation-doc out/isolation-docs > docs/isolation.md
 
 lint: ## gofmt, vet and golangci-lint
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }

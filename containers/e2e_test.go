@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"proofhouse/internal/lab"
-	"proofhouse/internal/tools"
 	"proofhouse/machines"
+	"proofhouse/runs"
+	"proofhouse/runs/programs"
 )
 
 // TestE2EContainers boots a kernel and runs this package's kernel tests on it,
@@ -21,12 +21,12 @@ func TestE2EContainers(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Minute)
 	defer cancel()
-	cfg := lab.FromEnvironment()
-	plan, err := lab.Prepare(ctx, cfg, func(s string) { t.Log(s) })
+	cfg := runs.FromEnvironment()
+	plan, err := runs.Prepare(ctx, cfg, func(s string) { t.Log(s) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	binary, err := tools.GuestTest(ctx, plan.Root, "containers")
+	binary, err := programs.GuestTest(ctx, plan.Root, "containers")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,10 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"proofhouse/internal/lab"
 	"proofhouse/machines"
 	"proofhouse/nsmgr"
 	"proofhouse/profiles"
+	"proofhouse/runs"
 )
 
 // rounds times making a namespace, loading a profile that is cached, and
@@ -102,14 +102,14 @@ func timeRounds(times int, file, cache string) error {
 
 // BenchmarkE2ERound boots the kernels that PROOFHOUSE_BENCH names.
 func BenchmarkE2ERound(b *testing.B) {
-	specs := lab.SplitNames(os.Getenv("PROOFHOUSE_BENCH"))
+	specs := runs.SplitNames(os.Getenv("PROOFHOUSE_BENCH"))
 	if len(specs) == 0 {
 		b.Skip("boots kernels: make bench")
 	}
 	binary := kernelTests(b.Context(), b)
 	for _, spec := range specs {
 		b.Run(strings.ReplaceAll(spec, ":", "-"), func(b *testing.B) {
-			plan, err := lab.Prepare(b.Context(), lab.Config{Kernels: []string{spec}}, nil)
+			plan, err := runs.Prepare(b.Context(), runs.Config{Kernels: []string{spec}}, nil)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"proofhouse/internal/lab"
 	"proofhouse/machines"
+	"proofhouse/runs"
 )
 
 // TestE2EKernel boots a kernel and runs this package's kernel tests on it.
@@ -31,7 +31,7 @@ func TestE2EKernel(t *testing.T) {
 	if s := os.Getenv("PROOFHOUSE_TESTS"); s != "" {
 		which, last = s, "TestKernel"
 	}
-	plan, err := lab.Prepare(ctx, lab.FromEnvironment(), func(s string) { t.Log(s) })
+	plan, err := runs.Prepare(ctx, runs.FromEnvironment(), func(s string) { t.Log(s) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,8 +5,8 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 
-	"proofhouse/internal/lab"
 	"proofhouse/regression"
+	"proofhouse/runs"
 )
 
 // Every script of the upstream regression suite must pass on the kernel.
@@ -15,7 +15,7 @@ var _ = Describe("upstream AppArmor regression suite", Label("regression"), func
 	for k, build := range plan.Builds {
 		Context("on "+build.ID(), Label(kernelLabel+build.ID()), func() {
 			for i, script := range plan.Scripts {
-				if !ours(build.ID(), lab.SpecID(script.Name)) {
+				if !ours(build.ID(), runs.SpecID(script.Name)) {
 					continue
 				}
 				// The longest first.

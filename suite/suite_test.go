@@ -22,10 +22,10 @@ import (
 
 	"proofhouse/internal/child"
 	"proofhouse/internal/exit"
-	"proofhouse/internal/lab"
 	"proofhouse/isolation"
 	"proofhouse/reports"
 	"proofhouse/reports/page"
+	"proofhouse/runs"
 )
 
 func init() {
@@ -37,12 +37,12 @@ func init() {
 }
 
 var (
-	options  = lab.Flags(flag.CommandLine)
+	options  = runs.Flags(flag.CommandLine)
 	planFile = flag.String("plan", "", "file with the prepared plan of the run; the other flags are then not looked at")
 	runDir   = flag.String("run", "", "folder of this run (default: a new one under -out)")
 
-	plan  *lab.Plan
-	bench *lab.Lab // of this process
+	plan  *runs.Plan
+	bench *runs.Bench // of this process
 )
 
 // asked says whether somebody wants the suite itself, and not just all tests
@@ -93,22 +93,22 @@ func TestSuite(t *testing.T) {
 	RunSpecs(t, "AppArmor on a kernel build", suiteConfig, reporterConfig)
 }
 
-func prepare(say func(string)) (*lab.Plan, error) {
+func prepare(say func(string)) (*runs.Plan, error) {
 	if *planFile != "" {
-		return lab.Load(*planFile)
+		return runs.Load(*planFile)
 	}
 	cfg, err := options.Config()
 	if err != nil {
 		return nil, err
 	}
-	return lab.Prepare(context.Background(), cfg, say)
+	return runs.Prepare(context.Background(), cfg, say)
 }
 
 // mine are the specs of this shard; nil for a run that is the whole.
-var mine map[lab.SpecKey]bool
+var mine map[runs.SpecKey]bool
 
 // ours says whether a spec is this run's. Whoever defines specs asks.
-func ours(kernel, id string) bool { return mine == nil || mine[lab.SpecKey{Kernel: kernel, ID: id}] }
+func ours(kernel, id string) bool { return mine == nil || mine[runs.SpecKey{Kernel: kernel, ID: id}] }
 
 // takeShard narrows the suite to one part of what the filters let through.
 func takeShard(preview func() []reports.Planned) error {
@@ -117,14 +117,14 @@ func takeShard(preview func() []reports.Planned) error {
 	if shard.Count > len(plan.Whole) {
 		return exit.BadInputf("shard %s: there are only %d specs to divide", shard, len(plan.Whole))
 	}
-	part := lab.Split(plan.Whole, shard.Count)[shard.Index-1]
-	mine = map[lab.SpecKey]bool{}
+	part := runs.Split(plan.Whole, shard.Count)[shard.Index-1]
+	mine = map[runs.SpecKey]bool{}
 	for _, p := range part {
-		mine[lab.KeyOf(p)] = true
+		mine[runs.KeyOf(p)] = true
 	}
 	// A spec that does not ask would run in every shard.
 	for _, p := range preview() {
-		if !mine[lab.KeyOf(p)] {
+		if !mine[runs.KeyOf(p)] {
 			return fmt.Errorf("shard %s: %s does not keep to it", shard, p.ID)
 		}
 	}
@@ -141,7 +141,7 @@ func turn(k, i int) SpecPriority {
 // started it with -run finds the status there, which ginkgo does not pass on.
 func refuse(err error) {
 	if *runDir != "" {
-		lab.Refuse(*runDir, err)
+		runs.Refuse(*runDir, err)
 	}
 	os.Exit(exit.Report(os.Stderr, "suite", err))
 }
@@ -156,10 +156,10 @@ func planOf(preview Report) []reports.Planned {
 		if script == "" && row == "" || s.State.Is(types.SpecStateSkipped|types.SpecStatePending) {
 			continue
 		}
-		planned := reports.Planned{ID: lab.SpecID(script), Kernel: kernel, Seconds: plan.Expected(kernel, script)}
+		planned := reports.Planned{ID: runs.SpecID(script), Kernel: kernel, Seconds: plan.Expected(kernel, script)}
 		if row != "" {
 			// A label can hold no slash.
-			planned.ID, planned.Seconds = "isolation/"+strings.Replace(row, ".", "/", 1), lab.RowSeconds
+			planned.ID, planned.Seconds = "isolation/"+strings.Replace(row, ".", "/", 1), runs.RowSeconds
 		}
 		specs = append(specs, planned)
 	}
@@ -188,32 +188,32 @@ var _ = SynchronizedBeforeSuite(func() []byte {
 	dir := *runDir
 	if dir == "" {
 		var err error
-		dir, err = lab.NewRunDir(plan.Config.Out, time.Now())
+		dir, err = runs.NewRunDir(plan.Config.Out, time.Now())
 		Expect(err).NotTo(HaveOccurred())
 	}
 	dir, err := filepath.Abs(dir)
 	Expect(err).NotTo(HaveOccurred())
-	openLab(dir)
+	openBench(dir)
 	suiteConfig, _ := GinkgoConfiguration()
 	bench.RunStarted(planned, suiteConfig.ParallelTotal)
 	return []byte(dir)
 }, func(dir []byte) {
 	if bench == nil {
-		openLab(string(dir))
+		openBench(string(dir))
 	}
 	// A kernel that cannot be tested at all is said now, once, and not by
 	// every spec.
 	if len(plan.Builds) == 1 {
 		if _, err := bench.Machine(context.Background(), plan.Builds[0]); err != nil {
-			lab.Refuse(bench.Dir, err)
+			runs.Refuse(bench.Dir, err)
 			AbortSuite(err.Error())
 		}
 	}
 })
 
-func openLab(dir string) {
+func openBench(dir string) {
 	var err error
-	bench, err = lab.Open(plan, dir, GinkgoParallelProcess(), func(line string) { GinkgoWriter.Println(line) })
+	bench, err = runs.Open(plan, dir, GinkgoParallelProcess(), func(line string) { GinkgoWriter.Println(line) })
 	Expect(err).NotTo(HaveOccurred())
 }
 

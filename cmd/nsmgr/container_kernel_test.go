@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"proofhouse/internal/lab"
 	"proofhouse/machines"
+	"proofhouse/runs"
 )
 
 // containerSession is what a user does with containers, from nothing and back.
@@ -91,8 +91,8 @@ func TestE2EContainerSession(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Minute)
 	defer cancel()
-	cfg := lab.FromEnvironment()
-	plan, err := lab.Prepare(ctx, cfg, func(s string) { t.Log(s) })
+	cfg := runs.FromEnvironment()
+	plan, err := runs.Prepare(ctx, cfg, func(s string) { t.Log(s) })
 	if err != nil {
 		t.Fatal(err)
 	}

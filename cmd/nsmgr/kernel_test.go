@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"proofhouse/internal/lab"
 	"proofhouse/machines"
+	"proofhouse/runs"
 )
 
 // step is a command on the kernel, and what must come of it.
@@ -84,7 +84,7 @@ func TestE2ESession(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Minute)
 	defer cancel()
-	plan, err := lab.Prepare(ctx, lab.FromEnvironment(), func(s string) { t.Log(s) })
+	plan, err := runs.Prepare(ctx, runs.FromEnvironment(), func(s string) { t.Log(s) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"proofhouse/internal/lab"
 	"proofhouse/regression"
 	"proofhouse/reports"
+	"proofhouse/runs"
 )
 
 // benchScripts are short, so that the harness's own time shows.
@@ -86,7 +86,7 @@ func BenchmarkLoop(b *testing.B) {
 				args := []string{"exec", "-k", kernel, "--", "bash", "-c", loop, regression.TestDir}
 				for _, s := range run.Kernels[0].Specs {
 					if s.Machine != "" { // it ran
-						args = append(args, strings.TrimPrefix(s.ID, lab.SpecID("")))
+						args = append(args, strings.TrimPrefix(s.ID, runs.SpecID("")))
 					}
 				}
 				began = time.Now()

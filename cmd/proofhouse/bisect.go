@@ -13,12 +13,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"proofhouse/internal/bisect"
+	"proofhouse/bisect"
 	"proofhouse/internal/exit"
-	"proofhouse/internal/lab"
-	"proofhouse/internal/progress"
 	"proofhouse/kernels"
 	"proofhouse/reports"
+	"proofhouse/runs"
+	"proofhouse/runs/progress"
 )
 
 const patternHelp = "the `PATTERN` of what decides: a script, a subtest's ID, or an ID with * for any text (default: all)"
@@ -84,7 +84,7 @@ The exit status is 0 if the build was found, and 3 if several are left.`,
 	f.IntVar(&t.Repeat, "repeat", 1, "test each build `N` times more before it is believed")
 	f.BoolVar(&asJSON, "json", false, "as JSON")
 	machineFlags(f, &t.Config)
-	t.Config.Out = lab.DefaultOut()
+	t.Config.Out = runs.DefaultOut()
 	return c
 }
 
@@ -219,7 +219,7 @@ that matches nothing.`,
 	f.IntVar(&t.Repeat, "repeat", 1, "test `N` times more before it is believed")
 	f.BoolVar(&crashIsBad, "crash-is-bad", false, "a kernel that crashes during a test is bad, not untestable")
 	machineFlags(f, &t.Config)
-	t.Config.Out = lab.DefaultOut()
+	t.Config.Out = runs.DefaultOut()
 	return c
 }
 

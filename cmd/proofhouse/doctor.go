@@ -8,8 +8,8 @@ import (
 	"github.com/fatih/color"
 	"github.com/spf13/cobra"
 
-	"proofhouse/internal/doctor"
 	"proofhouse/internal/exit"
+	"proofhouse/runs/doctor"
 )
 
 func doctorCommand() *cobra.Command {

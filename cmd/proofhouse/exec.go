@@ -14,19 +14,19 @@ import (
 	"golang.org/x/term"
 
 	"proofhouse/internal/exit"
-	"proofhouse/internal/lab"
-	"proofhouse/internal/progress"
 	"proofhouse/machines"
+	"proofhouse/runs"
+	"proofhouse/runs/progress"
 )
 
 // onMachine are the flags of exec and shell.
 type onMachine struct {
-	cfg  lab.Config
+	cfg  runs.Config
 	spec string
 }
 
 func (o *onMachine) flags(c *cobra.Command) {
-	c.Flags().StringVarP(&o.spec, "kernel", "k", lab.DefaultKernel, "kernel, `SPEC`")
+	c.Flags().StringVarP(&o.spec, "kernel", "k", runs.DefaultKernel, "kernel, `SPEC`")
 	machineFlags(c.Flags(), &o.cfg)
 }
 
@@ -36,7 +36,7 @@ func (o *onMachine) open(ctx context.Context, extra map[string]string) (machines
 	o.cfg.Kernels = []string{o.spec}
 	display := progress.New(os.Stderr)
 	defer display.Close()
-	plan, err := lab.Prepare(ctx, o.cfg, display.Step)
+	plan, err := runs.Prepare(ctx, o.cfg, display.Step)
 	if err != nil {
 		return nil, err
 	}

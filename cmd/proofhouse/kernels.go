@@ -11,8 +11,8 @@ import (
 
 	"proofhouse/internal/cache"
 	"proofhouse/internal/exit"
-	"proofhouse/internal/progress"
 	"proofhouse/kernels"
+	"proofhouse/runs/progress"
 )
 
 func kernelsCommand() *cobra.Command {

@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"proofhouse/internal/exit"
-	"proofhouse/internal/lab"
 	"proofhouse/reports"
+	"proofhouse/runs"
 )
 
 // Each command has help, with an example that names it, in plain ASCII: the
@@ -82,7 +82,7 @@ func TestMergeDefault(t *testing.T) {
 	if st, err := status(t, "merge", from); st != exit.OK {
 		t.Fatal(st, err)
 	}
-	run, err := reports.Open(filepath.Join("out", lab.Latest))
+	run, err := reports.Open(filepath.Join("out", runs.Latest))
 	if err != nil || len(run.Kernels) != 1 {
 		t.Error(err)
 	}

@@ -13,8 +13,8 @@ import (
 
 	"github.com/onsi/ginkgo/v2/types"
 
-	"proofhouse/internal/history"
 	"proofhouse/reports"
+	"proofhouse/runs/history"
 )
 
 // A run that was split is, joined, the run: each spec once, on both kernels,

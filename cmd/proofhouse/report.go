@@ -9,10 +9,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"proofhouse/internal/exit"
-	"proofhouse/internal/lab"
 	"proofhouse/reports"
 	"proofhouse/reports/expect"
 	"proofhouse/reports/page"
+	"proofhouse/runs"
 )
 
 // reportFormats are the writers of a run.
@@ -87,7 +87,7 @@ func review(dir string, lists []string) ([]func(*reports.Run), error) {
 		}
 		return []func(*reports.Run){list.Again(time.Now())}, nil
 	}
-	plan, err := lab.Load(filepath.Join(dir, lab.PlanFile))
+	plan, err := runs.Load(filepath.Join(dir, runs.PlanFile))
 	if err != nil { // it has none, or that of another version
 		return nil, nil //nolint:nilerr // the run stands for itself
 	}

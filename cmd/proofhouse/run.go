@@ -9,16 +9,16 @@ import (
 	"github.com/spf13/pflag"
 
 	"proofhouse/internal/exit"
-	"proofhouse/internal/lab"
-	"proofhouse/internal/progress"
-	"proofhouse/internal/runner"
 	"proofhouse/reports"
+	"proofhouse/runs"
+	"proofhouse/runs/progress"
+	"proofhouse/runs/runner"
 )
 
 // machineFlags are those of every command that boots a kernel.
-func machineFlags(f *pflag.FlagSet, cfg *lab.Config) {
-	f.StringVar(&cfg.Guest, "guest", lab.DefaultGuest, "Debian `suite` of the guest")
-	f.StringVar(&cfg.Source, "apparmor-src", lab.DefaultSource, "source of the upstream suite, `SPEC`: debian:SUITE, a folder, a tarball")
+func machineFlags(f *pflag.FlagSet, cfg *runs.Config) {
+	f.StringVar(&cfg.Guest, "guest", runs.DefaultGuest, "Debian `suite` of the guest")
+	f.StringVar(&cfg.Source, "apparmor-src", runs.DefaultSource, "source of the upstream suite, `SPEC`: debian:SUITE, a folder, a tarball")
 	f.StringVar(&cfg.Accelerator, "accel", "auto", "QEMU's accelerator: auto, kvm or tcg")
 	f.IntVar(&cfg.Memory, "memory", 0, "memory of a machine in `MiB` (default 1024)")
 	f.BoolVar(&cfg.Plain, "plain", false, "boot with no words on the command line that make it faster")
@@ -26,7 +26,7 @@ func machineFlags(f *pflag.FlagSet, cfg *lab.Config) {
 
 func kernelFlag(f *pflag.FlagSet, specs *[]string) {
 	// Not a comma-separated list: a spec has commas of its own.
-	f.StringArrayVarP(specs, "kernel", "k", nil, "kernel, `SPEC`: uml:debian:SUITE, debian:SUITE, a bzImage, a .deb, a build tree, local (default "+lab.DefaultKernel+")")
+	f.StringArrayVarP(specs, "kernel", "k", nil, "kernel, `SPEC`: uml:debian:SUITE, debian:SUITE, a bzImage, a .deb, a build tree, local (default "+runs.DefaultKernel+")")
 }
 
 func runCommand() *cobra.Command {
@@ -41,7 +41,7 @@ func runCommand() *cobra.Command {
   proofhouse run -k uml:debian:forky --script open,stackprofile`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if o.Config.Scripts = lab.SplitNames(scripts); smoke {
+			if o.Config.Scripts = runs.SplitNames(scripts); smoke {
 				o.LabelFilter = and(o.LabelFilter, "smoke")
 			}
 			if c.Flags().Changed("script") && len(o.Config.Scripts) == 0 {
@@ -51,7 +51,7 @@ func runCommand() *cobra.Command {
 				return exit.BadInputf("--procs wants at least 1 and --repeat at least 0")
 			}
 			var err error
-			if o.Config.Shard, err = lab.ParseShard(shard); err != nil {
+			if o.Config.Shard, err = runs.ParseShard(shard); err != nil {
 				return err
 			}
 			return run(c.Context(), o, verbose)
@@ -71,7 +71,7 @@ func runCommand() *cobra.Command {
 	f.StringVar(&o.Dir, "out", "", "`folder` of this run (default: a new one under out/)")
 	f.IntVar(&o.Repeat, "repeat", 0, "run it all `N` times more: what differs is flaky")
 	f.BoolVarP(&verbose, "verbose", "v", false, "a line for every test, also for those that passed")
-	o.Config.Out = lab.DefaultOut()
+	o.Config.Out = runs.DefaultOut()
 	return c
 }
 

@@ -13,14 +13,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"proofhouse/internal/exit"
-	"proofhouse/internal/history"
-	"proofhouse/internal/lab"
 	"proofhouse/reports"
 	"proofhouse/reports/page"
+	"proofhouse/runs"
+	"proofhouse/runs/history"
 )
 
 func runsCommand() *cobra.Command {
-	out := lab.DefaultOut()
+	out := runs.DefaultOut()
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "runs", Short: "List the runs that are kept, and remove old ones",
@@ -166,7 +166,7 @@ func merge(out string, attempts bool, dirs []string) (string, error) {
 	}
 	// Joined first and shown then: one that is refused must not be out/latest,
 	// which may itself be one of those to join.
-	root := lab.DefaultOut()
+	root := runs.DefaultOut()
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return "", exit.BadInputf("make the folder of runs: %w", err)
 	}
@@ -179,7 +179,7 @@ func merge(out string, attempts bool, dirs []string) (string, error) {
 	if err := reports.Join(joined, attempts, dirs...); err != nil {
 		return "", err
 	}
-	if out, err = lab.NewRunDir(root, time.Now()); err != nil {
+	if out, err = runs.NewRunDir(root, time.Now()); err != nil {
 		return "", err
 	}
 	// os.Rename leaves alone any folder that is there; rename(2) puts one in the

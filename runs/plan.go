@@ -1,8 +1,8 @@
-// Package lab is where kernels meet tests: it prepares what a run needs, keeps
+// Package runs is where kernels meet tests: it prepares what a run needs, keeps
 // a machine open per kernel and process, runs one unit of work on it, and
 // writes down what came of it. The specs in suite/ say what is to be tested
 // and what counts as good; how it is done is here.
-package lab
+package runs
 
 import (
 	"cmp"
@@ -19,12 +19,12 @@ import (
 	"proofhouse/images"
 	"proofhouse/internal/cache"
 	"proofhouse/internal/exit"
-	"proofhouse/internal/tools"
 	"proofhouse/kernels"
 	"proofhouse/machines"
 	"proofhouse/regression"
 	"proofhouse/reports"
 	"proofhouse/reports/expect"
+	"proofhouse/runs/programs"
 )
 
 // The default trio: kernel, guest and upstream source. See docs/suite.md for
@@ -276,17 +276,17 @@ func (p *Plan) needsGuest() bool {
 }
 
 func (p *Plan) programs(ctx context.Context, progress func(string)) (err error) {
-	if p.Init, err = tools.Static(ctx, "guest-init"); err != nil {
+	if p.Init, err = programs.Static(ctx, "guest-init"); err != nil {
 		return err
 	}
 	for _, name := range guestTools {
-		if p.Tools[name], err = tools.Static(ctx, name); err != nil {
+		if p.Tools[name], err = programs.Static(ctx, name); err != nil {
 			return err
 		}
 	}
 	// For its container commands nsmgr has this one, which fits the guest's
 	// libc and liblxc.
-	lxc, err := tools.Guest(ctx, p.Root, "nsmgr")
+	lxc, err := programs.Guest(ctx, p.Root, "nsmgr")
 	switch {
 	case err == nil:
 		p.Tools["nsmgr-lxc"] = lxc

@@ -1,4 +1,4 @@
-package lab
+package runs
 
 import (
 	"context"
@@ -22,7 +22,7 @@ func rowOf(t *testing.T, id string) isolation.Row {
 }
 
 // tryRow tries a row on the lab's only kernel.
-func (l *Lab) tryRow(t *testing.T, id string) reports.Spec {
+func (l *Bench) tryRow(t *testing.T, id string) reports.Spec {
 	t.Helper()
 	spec := l.Isolation(context.Background(), l.Plan.Builds[0], rowOf(t, id))
 	t.Logf("%s: %.1f s, %d results", spec.ID, spec.Seconds, len(spec.Results))

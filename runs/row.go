@@ -1,4 +1,4 @@
-package lab
+package runs
 
 import (
 	"bytes"
@@ -23,7 +23,7 @@ const RowSeconds = 2
 
 // Isolation tries one row of the isolation matrix on the build and writes down
 // what came of it.
-func (l *Lab) Isolation(ctx context.Context, b *kernels.Build, row isolation.Row) reports.Spec {
+func (l *Bench) Isolation(ctx context.Context, b *kernels.Build, row isolation.Row) reports.Spec {
 	spec := reports.Spec{ID: row.ID(), Kernel: b.ID(), Start: time.Now().UTC()}
 	l.journal.SpecStarted(spec)
 	l.runRow(ctx, b, row, &spec)
@@ -32,7 +32,7 @@ func (l *Lab) Isolation(ctx context.Context, b *kernels.Build, row isolation.Row
 	return spec
 }
 
-func (l *Lab) runRow(ctx context.Context, b *kernels.Build, row isolation.Row, spec *reports.Spec) {
+func (l *Bench) runRow(ctx context.Context, b *kernels.Build, row isolation.Row, spec *reports.Spec) {
 	failed := func(why string) {
 		spec.Results = append(spec.Results, reports.Result{ID: spec.ID, Status: reports.Error, Reason: why})
 	}
@@ -137,7 +137,7 @@ func bears(id string, crashes []string, cut bool, results []reports.Result) []re
 var sourceLine = regexp.MustCompile(`(?::\d+)+( |$)`)
 
 // kernel is what the matrix asks of the kernel at hand.
-func (l *Lab) kernel(b *kernels.Build, m machines.Machine) isolation.Kernel {
+func (l *Bench) kernel(b *kernels.Build, m machines.Machine) isolation.Kernel {
 	k := &l.state(b).kernel
 	return isolation.Kernel{Features: k.Features, Parser: k.Properties["parser"], Slowness: m.Info().Slowness, Off: b.Off}
 }
@@ -170,7 +170,7 @@ func unlessOops(ctx context.Context, console func() string, every time.Duration)
 }
 
 // probe carries out a plan on the machine.
-func (l *Lab) probe(ctx context.Context, m machines.Machine, plan isolation.Plan) (found []isolation.Found, seconds float64, err error) {
+func (l *Bench) probe(ctx context.Context, m machines.Machine, plan isolation.Plan) (found []isolation.Found, seconds float64, err error) {
 	mark := m.Console().Mark()
 	ctx, cancel := unlessOops(ctx, func() string { return m.Console().Since(mark) }, time.Second)
 	defer cancel()
@@ -204,7 +204,7 @@ func (l *Lab) probe(ctx context.Context, m machines.Machine, plan isolation.Plan
 
 // container starts a container of the isolation matrix, or tries to, once for
 // each machine.
-func (l *Lab) container(ctx context.Context, m machines.Machine, k isolation.Kernel, name string) error {
+func (l *Bench) container(ctx context.Context, m machines.Machine, k isolation.Kernel, name string) error {
 	if l.containersOn != m {
 		l.containersOn, l.containers = m, map[string]error{}
 	}
@@ -216,7 +216,7 @@ func (l *Lab) container(ctx context.Context, m machines.Machine, k isolation.Ker
 	return err
 }
 
-func (l *Lab) startContainer(ctx context.Context, m machines.Machine, k isolation.Kernel, name string) error {
+func (l *Bench) startContainer(ctx context.Context, m machines.Machine, k isolation.Kernel, name string) error {
 	commands := isolation.MakeUnprivileged()
 	if name == isolation.Unprivileged {
 		// It is made of the other.

@@ -6,8 +6,8 @@ import (
 	"strconv"
 	"strings"
 
-	"proofhouse/internal/lab"
 	"proofhouse/kernels"
+	"proofhouse/runs"
 )
 
 const (
@@ -22,7 +22,7 @@ const (
 // procs is how many machines this one can have side by side: one for each
 // processor, as far as there is memory (available, in MiB; 0: not known) and
 // work. The kernel that runs here is one machine.
-func procs(plan *lab.Plan, cpus, available int) int {
+func procs(plan *runs.Plan, cpus, available int) int {
 	if slices.ContainsFunc(plan.Builds, func(b *kernels.Build) bool { return b.Kind == kernels.Local }) {
 		return 1
 	}

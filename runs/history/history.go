@@ -21,8 +21,8 @@ import (
 	"time"
 
 	"proofhouse/internal/exit"
-	"proofhouse/internal/lab"
 	"proofhouse/reports"
+	"proofhouse/runs"
 )
 
 // Entry is one run.
@@ -59,11 +59,11 @@ var nameRE = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[
 // isRun says whether a folder is that of a run, by what is in it: what is not
 // may be removed by nobody.
 func isRun(dir string) bool {
-	if len(journals(dir)) > 0 || lab.Refused(dir) != nil {
+	if len(journals(dir)) > 0 || runs.Refused(dir) != nil {
 		return true
 	}
 	// Others write files of these names, too.
-	if _, err := lab.Load(filepath.Join(dir, lab.PlanFile)); err == nil {
+	if _, err := runs.Load(filepath.Join(dir, runs.PlanFile)); err == nil {
 		return true
 	}
 	if s, err := resultsOf(dir); err == nil && s.Format > 0 {
@@ -143,7 +143,7 @@ func folders(out string) ([]string, error) {
 }
 
 func latestOf(out string) string {
-	target, err := os.Readlink(filepath.Join(out, lab.Latest))
+	target, err := os.Readlink(filepath.Join(out, runs.Latest))
 	if err != nil {
 		return ""
 	}
@@ -157,7 +157,7 @@ func read(dir string) Entry {
 	}
 	running := reports.Running(dir)
 	s, err := summaryOf(dir)
-	refused := lab.Refused(dir)
+	refused := runs.Refused(dir)
 	switch {
 	case err == nil && (refused == nil || s.began()):
 		e.take(s)
@@ -274,7 +274,7 @@ func journals(dir string) []string {
 
 // planned are the kernels of a run that has written nothing down yet.
 func planned(dir string) (names []string) {
-	plan, err := lab.Load(filepath.Join(dir, lab.PlanFile))
+	plan, err := runs.Load(filepath.Join(dir, runs.PlanFile))
 	if err != nil {
 		return nil
 	}

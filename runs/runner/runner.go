@@ -21,15 +21,15 @@ import (
 
 	"proofhouse/internal/child"
 	"proofhouse/internal/exit"
-	"proofhouse/internal/lab"
-	"proofhouse/internal/tools"
 	"proofhouse/reports"
 	"proofhouse/reports/page"
+	"proofhouse/runs"
+	"proofhouse/runs/programs"
 )
 
 // Options are what one run is to do.
 type Options struct {
-	Config      lab.Config
+	Config      runs.Config
 	Dir         string // of this run; "" = a new one under Config.Out
 	Procs       int    // processes side by side; 0 = as many as the machine can take
 	LabelFilter string // Ginkgo's
@@ -50,21 +50,21 @@ func Run(ctx context.Context, o Options, w Watcher) (run *reports.Run, files []s
 	if err := o.check(); err != nil {
 		return nil, nil, err
 	}
-	plan, err := lab.Prepare(ctx, o.Config, w.Step)
+	plan, err := runs.Prepare(ctx, o.Config, w.Step)
 	if err != nil {
 		return nil, nil, err
 	}
-	suite, err := tools.Suite(ctx)
+	suite, err := programs.Suite(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	ginkgo, err := tools.Ginkgo(ctx)
+	ginkgo, err := programs.Ginkgo(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	dir := o.Dir
 	if dir == "" {
-		dir, err = lab.NewRunDir(plan.Config.Out, time.Now())
+		dir, err = runs.NewRunDir(plan.Config.Out, time.Now())
 	} else {
 		dir, err = given(dir)
 	}
@@ -92,13 +92,13 @@ func Run(ctx context.Context, o Options, w Watcher) (run *reports.Run, files []s
 		w.Follow(watch, dir)
 	}()
 	for range o.Repeat + 1 {
-		if err = ginkgoRun(ctx, ginkgo, args, dir); err != nil || lab.Refused(dir) != nil {
+		if err = ginkgoRun(ctx, ginkgo, args, dir); err != nil || runs.Refused(dir) != nil {
 			break
 		}
 	}
 	stop()
 	<-watched
-	if refused := lab.Refused(dir); refused != nil {
+	if refused := runs.Refused(dir); refused != nil {
 		return nil, nil, refused
 	}
 	if journals, _ := filepath.Glob(filepath.Join(dir, "journal-*.jsonl")); len(journals) == 0 && err == nil {

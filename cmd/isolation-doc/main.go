@@ -1,7 +1,7 @@
 // Document makes docs/isolation.md from the results of runs of the isolation
 // matrix:
 //
-//	go run ./isolation/document out/isolation > docs/isolation.md
+//	go run ./cmd/isolation-doc out/isolation > docs/isolation.md
 package main
 
 import (

@@ -1,4 +1,4 @@
-package lab
+package runs
 
 import (
 	"bytes"
@@ -22,7 +22,7 @@ import (
 
 // Script runs one upstream script on the build and writes down what came of
 // it. The machine that it leaves is fit for the next one, or gone.
-func (l *Lab) Script(ctx context.Context, b *kernels.Build, script regression.Script) reports.Spec {
+func (l *Bench) Script(ctx context.Context, b *kernels.Build, script regression.Script) reports.Spec {
 	spec := reports.Spec{ID: SpecID(script.Name), Kernel: b.ID(), Start: time.Now().UTC()}
 	l.journal.SpecStarted(spec)
 	skipped, groundless := script.Groundless(l.lacks(b))
@@ -39,7 +39,7 @@ func (l *Lab) Script(ctx context.Context, b *kernels.Build, script regression.Sc
 	return spec
 }
 
-func (l *Lab) runScript(ctx context.Context, b *kernels.Build, script regression.Script, spec *reports.Spec) {
+func (l *Bench) runScript(ctx context.Context, b *kernels.Build, script regression.Script, spec *reports.Spec) {
 	name := script.Name
 	m, err := l.machineFor(ctx, b, scripts)
 	if err != nil {
@@ -93,7 +93,7 @@ func (l *Lab) runScript(ctx context.Context, b *kernels.Build, script regression
 
 // lacks is what scripts cannot be about here, as far as it is known: of the machine
 // when it has been looked at.
-func (l *Lab) lacks(b *kernels.Build) map[string]bool {
+func (l *Bench) lacks(b *kernels.Build) map[string]bool {
 	lacks := regression.KernelLacks(b.Off)
 	lacks[regression.IOPorts] = l.state(b).noPorts
 	return lacks
@@ -156,7 +156,7 @@ func explained(results []reports.Result) bool {
 
 // aftermath looks at what the script did to the kernel. It returns why the
 // machine cannot be used any more, if so.
-func (l *Lab) aftermath(ctx context.Context, m machines.Machine, runErr error, mark int, spec *reports.Spec) (why string) {
+func (l *Bench) aftermath(ctx context.Context, m machines.Machine, runErr error, mark int, spec *reports.Spec) (why string) {
 	if ctx.Err() != nil {
 		return "interrupted"
 	}
@@ -194,7 +194,7 @@ const (
 	maxDenials = 100
 )
 
-func (l *Lab) create(b *kernels.Build, name string) (*os.File, error) {
+func (l *Bench) create(b *kernels.Build, name string) (*os.File, error) {
 	dir := filepath.Join(l.Dir, b.ID(), scriptDir)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -203,7 +203,7 @@ func (l *Lab) create(b *kernels.Build, name string) (*os.File, error) {
 	return f, err
 }
 
-func (l *Lab) relative(file string) string {
+func (l *Bench) relative(file string) string {
 	if rel, err := filepath.Rel(l.Dir, file); err == nil {
 		return rel
 	}
@@ -212,7 +212,7 @@ func (l *Lab) relative(file string) string {
 
 // keepAudit writes down, in full, what the kernel's security modules logged
 // during the script, and puts the denials where the report shows them.
-func (l *Lab) keepAudit(ctx context.Context, b *kernels.Build, m machines.Machine, mark int, name string, spec *reports.Spec) {
+func (l *Bench) keepAudit(ctx context.Context, b *kernels.Build, m machines.Machine, mark int, name string, spec *reports.Spec) {
 	if spec.Crash == "" && ctx.Err() == nil {
 		if err := m.SyncAudit(ctx); err != nil {
 			l.say(fmt.Sprintf("%s: its audit records may not be complete: %v", spec.ID, err))
@@ -243,7 +243,7 @@ func (l *Lab) keepAudit(ctx context.Context, b *kernels.Build, m machines.Machin
 	}
 }
 
-func (l *Lab) writeAudit(b *kernels.Build, name, text string) (file string, err error) {
+func (l *Bench) writeAudit(b *kernels.Build, name, text string) (file string, err error) {
 	name += ".audit.log"
 	if len(text) >= plainAudit {
 		name += ".gz"

@@ -1,4 +1,4 @@
-package lab
+package runs
 
 import (
 	"context"
@@ -21,9 +21,9 @@ import (
 	"proofhouse/reports"
 )
 
-// Lab is one process's share of a run: it has at most one machine at a time,
+// Bench is one process's share of a run: it has at most one machine at a time,
 // and opens it afresh when it was lost.
-type Lab struct {
+type Bench struct {
 	Plan    *Plan
 	Dir     string // of the run
 	journal *reports.Journal
@@ -61,12 +61,12 @@ const (
 	rows    half = "rows"
 )
 
-// machineFor is [Lab.Machine], one that has not had the other half. Scripts leave
+// machineFor is [Bench.Machine], one that has not had the other half. Scripts leave
 // namespaces and profiles behind, which rows would see. And for rows, LXC
 // switches controllers of cgroups on: with that of the processor, no command may
 // be scheduled in real time (7.2, with RT_GROUP_SCHED), and subtests of
 // capabilities would fail.
-func (l *Lab) machineFor(ctx context.Context, b *kernels.Build, h half) (machines.Machine, error) {
+func (l *Bench) machineFor(ctx context.Context, b *kernels.Build, h half) (machines.Machine, error) {
 	if l.machine != nil && l.halfOn == l.machine && l.half != h {
 		l.drop("")
 	}
@@ -89,16 +89,16 @@ type kernelState struct {
 const maxFailures = 3
 
 // Open begins the share of the process in the run in dir.
-func Open(plan *Plan, dir string, process int, say func(string)) (*Lab, error) {
+func Open(plan *Plan, dir string, process int, say func(string)) (*Bench, error) {
 	j, err := reports.Create(dir, process)
 	if err != nil {
 		return nil, err
 	}
-	return &Lab{Plan: plan, Dir: dir, journal: j, process: process, say: say, deadline: scriptDeadline, known: map[string]*kernelState{}}, nil
+	return &Bench{Plan: plan, Dir: dir, journal: j, process: process, say: say, deadline: scriptDeadline, known: map[string]*kernelState{}}, nil
 }
 
 // RunStarted writes down what the run is about to do; one process calls it.
-func (l *Lab) RunStarted(planned []reports.Planned, processes int) {
+func (l *Bench) RunStarted(planned []reports.Planned, processes int) {
 	start := reports.RunStart{
 		Tool: version.String(), Argv: os.Args, Processes: processes, Planned: planned, Host: Host(),
 	}
@@ -116,16 +116,16 @@ func (l *Lab) RunStarted(planned []reports.Planned, processes int) {
 }
 
 // RunEnded says that every spec had its turn.
-func (l *Lab) RunEnded() { l.journal.RunEnded() }
+func (l *Bench) RunEnded() { l.journal.RunEnded() }
 
 // Close ends the machine and the journal.
-func (l *Lab) Close() error {
+func (l *Bench) Close() error {
 	l.drop("")
 	return l.journal.Close()
 }
 
 // describe is what is known of a build before it has booted.
-func (l *Lab) describe(b *kernels.Build) reports.Kernel {
+func (l *Bench) describe(b *kernels.Build) reports.Kernel {
 	k := reports.Kernel{
 		ID: b.ID(), Spec: b.Spec, Release: b.Release, Version: b.Version, SHA256: b.SHA256,
 		Source: b.Source, Append: strings.Join(b.Append, " "),
@@ -142,7 +142,7 @@ func (l *Lab) describe(b *kernels.Build) reports.Kernel {
 	return k
 }
 
-func (l *Lab) state(b *kernels.Build) *kernelState {
+func (l *Bench) state(b *kernels.Build) *kernelState {
 	s := l.known[b.ID()]
 	if s == nil {
 		s = &kernelState{}
@@ -152,7 +152,7 @@ func (l *Lab) state(b *kernels.Build) *kernelState {
 }
 
 // Machine is the machine that runs the build, opened if it is not there.
-func (l *Lab) Machine(ctx context.Context, b *kernels.Build) (machines.Machine, error) {
+func (l *Bench) Machine(ctx context.Context, b *kernels.Build) (machines.Machine, error) {
 	if l.machine != nil && l.build.ID() == b.ID() {
 		return l.machine, nil
 	}
@@ -178,7 +178,7 @@ func (l *Lab) Machine(ctx context.Context, b *kernels.Build) (machines.Machine, 
 	return m, nil
 }
 
-func (l *Lab) boot(ctx context.Context, b *kernels.Build) (machines.Machine, error) {
+func (l *Bench) boot(ctx context.Context, b *kernels.Build) (machines.Machine, error) {
 	dir := filepath.Join(l.Dir, b.ID())
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -215,7 +215,7 @@ func announce(file, machine string) error {
 }
 
 // drop closes the machine, if there is one. why says what was wrong with it.
-func (l *Lab) drop(why string) {
+func (l *Bench) drop(why string) {
 	if l.machine == nil {
 		return
 	}
@@ -236,7 +236,7 @@ func scaled(m machines.Machine, d time.Duration) time.Duration {
 
 // examine refuses a kernel on which AppArmor is not at work, and describes one
 // on which it is.
-func (l *Lab) examine(ctx context.Context, b *kernels.Build, m machines.Machine) error {
+func (l *Bench) examine(ctx context.Context, b *kernels.Build, m machines.Machine) error {
 	s := l.state(b)
 	if s.described {
 		return nil

@@ -1,6 +1,6 @@
-// Package tools finds our own programs: those of a build stand beside the
+// Package programs finds our own programs: those of a build stand beside the
 // running one; in a checkout with a Go toolchain they are built on demand.
-package tools
+package programs
 
 import (
 	"bytes"

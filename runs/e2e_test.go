@@ -1,4 +1,4 @@
-package lab
+package runs
 
 import (
 	"context"
@@ -21,7 +21,7 @@ import (
 var e2eKernels = []string{DefaultKernel, "debian:trixie"}
 
 // onKernel opens a lab on a real kernel, with the run in a folder of its own.
-func onKernel(t *testing.T, spec string) *Lab {
+func onKernel(t *testing.T, spec string) *Bench {
 	t.Helper()
 	if os.Getenv("PROOFHOUSE_E2E") == "" {
 		t.Skip("boots a kernel: make test")
@@ -45,7 +45,7 @@ func onKernel(t *testing.T, spec string) *Lab {
 
 // place puts a script of ours among the upstream ones, in the machine that
 // runs now.
-func (l *Lab) place(t *testing.T, name, text string) regression.Script {
+func (l *Bench) place(t *testing.T, name, text string) regression.Script {
 	t.Helper()
 	m, err := l.Machine(context.Background(), l.Plan.Builds[0])
 	if err != nil {
@@ -60,7 +60,7 @@ func (l *Lab) place(t *testing.T, name, text string) regression.Script {
 	return regression.Script{Name: name}
 }
 
-func (l *Lab) run(t *testing.T, s regression.Script) reports.Spec {
+func (l *Bench) run(t *testing.T, s regression.Script) reports.Spec {
 	t.Helper()
 	spec := l.Script(context.Background(), l.Plan.Builds[0], s)
 	t.Logf("%s: %.1f s, crash %q, %d results", spec.ID, spec.Seconds, spec.Crash, len(spec.Results))

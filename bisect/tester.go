@@ -17,18 +17,18 @@ import (
 
 	"proofhouse/internal/cache"
 	"proofhouse/internal/exit"
-	"proofhouse/internal/lab"
-	"proofhouse/internal/runner"
 	"proofhouse/internal/version"
 	"proofhouse/kernels"
 	"proofhouse/regression"
 	"proofhouse/reports"
 	"proofhouse/reports/expect"
+	"proofhouse/runs"
+	"proofhouse/runs/runner"
 )
 
 // Tester runs the suite on builds, each time as a run of its own.
 type Tester struct {
-	Config  lab.Config // its kernels are not looked at
+	Config  runs.Config // its kernels are not looked at
 	Pattern string
 	Repeat  int // how often more than once, before a result is believed
 	Procs   int // 0 = as many as the machine can take
@@ -58,7 +58,7 @@ func (t *Tester) Test(ctx context.Context, build kernels.Candidate, specs []stri
 	if err != nil {
 		return nil, untestable(ctx, err)
 	}
-	plan, err := lab.Prepare(ctx, cfg, t.Watch.Step)
+	plan, err := runs.Prepare(ctx, cfg, t.Watch.Step)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func untestable(ctx context.Context, err error) error {
 }
 
 // key is what the outcome depends on.
-func (t *Tester) key(plan *lab.Plan, filter string) string {
+func (t *Tester) key(plan *runs.Plan, filter string) string {
 	b, c := plan.Builds[0], plan.Config
 	words := []string{
 		b.ID(), b.SHA256, b.Version, plan.Source, c.Guest, plan.Image, strings.Join(c.Scripts, ","), filter,
@@ -121,7 +121,7 @@ func (t *Tester) key(plan *lab.Plan, filter string) string {
 }
 
 // run runs what was selected; specs is how many that are, 0 if not known.
-func (t *Tester) run(ctx context.Context, cfg lab.Config, filter string, specs int) (*Evidence, error) {
+func (t *Tester) run(ctx context.Context, cfg runs.Config, filter string, specs int) (*Evidence, error) {
 	o := runner.Options{Config: cfg, LabelFilter: filter, Repeat: t.Repeat, Procs: t.Procs}
 	if o.Procs == 0 && specs > 0 {
 		o.Procs = min(specs, runtime.NumCPU())
@@ -142,10 +142,10 @@ func (t *Tester) run(ctx context.Context, cfg lab.Config, filter string, specs i
 
 // selection is what has to run for the specs, or, where there are none yet,
 // for the pattern.
-func (t *Tester) selection(ctx context.Context, specs []string) (cfg lab.Config, filter string, err error) {
+func (t *Tester) selection(ctx context.Context, specs []string) (cfg runs.Config, filter string, err error) {
 	cfg = t.Config
 	if t.scripts == nil {
-		src, err := regression.Fetch(ctx, cmp.Or(cfg.Source, lab.DefaultSource), t.Watch.Step)
+		src, err := regression.Fetch(ctx, cmp.Or(cfg.Source, runs.DefaultSource), t.Watch.Step)
 		if err != nil {
 			return cfg, "", err
 		}

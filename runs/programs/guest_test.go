@@ -1,4 +1,4 @@
-package tools
+package programs
 
 import (
 	"os"
@@ -60,7 +60,7 @@ func TestSourceRoot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(filepath.Join(root, "internal", "tools", "guest_test.go")); err != nil {
+	if _, err := os.Stat(filepath.Join(root, "runs", "programs", "guest_test.go")); err != nil {
 		t.Error(err)
 	}
 	t.Chdir(t.TempDir())

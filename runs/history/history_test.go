@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"proofhouse/internal/exit"
-	"proofhouse/internal/lab"
 	"proofhouse/reports"
+	"proofhouse/runs"
 )
 
 // outWith is a folder of runs of all kinds. It returns what a run holds that
@@ -22,7 +22,7 @@ func outWith(t *testing.T) (out string, release func()) {
 	at := time.Date(2026, 11, 1, 12, 0, 0, 0, time.Local)
 	newRun := func() string {
 		at = at.Add(time.Hour)
-		dir, err := lab.NewRunDir(out, at)
+		dir, err := runs.NewRunDir(out, at)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +56,7 @@ func outWith(t *testing.T) (out string, release func()) {
 		}
 	}
 	_ = write(newRun(), false, "").Close() // killed: no RunEnded
-	lab.Refuse(newRun(), exit.BadInputf("the kernel has no AppArmor"))
+	runs.Refuse(newRun(), exit.BadInputf("the kernel has no AppArmor"))
 	newer := newRun()
 	if err := os.WriteFile(filepath.Join(newer, "journal-1.jsonl"), []byte(`{"event":"process-started","time":"2030-01-01T00:00:00Z","format":99}`+"\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -153,11 +153,11 @@ func TestPrune(t *testing.T) {
 	}
 	// The newest is the running one, the latest link points to it; a link to
 	// an older one is kept, too.
-	if err := os.Remove(filepath.Join(out, lab.Latest)); err != nil {
+	if err := os.Remove(filepath.Join(out, runs.Latest)); err != nil {
 		t.Fatal(err)
 	}
 	oldest := "2026-11-01T13-00-00"
-	if err := os.Symlink(oldest, filepath.Join(out, lab.Latest)); err != nil {
+	if err := os.Symlink(oldest, filepath.Join(out, runs.Latest)); err != nil {
 		t.Fatal(err)
 	}
 	would, err := Prune(out, 0, true)
@@ -223,7 +223,7 @@ func TestPruneLeavesOthers(t *testing.T) {
 
 // A kernel that did not come up is refused when the run has its plan already.
 func TestListRefusedWithPlan(t *testing.T) {
-	dir, err := lab.NewRunDir(t.TempDir(), time.Now())
+	dir, err := runs.NewRunDir(t.TempDir(), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +232,7 @@ func TestListRefusedWithPlan(t *testing.T) {
 		t.Fatal(err)
 	}
 	j.RunStarted(reports.RunStart{Planned: []reports.Planned{{ID: "regression/open", Kernel: "k"}}})
-	lab.Refuse(dir, errors.New("kernel k did not come up"))
+	runs.Refuse(dir, errors.New("kernel k did not come up"))
 	j.RunEnded()
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
@@ -244,7 +244,7 @@ func TestListRefusedWithPlan(t *testing.T) {
 
 // Kernels that differ in what was added to their command lines are told apart.
 func TestListAppend(t *testing.T) {
-	dir, err := lab.NewRunDir(t.TempDir(), time.Now())
+	dir, err := runs.NewRunDir(t.TempDir(), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
