@@ -22,7 +22,6 @@ import (
 	"proofhouse/internal/cache"
 	"proofhouse/internal/child"
 	"proofhouse/internal/exit"
-	"proofhouse/regression"
 )
 
 var (
@@ -81,9 +80,9 @@ func mmdebstrapOptions(packages []string) []string {
 
 // makeCommand is what is run in the root to build the helpers, through env so
 // that nothing of this machine's environment gets in.
-func makeCommand(args []string) []string {
+func makeCommand(dir string, args []string) []string {
 	return append([]string{
-		"env", "--ignore-environment", "--chdir=" + regression.TestDir,
+		"env", "--ignore-environment", "--chdir=" + dir,
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8",
 	}, args...)
 }
@@ -147,14 +146,14 @@ func (r *rootRecipe) prepare(dir string) error {
 	if err := writeTar(filepath.Join(dir, "settings.tar"), r.Settings, nil); err != nil {
 		return err
 	}
-	if err := writeTar(filepath.Join(dir, "tests.tar"), r.Guest, testFolders(r.source.Dir)); err != nil {
-		return fmt.Errorf("pack the upstream tests: %w", err)
+	if err := writeTar(filepath.Join(dir, "tests.tar"), r.Guest, r.tests.Dirs); err != nil {
+		return fmt.Errorf("pack the test suite: %w", err)
 	}
 	for name, content := range map[string]string{
 		"build.sh":     buildScript,
 		"customize.sh": customizeScript,
 		"mke2fs.conf":  mke2fsConf,
-		"make.args":    strings.Join(makeCommand(r.Make), "\x00") + "\x00",
+		"make.args":    strings.Join(makeCommand(r.tests.Dir, r.Make), "\x00") + "\x00",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
 			return err

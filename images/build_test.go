@@ -39,8 +39,8 @@ func TestOptions(t *testing.T) {
 }
 
 func TestMakeCommand(t *testing.T) {
-	got := makeCommand([]string{"make", "all"})
-	if got[0] != "env" || !slices.Equal(got[len(got)-2:], []string{"make", "all"}) {
+	got := makeCommand("/usr/lib/tests", []string{"make", "all"})
+	if got[0] != "env" || !slices.Contains(got, "--chdir=/usr/lib/tests") || !slices.Equal(got[len(got)-2:], []string{"make", "all"}) {
 		t.Errorf("%q", got)
 	}
 	// Our uname stands in /usr/local/bin and must come first.

@@ -12,12 +12,10 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
-
-	"proofhouse/regression"
 )
 
-// A file is one that is put into the root, owned by root.
-type file struct {
+// A File is put into the root, owned by root.
+type File struct {
 	Mode fs.FileMode // with fs.ModeDir for a folder; a symlink's is ignored
 	Data []byte
 	Link string // a symlink to there, if not empty
@@ -25,7 +23,7 @@ type file struct {
 
 // settings are the root's files that are ours, by path, put in place at the
 // very end. Paths go through no symlink: /usr/lib, not /lib.
-var settings = map[string]file{
+var settings = map[string]File{
 	"/etc/hosts":       {Mode: 0o644, Data: []byte("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n127.0.1.1\tproofhouse\n")},
 	"/etc/hostname":    {Mode: 0o644, Data: []byte("proofhouse\n")},
 	"/etc/resolv.conf": {Mode: 0o644}, // nothing to resolve with, and no waiting for it
@@ -42,29 +40,10 @@ var settings = map[string]file{
 	"/var/lib/lxc":         {Mode: fs.ModeDir | 0o755},
 }
 
-// guestFiles are the files that the upstream tests need in the guest.
-func guestFiles() map[string]file {
-	files := map[string]file{}
-	for name, f := range regression.GuestFiles() {
-		files[name] = file{Mode: f.Mode, Data: f.Content}
-	}
-	return files
-}
-
-// testFolders are the folders of the upstream source that its tests use when
-// they are built against an installed libapparmor, by path in the guest.
-func testFolders(source string) map[string]string {
-	folders := map[string]string{}
-	for _, name := range []string{"common", "tests/regression/apparmor"} {
-		folders[path.Join(regression.GuestDir, name)] = filepath.Join(source, name)
-	}
-	return folders
-}
-
 // writeTar packs files, and the content of folders (path inside -> folder of
 // the host), as root's and readable by all: upstream's scripts run helpers as
 // nobody and refuse to start where a parent folder shuts that user out.
-func writeTar(name string, files map[string]file, folders map[string]string) error {
+func writeTar(name string, files map[string]File, folders map[string]string) error {
 	out, err := os.Create(name)
 	if err != nil {
 		return err
@@ -114,7 +93,7 @@ func (t *tarWriter) add(h *tar.Header) error {
 // epoch is the time of what has none of its own.
 var epoch = time.Unix(0, 0)
 
-func (t *tarWriter) file(name string, f file) error {
+func (t *tarWriter) file(name string, f File) error {
 	h := &tar.Header{Name: name, Mode: int64(f.Mode.Perm()), ModTime: epoch, Typeflag: tar.TypeReg, Size: int64(len(f.Data))}
 	switch {
 	case f.Link != "":

@@ -19,7 +19,7 @@ import (
 var symlinks = []string{"/bin/", "/sbin/", "/lib/", "/lib64/", "/var/run/", "/var/lock/"}
 
 func TestPlaces(t *testing.T) {
-	for _, files := range []map[string]file{settings, guestFiles()} {
+	for _, files := range []map[string]File{settings, testsFor("trixie").Files} {
 		for name, f := range files {
 			if path.Clean(name) != name || !path.IsAbs(name) {
 				t.Errorf("%q is not a clean absolute path", name)
@@ -59,7 +59,7 @@ func TestWriteTar(t *testing.T) {
 	if err := os.Symlink("test.sh", filepath.Join(source, "sub/link")); err != nil {
 		t.Fatal(err)
 	}
-	files := map[string]file{
+	files := map[string]File{
 		"/etc/hosts":           {Mode: 0o644, Data: []byte("h")},
 		"/usr/local/bin/nsmgr": {Link: "/run/nsmgr"},
 		"/var/lib/lxc":         {Mode: fs.ModeDir | 0o755},

@@ -24,7 +24,6 @@ import (
 
 	"proofhouse/internal/cache"
 	"proofhouse/internal/exit"
-	"proofhouse/regression"
 )
 
 // room is the folder of the cache that holds roots and disks.
@@ -37,10 +36,23 @@ const recipe = 1
 // Suites are the Debian suites that a guest root can be made of, oldest first.
 var Suites = []string{"bookworm", "trixie", "forky", "sid"}
 
-// Request says which root is wanted.
+// Request describes the root that is wanted.
 type Request struct {
-	Suite  string             // one of [Suites]
-	Source *regression.Source // the upstream AppArmor tests, already fetched
+	Suite string // one of [Suites]
+	Tests Tests  // the test suite that is built into it
+}
+
+// Tests describes a test suite that is built into a guest root: its source on
+// the host, and what it needs in the guest. The package that knows the suite
+// provides it.
+type Tests struct {
+	Source   string            // version and origin, recorded in [Root]
+	Hash     string            // of the source's content, in hex
+	Dirs     map[string]string // source: path in the guest -> directory of the host
+	Packages []string          // Debian packages that the suite needs
+	Files    map[string]File   // further files, by absolute path; put in place before Make runs
+	Make     []string          // the command that builds the suite's helpers in the guest
+	Dir      string            // directory of the guest in which Make runs
 }
 
 // Root is a guest root that is ready to be booted.
@@ -111,31 +123,31 @@ type rootRecipe struct {
 	Suite    string
 	Options  []string        // mmdebstrap's, without the archive's whereabouts
 	Tests    string          // the source's hash
-	Guest    map[string]file // put in place before the helpers are built
-	Settings map[string]file // put in place at the end
+	Guest    map[string]File // put in place before the helpers are built
+	Settings map[string]File // put in place at the end
 	Make     []string        // the command that builds the helpers
 	Scripts  map[string]string
 
-	source *regression.Source
+	tests Tests
 }
 
 func newRecipe(req Request) (*rootRecipe, error) {
 	if !slices.Contains(Suites, req.Suite) {
 		return nil, exit.BadInputf("guest root %q: no such suite (there are %s)", req.Suite, strings.Join(Suites, ", "))
 	}
-	if req.Source == nil || req.Source.Hash == "" {
-		return nil, fmt.Errorf("guest root %s: no source of the upstream tests", req.Suite)
+	if req.Tests.Hash == "" {
+		return nil, fmt.Errorf("guest root %s: no test suite given", req.Suite)
 	}
 	return &rootRecipe{
 		Version:  recipe,
 		Suite:    req.Suite,
-		Options:  mmdebstrapOptions(regression.Packages(req.Suite)),
-		Tests:    req.Source.Hash,
-		Guest:    guestFiles(),
+		Options:  mmdebstrapOptions(req.Tests.Packages),
+		Tests:    req.Tests.Hash,
+		Guest:    req.Tests.Files,
 		Settings: settings,
-		Make:     regression.MakeArgs(),
+		Make:     req.Tests.Make,
 		Scripts:  map[string]string{"build": buildScript, "customize": customizeScript, "mke2fs.conf": mke2fsConf},
-		source:   req.Source,
+		tests:    req.Tests,
 	}, nil
 }
 
@@ -158,7 +170,7 @@ func (r *rootRecipe) build(ctx context.Context, dir, hash string, progress func(
 	root := Root{
 		Suite:   r.Suite,
 		Hash:    hash,
-		Source:  strings.TrimSpace(r.source.Version + " " + r.source.Spec),
+		Source:  r.tests.Source,
 		Seconds: time.Since(start).Round(time.Second / 10).Seconds(),
 	}
 	var err error

@@ -7,12 +7,22 @@ import (
 	"testing"
 
 	"proofhouse/internal/exit"
-	"proofhouse/regression"
 )
+
+// testsFor is a test suite for tests.
+func testsFor(suite string) Tests {
+	return Tests{
+		Source: "1.0 debian:" + suite, Hash: "f00d",
+		Dirs:     map[string]string{"/usr/lib/tests": "/nowhere"},
+		Packages: []string{"apparmor", "make"},
+		Files:    map[string]File{"/usr/local/bin/uname": {Mode: 0o755, Data: []byte("#!/bin/sh\n")}},
+		Make:     []string{"make", "all"}, Dir: "/usr/lib/tests",
+	}
+}
 
 func recipeFor(t *testing.T, suite string) *rootRecipe {
 	t.Helper()
-	r, err := newRecipe(Request{Suite: suite, Source: &regression.Source{Dir: "/nowhere", Hash: "f00d"}})
+	r, err := newRecipe(Request{Suite: suite, Tests: testsFor(suite)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +45,8 @@ func TestHash(t *testing.T) {
 		t.Fatalf("hash %q: not SHA-256 in hex", want)
 	}
 	elsewhere := recipeFor(t, "trixie")
-	elsewhere.source = &regression.Source{Dir: "/elsewhere", Hash: "f00d", Spec: "/elsewhere"}
+	elsewhere.tests.Dirs = map[string]string{"/usr/lib/tests": "/elsewhere"}
+	elsewhere.tests.Source = "/elsewhere"
 	if got := hashOf(t, elsewhere); got != want {
 		t.Errorf("the same source in another folder: %s, want %s", got, want)
 	}
@@ -49,8 +60,8 @@ func TestHash(t *testing.T) {
 		"script":   func(r *rootRecipe) { r.Scripts["build"] += "\n" },
 		"recipe":   func(r *rootRecipe) { r.Version++ },
 		"settings": func(r *rootRecipe) { r.Settings = maps.Clone(r.Settings); delete(r.Settings, "/etc/hosts") },
-		"mode":     func(r *rootRecipe) { r.Guest["/usr/local/bin/uname"] = file{Mode: 0o644} },
-		"content":  func(r *rootRecipe) { r.Guest["/usr/local/bin/uname"] = file{Mode: 0o755, Data: []byte("x")} },
+		"mode":     func(r *rootRecipe) { r.Guest["/usr/local/bin/uname"] = File{Mode: 0o644} },
+		"content":  func(r *rootRecipe) { r.Guest["/usr/local/bin/uname"] = File{Mode: 0o755, Data: []byte("x")} },
 	} {
 		r := recipeFor(t, "trixie")
 		change(r)
@@ -63,7 +74,7 @@ func TestHash(t *testing.T) {
 }
 
 func TestBadRequest(t *testing.T) {
-	_, err := Get(t.Context(), Request{Suite: "buster", Source: &regression.Source{Hash: "f00d"}}, nil)
+	_, err := Get(t.Context(), Request{Suite: "buster", Tests: testsFor("buster")}, nil)
 	if exit.Status(err) != exit.Usage || !strings.Contains(err.Error(), "bookworm, trixie, forky, sid") {
 		t.Errorf("an unknown suite: %v, status %d", err, exit.Status(err))
 	}

@@ -1,4 +1,4 @@
-package images
+package images_test
 
 import (
 	"bufio"
@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"proofhouse/images"
 	"proofhouse/internal/cache"
 	"proofhouse/regression"
 )
@@ -24,21 +25,21 @@ func online(t *testing.T) {
 	}
 }
 
-func onlineRequest(t *testing.T) Request {
+func onlineRequest(t *testing.T) images.Request {
 	t.Helper()
 	source, err := regression.Fetch(t.Context(), "debian:trixie", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Request{Suite: "trixie", Source: source}
+	return images.Request{Suite: "trixie", Tests: source.Tests("trixie")}
 }
 
 func TestOnlineRoot(t *testing.T) {
 	online(t)
-	needE2fsprogs(t)
+	images.NeedE2fsprogs(t)
 	t.Setenv("PROOFHOUSE_CACHE", t.TempDir())
 	req := onlineRequest(t)
-	root, err := Get(t.Context(), req, func(s string) { t.Log(s) })
+	root, err := images.Get(t.Context(), req, func(s string) { t.Log(s) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +51,7 @@ func TestOnlineRoot(t *testing.T) {
 	if root.Archive.IsZero() || root.Hash == "" || root.Seconds == 0 {
 		t.Errorf("its description is not whole: %+v", root)
 	}
-	if out, err := exec.Command(toolPath("e2fsck"), "-fn", root.Image).CombinedOutput(); err != nil {
+	if out, err := exec.Command(images.ToolPath("e2fsck"), "-fn", root.Image).CombinedOutput(); err != nil {
 		t.Errorf("e2fsck: %v\n%s", err, out)
 	}
 	for path, want := range map[string]string{
@@ -71,19 +72,19 @@ func TestOnlineRoot(t *testing.T) {
 		regression.TestDir + "/uservars.inc":   `Type: regular`,
 		"/var/lib/dpkg/status":                 `Type: regular`,
 	} {
-		got := strings.Join(strings.Fields(debugfs(t, root.Image, "stat "+path)), " ")
+		got := strings.Join(strings.Fields(images.Debugfs(t, root.Image, "stat "+path)), " ")
 		want = strings.Join(strings.Fields(want), " ")
 		if !regexp.MustCompile(want).MatchString(got) {
 			t.Errorf("%s: %q, want %s", path, got, want)
 		}
 	}
-	if got := debugfs(t, root.Image, "ls -p /dev"); strings.Contains(got, "null") {
+	if got := images.Debugfs(t, root.Image, "ls -p /dev"); strings.Contains(got, "null") {
 		t.Errorf("/dev is not empty:\n%s", got)
 	}
 
 	// Programs can be built for it, and an error says what was wrong.
 	tmp := t.TempDir()
-	build := Build{
+	build := images.Build{
 		Args: []string{"/usr/bin/gcc", "-shared", "-include", "lxc/lxccontainer.h", "-x", "c", "-o", filepath.Join(tmp, "x.so"), "/dev/null", "-llxc"},
 		Env:  []string{"TMPDIR=" + tmp}, See: []string{tmp},
 	}
@@ -100,7 +101,7 @@ func TestOnlineRoot(t *testing.T) {
 	}
 
 	start := time.Now()
-	again, err := Get(t.Context(), req, func(s string) { t.Errorf("the second time: %s", s) })
+	again, err := images.Get(t.Context(), req, func(s string) { t.Errorf("the second time: %s", s) })
 	if err != nil || again.Image != root.Image || time.Since(start) > time.Second {
 		t.Errorf("the second time: %+v, %v, %v", again, err, time.Since(start))
 	}
@@ -113,7 +114,7 @@ func TestOnlineChild(t *testing.T) {
 	if os.Getenv(childVar) == "" {
 		t.Skip("runs only as the child of TestOnlineKilled")
 	}
-	_, err := Get(t.Context(), onlineRequest(t), func(s string) { fmt.Println(s) })
+	_, err := images.Get(t.Context(), onlineRequest(t), func(s string) { fmt.Println(s) })
 	t.Fatalf("it was not killed: %v", err)
 }
 
@@ -164,7 +165,7 @@ func TestOnlineKilled(t *testing.T) {
 		t.Errorf("the cache holds %v, %v", items, err)
 	}
 	// An ordinary user must be able to remove what is left, as the next start does.
-	left, err := filepath.Glob(filepath.Join(dir, room, ".*.new-*"))
+	left, err := filepath.Glob(filepath.Join(dir, images.Room, ".*.new-*"))
 	if err != nil || len(left) != 1 {
 		t.Fatalf("left is %q, %v: this test sees nothing", left, err)
 	}

@@ -154,7 +154,7 @@ func TestSmokeIsShort(t *testing.T) {
 }
 
 func TestGuestFilesAreScripts(t *testing.T) {
-	files := GuestFiles()
+	files := guestFiles()
 	if len(files) == 0 {
 		t.Fatal("none")
 	}
@@ -163,7 +163,7 @@ func TestGuestFilesAreScripts(t *testing.T) {
 			t.Errorf("%s: mode %v", path, f.Mode)
 		}
 		cmd := exec.Command("sh", "-n")
-		cmd.Stdin = strings.NewReader(string(f.Content))
+		cmd.Stdin = strings.NewReader(string(f.Data))
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%s: %v: %s", path, err, out)
 		}
@@ -171,7 +171,7 @@ func TestGuestFilesAreScripts(t *testing.T) {
 }
 
 func TestUname(t *testing.T) {
-	uname := string(GuestFiles()["/usr/local/bin/uname"].Content)
+	uname := string(guestFiles()["/usr/local/bin/uname"].Data)
 	for _, args := range [][]string{{"-i"}, {"--hardware-platform"}, {"-r"}, {"-s", "-m"}, {}} {
 		got, err := exec.Command("sh", append([]string{"-c", uname, "uname"}, args...)...).Output()
 		if err != nil {

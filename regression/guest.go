@@ -3,30 +3,43 @@ package regression
 import (
 	"embed"
 	"io/fs"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"proofhouse/images"
 )
 
-// MakeArgs is the command that builds the suite's helpers, to be run in
-// [TestDir] of a guest, against the guest's own libapparmor and parser.
-func MakeArgs() []string { return []string{"make", "USE_SYSTEM=1", "all"} }
-
-// GuestFile is a file for a guest.
-type GuestFile struct {
-	Mode    fs.FileMode
-	Content []byte
+// Tests describes the suite for a guest root of a Debian suite (bookworm,
+// trixie, forky, sid).
+func (s *Source) Tests(suite string) images.Tests {
+	dirs := map[string]string{}
+	for _, name := range []string{commonPath, testPath} {
+		dirs[path.Join(GuestDir, name)] = filepath.Join(s.Dir, name)
+	}
+	return images.Tests{
+		Source:   strings.TrimSpace(s.Version + " " + s.Spec),
+		Hash:     s.Hash,
+		Dirs:     dirs,
+		Packages: Packages(suite),
+		Files:    guestFiles(),
+		Make:     []string{"make", "USE_SYSTEM=1", "all"}, // against the guest's own libapparmor and parser
+		Dir:      TestDir,
+	}
 }
 
 //go:embed guest
-var guestFiles embed.FS
+var embedded embed.FS
 
-// GuestFiles are what a guest needs beside Debian's packages, by absolute
+// guestFiles are what a guest needs beside Debian's packages, by absolute
 // path. They must be there before the suite is built.
 //
 // They expect of the guest's init that it loads the modules loop and fuse (a
 // script that finds no /dev/fuse dies), brings up lo, and makes the folder
 // /run/systemd/system, by which dbus.inc asks for systemd. The services that
 // systemctl starts go on running when the script has ended.
-func GuestFiles() map[string]GuestFile {
-	files := map[string]GuestFile{}
+func guestFiles() map[string]images.File {
+	files := map[string]images.File{}
 	for _, f := range []struct {
 		from, to string
 		mode     fs.FileMode
@@ -37,11 +50,11 @@ func GuestFiles() map[string]GuestFile {
 		// Without it, nfs skips, and half of the dbus_* scripts.
 		{"guest/systemctl", "/usr/local/bin/systemctl", 0o755},
 	} {
-		content, err := guestFiles.ReadFile(f.from)
+		content, err := embedded.ReadFile(f.from)
 		if err != nil {
 			panic(err) // embedded: the table is wrong
 		}
-		files[f.to] = GuestFile{f.mode, content}
+		files[f.to] = images.File{Mode: f.mode, Data: content}
 	}
 	return files
 }

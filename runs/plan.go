@@ -134,7 +134,7 @@ func Prepare(ctx context.Context, cfg Config, progress func(string)) (*Plan, err
 	if !p.needsGuest() {
 		return p, nil
 	}
-	if p.Root, err = images.Get(ctx, images.Request{Suite: cfg.Guest, Source: src}, progress); err != nil {
+	if p.Root, err = images.Get(ctx, images.Request{Suite: cfg.Guest, Tests: src.Tests(cfg.Guest)}, progress); err != nil {
 		return nil, err
 	}
 	p.Image = p.Root.Image

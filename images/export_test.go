@@ -1,0 +1,11 @@
+package images
+
+// What the tests in package images_test use.
+var (
+	NeedE2fsprogs = needE2fsprogs
+	Debugfs       = debugfs
+	ToolPath      = toolPath
+)
+
+// Room is room.
+const Room = room
