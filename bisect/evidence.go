@@ -157,7 +157,7 @@ func Matches(pattern, id string) bool {
 		return true
 	}
 	if !strings.Contains(pattern, "/") {
-		pattern = "regression/" + pattern
+		pattern = reports.NewID(reports.Regression, pattern).String()
 	}
 	return expect.Match(pattern, id) || expect.Match(pattern+"/*", id)
 }

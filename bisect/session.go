@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"proofhouse/internal/exit"
 	"proofhouse/kernels"
+	"proofhouse/reports"
 )
 
 // Session is one search.
@@ -182,9 +182,7 @@ func (f *Found) answer(v Verdict) answer {
 func specsOf(subtests []string) []string {
 	var specs []string
 	for _, id := range subtests {
-		if parts := strings.SplitN(id, "/", 3); len(parts) == 3 && parts[0] == "regression" {
-			id = parts[0] + "/" + parts[1]
-		}
+		id := reports.ID(id).Spec().String()
 		if !slices.Contains(specs, id) {
 			specs = append(specs, id)
 		}

@@ -171,16 +171,17 @@ func forPattern(pattern string, scripts []string) (chosen []string, filter strin
 		return nil, "", nil
 	}
 	if !strings.Contains(pattern, "/") {
-		pattern = "regression/" + pattern
+		pattern = reports.NewID(reports.Regression, pattern).String()
 	}
-	root, rest, _ := strings.Cut(pattern, "/")
-	if root == "isolation" {
-		return nil, "isolation", nil
-	}
-	if root != "regression" {
+	id := reports.ID(pattern)
+	switch id.Root() {
+	case reports.Regression:
+	case reports.Isolation:
+		return nil, string(reports.Isolation), nil
+	default:
 		return nil, "", nil // all, to be safe
 	}
-	script, _, _ := strings.Cut(rest, "/")
+	script, _, _ := strings.Cut(id.Rest(), "/")
 	for _, s := range scripts {
 		if expect.Match(script, s) {
 			chosen = append(chosen, s)
@@ -195,8 +196,8 @@ func forPattern(pattern string, scripts []string) (chosen []string, filter strin
 func forSpecs(specs []string) (scripts []string, filter string) {
 	var others bool
 	for _, id := range specs {
-		if name, ok := strings.CutPrefix(id, "regression/"); ok {
-			scripts = append(scripts, name)
+		if id := reports.ID(id); id.In(reports.Regression) {
+			scripts = append(scripts, id.Rest())
 		} else {
 			others = true
 		}
@@ -204,7 +205,7 @@ func forSpecs(specs []string) (scripts []string, filter string) {
 	if !others {
 		return scripts, ""
 	}
-	labels := []string{"isolation"}
+	labels := []string{string(reports.Isolation)}
 	for _, s := range scripts {
 		labels = append(labels, "script:"+s)
 	}

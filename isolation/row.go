@@ -3,6 +3,8 @@ package isolation
 import (
 	"slices"
 	"strings"
+
+	"proofhouse/reports"
 )
 
 // Kernel is what expectations depend on: never the version alone.
@@ -143,7 +145,7 @@ type Case struct {
 }
 
 // ID is the row's stable name: "isolation/file/read".
-func (r Row) ID() string { return "isolation/" + r.Group + "/" + r.Name }
+func (r Row) ID() string { return reports.NewID(reports.Isolation, r.Group, r.Name).String() }
 
 // Lacks names the feature that the kernel is missing for the row, or the option
 // of its config that is not set ("CONFIG_IO_URING": features/io_uring is there

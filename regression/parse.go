@@ -47,7 +47,7 @@ func (e Exit) ended() string {
 func Parse(script string, output []byte, exit Exit) []reports.Result {
 	p := &parser{
 		script: script,
-		seen:   map[string]bool{idOf(script, scriptLevel): true},
+		seen:   map[string]bool{ScriptID(script): true},
 		again:  map[string]int{},
 		byDesc: map[string]int{},
 	}
@@ -273,7 +273,7 @@ func (p *parser) descOf(result int) string {
 }
 
 func idOf(script, desc string) string {
-	return idRoot + "/" + script + "/" + desc
+	return reports.NewID(reports.Regression, script, desc).String()
 }
 
 // unstable is what differs from run to run or from guest to guest.

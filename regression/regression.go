@@ -13,7 +13,7 @@
 // they were written: the parser reads a subtest's lines in their context.
 package regression
 
-import "path"
+import "proofhouse/reports"
 
 // GuestDir is where a guest root has the source tree, TestDir where in it the
 // scripts are.
@@ -28,13 +28,9 @@ const (
 	commonPath = "common"
 )
 
-// idRoot begins every result's ID.
-const idRoot = "regression"
-
-// scriptLevel is the last part of the ID of a result about a script as a
-// whole. No subtest can have it.
-const scriptLevel = "(script)"
-
 // ScriptID is the ID of the result about a script as a whole:
 // "regression/open/(script)".
-func ScriptID(script string) string { return path.Join(idRoot, script, scriptLevel) }
+func ScriptID(script string) string { return SpecID(script).Whole().String() }
+
+// SpecID is the ID of a script: "regression/open".
+func SpecID(script string) reports.ID { return reports.NewID(reports.Regression, script) }

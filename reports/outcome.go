@@ -1,9 +1,7 @@
 package reports
 
 import (
-	"cmp"
 	"fmt"
-	"strings"
 )
 
 // severity orders statuses from the best to the worst. FAIL is worse than
@@ -59,26 +57,6 @@ type Outcome struct {
 	Attempts []Spec    // in order; empty if it never started
 	Subtests []Subtest // in the order of their first appearance
 	NotRun   int       // how often it was planned and never started
-}
-
-// Noun is what specs with these IDs are called, in the singular: upstream's are
-// scripts, those of the isolation matrix are rows, and both together are tests.
-func Noun(ids ...string) string {
-	noun := ""
-	for _, id := range ids {
-		n := "test"
-		switch {
-		case strings.HasPrefix(id, "regression/"):
-			n = "script"
-		case strings.HasPrefix(id, "isolation/"):
-			n = "row"
-		}
-		if noun != "" && n != noun {
-			return "test"
-		}
-		noun = n
-	}
-	return cmp.Or(noun, "test")
 }
 
 // Outcomes are the kernel's specs, those that never started among them, sorted

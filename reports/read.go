@@ -534,19 +534,6 @@ func overlay(below, above map[string]string) map[string]string {
 	return m
 }
 
-// Script is the last part of the ID of a result that speaks of a script as a
-// whole.
-const Script = "(script)"
-
-// Whole is the same for the spec with that ID: a row of the isolation matrix is
-// no script.
-func Whole(spec string) string {
-	if Noun(spec) == "row" {
-		return "(row)"
-	}
-	return Script
-}
-
 // cutSpecs gives an ERROR to each spec that did not end or found nothing, and
 // to each result without a status that we know.
 func (m *merger) cutSpecs() {

@@ -342,7 +342,7 @@ func join(id string, list []Outcome) Outcome {
 }
 
 // commonRoot leaves out the part of the ID that nearly all specs share.
-func commonRoot(id string) string { return strings.TrimPrefix(id, "regression/") }
+func commonRoot(id string) string { return ID(id).Brief() }
 
 // nameColumns is the place for a spec's name: with it the table has 80 columns.
 const nameColumns = 26

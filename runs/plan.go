@@ -340,7 +340,7 @@ func Load(file string) (*Plan, error) {
 }
 
 // SpecID is the stable name of the spec that runs an upstream script.
-func SpecID(script string) string { return "regression/" + script }
+func SpecID(script string) string { return reports.NewID(reports.Regression, script).String() }
 
 // Host says what this machine is, for the report.
 func Host() map[string]string {

@@ -19,7 +19,7 @@ var page = template.Must(template.New("compare.html.tmpl").Funcs(template.FuncMa
 	"plural": plural,
 	"counts": counts,
 	"sum":    sum,
-	"short":  func(id string) string { return strings.TrimPrefix(id, "regression/") },
+	"short":  func(id string) string { return reports.ID(id).Brief() },
 	"names":  func(list []string) string { return names(list, len(list)) },
 	"side": func(name string, s Said) any {
 		return struct {

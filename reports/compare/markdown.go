@@ -135,7 +135,7 @@ func (m *markdown) evidence(spec string) {
 	if i < 0 {
 		return
 	}
-	m.line("\n  <details><summary>what the kernels said during %s</summary>\n", tagless(strings.TrimPrefix(spec, "regression/")))
+	m.line("\n  <details><summary>what the kernels said during %s</summary>\n", tagless(reports.ID(spec).Brief()))
 	for _, s := range []struct {
 		name string
 		said Said
@@ -200,7 +200,7 @@ func (m *markdown) groups(title string, groups []Group) {
 		if g.Note != "" {
 			note = " (" + escape(g.Note) + ")"
 		}
-		m.line("- %s: %d%s", escape(strings.TrimPrefix(g.Spec, "regression/")), len(g.IDs), note)
+		m.line("- %s: %d%s", escape(reports.ID(g.Spec).Brief()), len(g.IDs), note)
 	})
 	m.line("\n</details>\n")
 }

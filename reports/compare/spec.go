@@ -192,7 +192,7 @@ func (s *specDiff) regression(ch Change) {
 		return
 	}
 	s.telling = true
-	if ch.Base.Status == absent && ch.Note == "" && there(s.before) && !strings.HasSuffix(ch.ID, "/"+reports.Whole(s.id)) {
+	if ch.Base.Status == absent && ch.Note == "" && there(s.before) && !reports.ID(ch.ID).IsWhole() {
 		ch.Note = "BASE has no such subtest"
 	}
 	s.c.Regressions = append(s.c.Regressions, ch)
@@ -214,7 +214,7 @@ func (s *specDiff) loss() {
 	if len(s.lost) == 0 {
 		return
 	}
-	whole := s.id + "/" + reports.Whole(s.id)
+	whole := reports.ID(s.id).Whole().String()
 	lost := Change{ID: whole, Spec: s.id, Base: Seen{Status: reports.Pass}, Lost: s.lost}
 	switch {
 	case s.lostTo > 0:

@@ -375,7 +375,7 @@ func (t *text) names(specs []string) string {
 func names(specs []string, limit int) string {
 	list := make([]string, 0, len(specs))
 	for _, s := range specs {
-		list = append(list, strings.TrimPrefix(s, "regression/"))
+		list = append(list, reports.ID(s).Brief())
 	}
 	if rest := len(list) - limit; rest > 0 {
 		list = append(list[:limit:limit], fmt.Sprintf("and %d more", rest))
@@ -389,7 +389,7 @@ func (t *text) groups(title string, groups []Group) {
 	}
 	t.heading(fmt.Sprintf("%s: %d", title, sum(groups)), "")
 	for _, g := range groups {
-		line := fmt.Sprintf("%s: %d", strings.TrimPrefix(g.Spec, "regression/"), len(g.IDs))
+		line := fmt.Sprintf("%s: %d", reports.ID(g.Spec).Brief(), len(g.IDs))
 		if g.Note != "" {
 			line += " (" + g.Note + ")"
 		}
@@ -463,7 +463,7 @@ func (t *text) durations() {
 func (d Duration) line() string {
 	seconds := func(s float64) string { return reports.Elapsed(time.Duration(s * float64(time.Second))) }
 	return fmt.Sprintf("%s: %s, was %s (%s by the pace of all others)",
-		strings.TrimPrefix(d.Spec, "regression/"), seconds(d.New), seconds(d.Base), factor(d.Factor))
+		reports.ID(d.Spec).Brief(), seconds(d.New), seconds(d.Base), factor(d.Factor))
 }
 
 func factor(f float64) string {

@@ -79,7 +79,7 @@ func running(s *state, now time.Time, separator string, width int) string {
 	}
 	text := ""
 	for i, r := range s.running {
-		name := reports.Plain(strings.TrimPrefix(s.name(r.kernel, r.id), "regression/"))
+		name := reports.Plain(reports.ID(s.name(r.kernel, r.id)).Brief())
 		item := name + " " + clock(now.Sub(r.start))
 		rest := ""
 		if n := len(s.running) - i - 1; n > 0 {
