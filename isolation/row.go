@@ -168,6 +168,9 @@ func Lacks(k Kernel, needs []string) string {
 
 // Rows are all rows, in the order of the groups.
 func Rows() []Row {
-	return slices.Concat(fileRows, execRows, capabilityRows, networkRows, mountRows, taskRows, ipcRows, viewRows, adminRows, modeRows, liveRows, lifecycleRows, limitRows,
-		insideRows, administrationRows, changeRows, lifeRows, unprivilegedRows())
+	return slices.Concat(fileRows, execRows, capabilityRows, networkRows, mountRows, signalRows, ptraceRows, ipcRows, viewRows,
+		administrationRows, modeRows, liveRows, lifecycleRows, limitRows, unprivilegedRows())
 }
+
+// denied is the field of what a record says was denied.
+func denied(m string) map[string]string { return map[string]string{"denied_mask": m} }

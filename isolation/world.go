@@ -90,3 +90,33 @@ func profileOf(name, flags, rules string) string {
 	}
 	return "abi <kernel>,\nprofile " + name + " flags=(" + f + ") {\n  " + strings.TrimSpace(rules) + "\n}\n"
 }
+
+// lifeRoot is the root of the matrix's own container, which these have too: the
+// template takes seconds to make another.
+const lifeRoot = "/var/lib/lxc/" + Container + "/rootfs"
+
+const fs = "/sys/kernel/security/apparmor/"
+
+// withFS are the steps that give a task in the container a securityfs to look
+// at, and to write to: LXC's is read-only.
+var withFS = []string{"unshare mnt", "mount none / none rec,private", "mount none /sys/kernel/security none remount,bind"}
+
+func inside(label string) []Task { return []Task{{Name: "t", Where: InContainer, Label: label}} }
+
+var host = []Task{{Name: "t", Where: OnHost}}
+
+// The namespaces that these rows look into: one within the other.
+const (
+	outer  = "outer"
+	within = "outer//within"
+)
+
+var nestedPolicy = []Policy{
+	{Namespace: outer, Text: "profile p flags=(attach_disconnected) {\n  …\n}\n"},
+	{Namespace: within, Text: "profile q flags=(attach_disconnected) {\n  …\n}\n"},
+}
+
+// sibling is a container's namespace beside the one at hand, with a profile.
+var sibling = []Policy{{Namespace: "sibling", Text: "profile other flags=(attach_disconnected) {\n  …\n}\n"}}
+
+const siblingLabel = "host-allow//&:sibling:other"

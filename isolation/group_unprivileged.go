@@ -8,7 +8,7 @@ const unprivilegedWhy = ". The same in a container whose root is no root of the 
 // user namespace of its own, and what is different there.
 func unprivilegedRows() []Row {
 	var list []Row
-	all := slices.Concat(fileRows, execRows, capabilityRows, networkRows, mountRows, taskRows, ipcRows)
+	all := slices.Concat(fileRows, execRows, capabilityRows, networkRows, mountRows, signalRows, ptraceRows, ipcRows)
 	for _, of := range []string{
 		"file/read", "file/create", "file/chown", "exec/ix", "exec/px", "capability/chown", "capability/sys_admin", "network/raw",
 		"mount/mount", "mount/bind", "signal/within-container", "ptrace/within-container", "ipc/userns",

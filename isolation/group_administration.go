@@ -2,6 +2,27 @@ package isolation
 
 import "fmt"
 
+const adminWhy = "policy_ns and capability of the caller: policy.c, aa_policy_view_capable, aa_policy_admin_capable"
+
+// inner is policy that a task in the namespace loads itself.
+var inner = Policy{Name: "inner", Namespace: Namespace, Text: "profile inner flags=(attach_disconnected) {\n  …\n  audit deny /iso/f r,\n}\n"}
+
+var inner2 = Policy{Name: "inner2", Namespace: Namespace, Text: "profile inner flags=(attach_disconnected) {\n  …\n}\n"}
+
+// userns is a case of policy administration from within user namespaces.
+func userns(name, sysctl, label string, level int, want string) Case {
+	prepare := []string{"@: sysctl kernel/unprivileged_userns_apparmor_policy " + sysctl}
+	do := []string{"@: keep"}
+	for range level {
+		do = append(do, "userns")
+	}
+	do = append(do, "loadpolicy inner "+fs+".replace => "+want, `@: unchanged => "unchanged"`)
+	return Case{
+		Name: name, Tasks: []Task{{Name: "t", Where: OnHost, Label: label}}, Prepare: prepare, Do: do,
+		Clean: []string{"@: remove iso inner", "@: sysctl kernel/unprivileged_userns_apparmor_policy 1"},
+	}
+}
+
 // planted is policy that a task loads into what it takes for a namespace.
 func planted(name, profile string) Policy {
 	return Policy{Name: name, Text: "profile " + profile + " flags=(attach_disconnected) {\n  …\n}\n"}
@@ -52,6 +73,79 @@ func levels() (list []Case) {
 }
 
 var administrationRows = []Row{
+	{
+		Group: "administration", Name: "own-namespace", About: "load, replace and remove policy in the own namespace; the host's stays as it was", Why: adminWhy, Smoke: true,
+		Policy: []Policy{inner, inner2},
+		Cases: []Case{
+			{
+				Name: "stacked", Tasks: inside(InitLabel), Prepare: append([]string{"put /iso/f"}, withFS...),
+				Do: []string{
+					"@: keep", "loadpolicy inner " + fs + ".load", "changeprofile inner", "cat /iso/f => EACCES", `@: unchanged => "unchanged"`,
+					"loadpolicy inner2 " + fs + ".replace", "cat /iso/f", `@: unchanged => "unchanged"`,
+					"changeprofile ct-allow", "say " + fs + ".remove inner", "changeprofile inner => ENOENT", `@: unchanged => "unchanged"`,
+				},
+				Clean:  []string{"@: remove iso inner"},
+				Labels: map[string]string{"t": InitLabel + " (enforce)"},
+				Records: []Record{
+					{Operation: "open", Namespace: "iso", Profile: "inner", Name: "/iso/f"},
+					{Operation: "change_profile", Namespace: "iso", Profile: "ct-allow", Name: "inner"},
+				},
+			},
+			{
+				Name: "flat", Tasks: inside(":iso:ct-allow"), Prepare: withFS,
+				Do:    []string{"@: keep", "loadpolicy inner " + fs + ".load", "say " + fs + ".remove inner", `@: unchanged => "unchanged"`},
+				Clean: []string{"@: remove iso inner"},
+			},
+			{
+				Name: "host-profile-by-name", Tasks: inside(InitLabel), Prepare: withFS,
+				Do: []string{"@: keep", "say " + fs + ".remove host-allow => ENOENT", "say " + fs + ".remove :root:host-allow => ENOENT", `@: unchanged => "unchanged"`},
+			},
+			{
+				Name: "child-namespace", Tasks: inside(InitLabel), Prepare: withFS,
+				Do: []string{"@: keep", "mkdir " + fs + "policy/namespaces/below", `@: unchanged => "unchanged"`, "rmdir " + fs + "policy/namespaces/below"},
+			},
+		},
+	},
+	{
+		Group: "administration", Name: "capability", About: "policy administration that either side's policy denies", Why: adminWhy + ": CAP_MAC_ADMIN is asked of every part of the label",
+		Second: Maybe, Deny: "audit deny capability mac_admin,", Extra: []Policy{inner, {Text: "profile flush flags=(attach_disconnected) {\n  …\n  audit deny capability mac_admin,\n}\n"}},
+		Where: []string{OnHost}, Peers: []Task{{Name: "flush", Label: "flush"}},
+		Do: []string{"flush: try say " + fs + ".remove none", "loadpolicy inner " + fs + ".replace"}, Clean: []string{"@: remove iso inner", "@: remove - inner"},
+		Records: []Record{{Operation: "capable", Fields: map[string]string{"capname": "mac_admin"}}}, Errno: "EACCES",
+	},
+	{
+		Group: "administration", Name: "user-namespaces", About: "policy administration from user namespaces",
+		Why: "the user namespace's level must be the policy namespace's, and the sysctl must allow it: policy.c, aa_policy_view_capable", Policy: []Policy{inner},
+		Cases: []Case{
+			userns("level-0", "1", InitLabel, 0, "ok"),
+			userns("level-1", "1", InitLabel, 1, "ok"),
+			userns("level-2", "1", InitLabel, 2, "EACCES"),
+			userns("level-0-sysctl-0", "0", InitLabel, 0, "ok"),
+			userns("level-1-sysctl-0", "0", InitLabel, 1, "EACCES"),
+			userns("level-1-of-host", "1", "host-allow", 1, "EACCES"),
+		},
+	},
+	{
+		Group: "administration", Name: "foreign-descriptor", About: "policy through a descriptor that another user namespace opened",
+		Why: "who may write is asked at the write, of the writer, and where the kernel has the fix of 2026 of the opener too", Policy: []Policy{inner},
+		Cases: []Case{
+			{
+				Name: "opened-by-root-written-by-nobody", Tasks: []Task{{Name: "t", Where: OnHost, Label: InitLabel}},
+				Do: []string{"f = open " + fs + "policy/namespaces/none r => ENOENT", "f = open " + fs + ".replace w", "setuid 65534", "writepolicy f inner => EACCES"}, Clean: []string{"@: remove iso inner"},
+			},
+			{
+				Name: "opened-outside-written-inside", Tasks: []Task{{Name: "t", Where: OnHost, Label: InitLabel}},
+				Do: []string{"f = open " + fs + ".replace w", "userns", "userns", "writepolicy f inner => EACCES"}, Clean: []string{"@: remove iso inner"},
+			},
+			{
+				Name: "opened-unconfined-written-in-namespace", Tasks: []Task{{Name: "t", Where: OnHost, Label: InitLabel}},
+				Prepare:  []string{"f = open " + fs + ".replace w"},
+				Do:       []string{"@: keep", "writepolicy f inner", "@: unchanged"},
+				Clean:    []string{"@: remove iso inner", "@: remove - inner"},
+				Recorded: "kernels differ in whose namespace a descriptor of the root-only file stands for",
+			},
+		},
+	},
 	{
 		Group: "administration", Name: "levels", About: "load, replace and remove from policy namespaces and user namespaces of all levels, by the sysctl; all policy outside stays as it was",
 		Why:        "policy.c, aa_policy_view_capable: from a user namespace only where its level is the policy namespace's, and where kernel.unprivileged_userns_apparmor_policy is 1",

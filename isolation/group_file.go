@@ -1,8 +1,5 @@
 package isolation
 
-// denied is the field of what a record says was denied.
-func denied(m string) map[string]string { return map[string]string{"denied_mask": m} }
-
 const filePerm = "each profile of the label decides and audits by itself, the worst counts: file.c, aa_path_perm, fn_for_each_confined"
 
 var fileRows = []Row{
