@@ -14,6 +14,7 @@ import (
 
 	"proofhouse/internal/cache"
 	"proofhouse/internal/child"
+	"proofhouse/machines/crash"
 	"proofhouse/machines/wire"
 
 	"golang.org/x/crypto/ssh"
@@ -214,7 +215,7 @@ func (m *vm) Close() error {
 // our init's complaint, or the last line on its console.
 func lastWords(console *Log) string {
 	text := console.Since(0)
-	if c, ok := FindCrash(text); ok {
+	if c, ok := crash.Find(text); ok {
 		return c.Title
 	}
 	const initPrefix = "proofhouse: "

@@ -15,6 +15,7 @@ import (
 	"proofhouse/isolation"
 	"proofhouse/kernels"
 	"proofhouse/machines"
+	"proofhouse/machines/crash"
 	"proofhouse/reports"
 )
 
@@ -77,7 +78,7 @@ func (l *Bench) runRow(ctx context.Context, b *kernels.Build, row isolation.Row,
 	switch {
 	case spec.Crash != "" && row.Group == "limits":
 		text := m.Console().Since(console)
-		cut := err != nil || machines.Died(text)
+		cut := err != nil || crash.Died(text)
 		spec.Results = bears(spec.ID, complaints(spec, text), cut, spec.Results)
 	case spec.Crash != "":
 		failed("the kernel crashed: " + spec.Crash)
@@ -97,7 +98,7 @@ func (l *Bench) runRow(ctx context.Context, b *kernels.Build, row isolation.Row,
 // has: the first may be known, and the next not. Where it was tainted without a
 // word, that is what the spec says.
 func complaints(spec *reports.Spec, console string) []string {
-	crashes := machines.FindCrashes(console)
+	crashes := crash.All(console)
 	if len(crashes) == 0 {
 		return []string{spec.Crash}
 	}
@@ -160,7 +161,7 @@ func unlessOops(ctx context.Context, console func() string, every time.Duration)
 				return
 			case <-tick.C:
 			}
-			if left < looks || machines.Died(console()) {
+			if left < looks || crash.Died(console()) {
 				left--
 			}
 		}

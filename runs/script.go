@@ -16,6 +16,7 @@ import (
 
 	"proofhouse/kernels"
 	"proofhouse/machines"
+	"proofhouse/machines/crash"
 	"proofhouse/regression"
 	"proofhouse/reports"
 )
@@ -161,9 +162,9 @@ func (l *Bench) aftermath(ctx context.Context, m machines.Machine, runErr error,
 		return "interrupted"
 	}
 	sane := m.Sane(ctx)
-	if crash, ok := machines.FindCrash(m.Console().Since(mark)); ok {
-		spec.Crash, spec.Console = crash.Title, crash.Text
-		return crash.Title
+	if c, ok := crash.Find(m.Console().Since(mark)); ok {
+		spec.Crash, spec.Console = c.Title, c.Text
+		return c.Title
 	}
 	for _, err := range []error{runErr, sane} {
 		switch {

@@ -15,6 +15,7 @@ import (
 
 	"proofhouse/internal/exit"
 	"proofhouse/machines"
+	"proofhouse/machines/crash"
 	"proofhouse/runs"
 	"proofhouse/runs/progress"
 )
@@ -97,9 +98,9 @@ func (o *onMachine) exec(ctx context.Context, args []string) error {
 func passOn(m machines.Machine, res machines.Result, err error) error {
 	switch {
 	case errors.Is(err, machines.ErrLost):
-		if crash, ok := machines.FindCrash(m.Console().Since(0)); ok {
-			_, _ = os.Stderr.WriteString(crash.Text + "\n")
-			return errors.New("the kernel crashed: " + crash.Title)
+		if c, ok := crash.Find(m.Console().Since(0)); ok {
+			_, _ = os.Stderr.WriteString(c.Text + "\n")
+			return errors.New("the kernel crashed: " + c.Title)
 		}
 		return err
 	case err != nil:
