@@ -11,7 +11,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode"
+
+	"proofhouse/internal/printable"
 )
 
 // The exit statuses of every command and of the suite.
@@ -67,17 +68,12 @@ func Status(err error) int {
 }
 
 // Report writes err to w as one line behind the command's name and returns
-// the exit status. What a terminal might obey, such as an escape in a file's
-// name, is written as U+FFFD. It writes nothing for nil or for an error without text.
+// the exit status. Characters that a terminal may interpret, such as an escape
+// in a file's name, are escaped by [printable.Text]. It writes nothing for nil
+// or for an error without text.
 func Report(w io.Writer, command string, err error) int {
 	if err != nil && err.Error() != "" {
-		line := strings.Join(strings.Fields(err.Error()), " ")
-		line = strings.Map(func(r rune) rune {
-			if !unicode.IsPrint(r) {
-				return unicode.ReplacementChar
-			}
-			return r
-		}, line)
+		line := printable.Text(strings.Join(strings.Fields(err.Error()), " "))
 		_, _ = fmt.Fprintf(w, "%s: %s\n", command, line)
 	}
 	return Status(err)
