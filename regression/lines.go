@@ -2,6 +2,7 @@ package regression
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 
 	"proofhouse/reports"
@@ -13,11 +14,16 @@ type rule struct {
 	do func(p *parser, m []string)
 }
 
-// rules are all lines that mean something, the first that matches counts. The
-// formats are prologue.inc's of 3.0 to 4.1 unless another script is named. A
-// line that no rule knows is noise: tools' warnings, bash's announcements of
-// children that were to die.
-var rules = append(append(append([]rule{}, verdicts...), environment...), skipRules()...)
+// rules are all lines that mean something; the first that matches counts. The
+// formats are prologue.inc's of 3.0 to 6.0 unless another script is named.
+var (
+	rules    = slices.Concat(failures, skipRules(), noise)
+	failures = slices.Concat(verdicts, environment)
+)
+
+// suspicious finds words of failure in a line that no rule knows: whether the
+// script counted it is unknown, so the script does not pass.
+var suspicious = regexp.MustCompile(`(?i)\b(?:error|fail(?:s|ed|ure|ures|ing)?|fatal|cannot|can't|could ?n[o']t|couldn't|unable|not found|no such|denied|refused|not permitted|not supported|unsupported|not available|unavailable|invalid|illegal|unexpected\w*|missing|abort\w*|segfault|segmentation|core dumped|killed|panic|bug|oops|assert\w*|time ?out|timed out|unknown|unrecognized|bad|wrong|incorrect\w*|mismatch\w*|differ(?:s|ed)?|corrupt\w*|traceback|exception|(?:does|did|do|was|is|were|has)(?: not|n't))\b`)
 
 // re compiles a pattern that must match the whole line. A line can hold a
 // newline, within a description.
@@ -87,6 +93,14 @@ var verdicts = []rule{
 	{re(`(XFAIL: )?Error: corefile present when not expected -- (.*)`), func(p *parser, m []string) {
 		p.coreFile(m[2], m[1] != "", reports.Result{Expected: "no core file", Got: "core file", Reason: "a core file where there should be none"})
 	}},
+	// compression, whose exit status is 0 whatever failed. The sizes differ from
+	// run to run.
+	{re(`(PASS|FAIL|SKIP): (\(.*?\)) (?:compression )?level (\d+)(.*)`), func(p *parser, m []string) {
+		p.compressed(m[1], m[2]+" level "+m[3], strings.TrimSpace(strings.TrimPrefix(m[4], " -")))
+	}},
+	{re(`(FAIL): (\(.*?\)) failed\. Compression level (\d+) (failed to load .*)`), func(p *parser, m []string) {
+		p.compressed(m[1], m[2]+" level "+m[3], m[4])
+	}},
 	// setattr's checkfile: three lines about one thing, none of them counted
 	// in the exit status. They are named after the subtest before them, for
 	// what stands in the parentheses comes several times.
@@ -122,12 +136,11 @@ var environment = []rule{
 	{re(`\s*(kernel supports v9 unix should not be here|kernel does not support unix rules, broken requires should not be here|unable to find file to link)\s*`), func(p *parser, m []string) {
 		p.trouble("it ended itself: %s", m[1])
 	}},
-	{re(`(\S+: line \d+: .*(?:command not found|No such file or directory|cannot execute.*|bad interpreter.*|unbound variable|syntax error.*))`), shellError},
-	// Of these some end bash at once, and epilogue.inc's trap makes the number
-	// of failures so far of its exit status; the others are a machine without
-	// memory, processes, files or room.
-	{re(`(\S+: line \d+: .*(?:bad substitution|readonly variable|error token is .*|parameter (?:null or )?not set|unexpected EOF.*))`), shellError},
-	{re(`(\S+: line \d+: (?:.*: )?(?:fork|cannot make pipe|cannot create temp file|.*(?:Cannot allocate memory|Too many open files|No space left on device|Read-only file system|Input/output error)).*)`), shellError},
+	// bash's report of a child that a signal ended, as some subtests want.
+	{re(`\S+: line \d+: +\d+ (?:Killed|Terminated|Aborted|Segmentation fault|Bus error|User defined signal \d|Hangup|Alarm clock|Trace/breakpoint trap|Illegal instruction|Bad system call|Done|Broken pipe) .*`), ignore},
+	// Whatever else bash says. Some of it ends bash at once, and epilogue.inc's
+	// trap makes the number of failures so far of its exit status.
+	{re(`(\S+: line \d+: .*)`), shellError},
 	// dbus.inc, before it skips.
 	{re(`Error: DBus Broker tests require systemd`), lacking("guest: systemd")},
 	{re(`Error: dbus-broker-launch not available`), lacking("guest: dbus-broker")},
@@ -135,13 +148,16 @@ var environment = []rule{
 	{re(`Error: dbus-daemon not available`), lacking("guest: dbus-daemon")},
 	{re(`Failed to start DBus daemon|DBus daemon unexpectedly stopped`), lacking("guest: a dbus-daemon that starts")},
 	// ip(8), from net_inet's clean-up.
-	{re(`Error: ipv[46]: .*`), func(*parser, []string) {}},
+	{re(`Error: ipv[46]: .*`), ignore},
+	{re(`PASS: (.*)`), func(p *parser, m []string) { p.add(m[1], reports.Result{Status: reports.Pass, Got: "pass"}) }},
 	// Whatever a newer script or another tool may call an error, it is not
 	// known whether it counts it.
 	{re(`(?:Error|FAIL): (.*)`), func(p *parser, m []string) {
 		p.fail(m[1], false, reports.Result{Reason: m[1]})
 	}},
 }
+
+func ignore(*parser, []string) {}
 
 func shellError(p *parser, m []string) { p.trouble("shell error: %s", m[1]) }
 
@@ -247,8 +263,15 @@ var skips = []struct {
 	// deleted, unix_socket_pathname
 	{`Required feature 'unix rules' support not available\. Skipping subset of tests that require af_unix \.\.\.`, lackUnixRules, false},
 	{`no unix mediation support\. skipping tests`, lackUnixRules, false},
-	// userns
+	// userns, net_iface, net_iface_veth
 	{`(/proc/sys/\S+) not available\. Skipping tests \.\.\.`, "kernel: $1", false},
+	{`(/proc/sys/\S+) disabled\. Skipping tests \.\.\.`, "kernel: $1, which is 0", false},
+	// net_inet_tcp_fastopen
+	{`TCP Fast Open sysctl \((/proc/sys/\S+)\) not available\. Skipping tests \.\.\.`, "kernel: $1", false},
+	{`Could not enable the TCP Fast Open client bit\. Skipping tests \.\.\.`, "kernel: TCP Fast Open, which cannot be enabled", false},
+	// compression
+	{`SKIP: Compression not supported by parser\. Skipping\.\.\.`, "parser: compressed policy", false},
+	{`SKIP: strace not found\. Skipping\.\.\.`, "guest: strace", false},
 	// longpath
 	{`XFAIL: This version of AppArmor does not support changing buffer size\.`, "kernel: a writable path_max", false},
 	// nfs
@@ -258,8 +281,31 @@ var skips = []struct {
 	{`Starting DBus Broker failed\. Skipping tests\.\.\.`, "guest: dbus-broker", false},
 	{`DBus Broker does not support (.*)\. Skipping tests\.\.\.`, "upstream: $1 in dbus-broker", false},
 	// what a newer script may say
+	{`SKIP: (.*)`, "unknown: $1", false},
 	{`(.*skipping .*)`, "unknown: $1", false},
 	{`(.*Skipping (?:tests|subset).*)`, "unknown: $1", false},
+}
+
+// noise are the lines that have a suspicious word in them and mean nothing.
+var noise = []rule{
+	// changehat_misc, coredump
+	{re(`\*\*\* A '(?:Killed|Segmentation Fault)' message from bash is expected for the following test`), ignore},
+	// overlayfs_fuse: fuse-overlayfs
+	{re(`unknown argument ignored: lazytime`), ignore},
+	// nfs, before it skips
+	{re(`.*System has not been booted with systemd as init system \(PID 1\)\. Can't operate\..*`), ignore},
+}
+
+// compressed adds what compression found about a level of compression.
+func (p *parser) compressed(verdict, desc, what string) {
+	switch verdict {
+	case "PASS":
+		p.add(desc, reports.Result{Status: reports.Pass, Got: "pass"})
+	case "SKIP":
+		p.add(desc, reports.Result{Status: reports.Skip, Lacks: "upstream: a policy that this level makes smaller", Reason: what})
+	default:
+		p.fail(desc, false, reports.Result{Expected: "pass", Got: "fail", Reason: what})
+	}
 }
 
 func skipRules() []rule {

@@ -57,7 +57,11 @@ func Parse(script string, output []byte, exit Exit) []reports.Result {
 		p.line(strings.Join(lines[i:i+n], "\n"))
 		i += n
 	}
-	p.finish(output, cut, exit)
+	if strings.TrimSpace(cut) != "" {
+		p.cut(cut)
+		p.trouble("the output ends in the middle of a line: %q", tail(cut, 80))
+	}
+	p.finish(output, exit)
 	return p.results
 }
 
@@ -76,25 +80,19 @@ func split(output []byte) (lines []string, cut string) {
 }
 
 var (
-	verdictStart = regexp.MustCompile(`^(ok(?: \([^)]*\))?: |x(?:pass|fail|signal\d*): |Error: |XFAIL: |Alert: |FAIL: |Fatal Error )`)
-	// The suite quotes a subtest's description in '…'; this follows it.
-	quotedEnd = regexp.MustCompile(`' (was|did|actual|produced) `)
+	verdictStart = regexp.MustCompile(`^(?:ok(?: \([^)]*\))?: |x(?:pass|fail|signal\d*): |PASS: |SKIP: |Error: |XFAIL: |Alert: |FAIL: |Fatal Error )`)
+	// inLine finds a verdict behind text that some program left without a
+	// newline.
+	inLine = regexp.MustCompile(`ok \((?:pass|fail|signal\d*)\): |x(?:pass|fail|signal\d*): |Error: |FAIL: |Alert: |Fatal Error \(`)
+	// i18n tests a file name with every character in it: file_?_post. Where the
+	// character is a newline, the rest of the description is the next line.
+	restOfName = regexp.MustCompile(`^_post"`)
 )
 
-// joined says how many of the lines are one. Descriptions can hold a newline:
-// i18n tests files that have every character in their name.
+// joined returns how many of the lines are one: 1, or 2 where the description
+// of a subtest has a newline in it.
 func joined(lines []string) int {
-	first := lines[0]
-	if len(lines) < 2 || !verdictStart.MatchString(first) || verdictStart.MatchString(lines[1]) {
-		return 1
-	}
-	if i := strings.Index(first, " Test '"); i >= 0 {
-		if !quotedEnd.MatchString(first[i:]) && quotedEnd.MatchString(lines[1]) {
-			return 2
-		}
-		return 1
-	}
-	if odd(first, `"`) && odd(lines[1], `"`) {
+	if len(lines) > 1 && verdictStart.MatchString(lines[0]) && odd(lines[0], `"`) && restOfName.MatchString(lines[1]) {
 		return 2
 	}
 	return 1
@@ -118,17 +116,46 @@ type parser struct {
 	lacks    string // what a line just before a skip says is missing
 	subtests int    // results that are not skips
 	troubles []string
+	unknown  []string // lines that no rule knows and that may be failures
+}
+
+// cut reads a last line without a newline. Of a verdict or a skip, the end may
+// be missing; of a failure, what is there is enough.
+func (p *parser) cut(line string) {
+	p.context = append(p.context, line)
+	if !verdictStart.MatchString(line) {
+		p.matches(failures, line)
+	}
+}
+
+func (p *parser) matches(rules []rule, line string) bool {
+	for _, r := range rules {
+		if m := r.re.FindStringSubmatch(line); m != nil {
+			r.do(p, m)
+			return true
+		}
+	}
+	return false
 }
 
 func (p *parser) line(line string) {
 	p.context = append(p.context, line)
-	for _, r := range rules {
-		if m := r.re.FindStringSubmatch(line); m != nil {
-			r.do(p, m)
-			return
-		}
+	if p.matches(rules, line) {
+		return
+	}
+	if len(p.unknown) == maxTroubles {
+		return
+	}
+	switch at := inLine.FindStringIndex(line); {
+	case at != nil && at[0] > 0:
+		p.unknown = append(p.unknown, fmt.Sprintf("a verdict in the middle of a line: %q", cutText(line, 200)))
+	case suspicious.MatchString(line):
+		p.unknown = append(p.unknown, fmt.Sprintf("unknown line, perhaps a failure: %q", cutText(line, 200)))
 	}
 }
+
+// cutText is the start of s, at most n bytes.
+func cutText(s string, n int) string { return strings.ToValidUTF8(s[:min(len(s), n)], "\ufffd") }
 
 // maxOutput is how much of a script's text a result keeps, in bytes.
 const maxOutput = 16 << 10
@@ -192,7 +219,14 @@ func (p *parser) skip(lacks, line string) {
 	})
 }
 
+// maxTroubles is how many troubles are kept: a script can print millions of
+// lines, and three of them are shown.
+const maxTroubles = 16
+
 func (p *parser) trouble(format string, args ...any) {
+	if len(p.troubles) == maxTroubles {
+		return
+	}
 	t := oneLine(fmt.Sprintf(format, args...))
 	for _, have := range p.troubles {
 		if have == t {
@@ -204,10 +238,7 @@ func (p *parser) trouble(format string, args ...any) {
 
 // finish adds the result about the script as a whole, where there is
 // something to say.
-func (p *parser) finish(output []byte, cut string, exit Exit) {
-	if verdictStart.MatchString(cut) {
-		p.trouble("the output ends in the middle of a line: %q", tail(cut, 80))
-	}
+func (p *parser) finish(output []byte, exit Exit) {
 	switch how := exit.ended(); {
 	case how != "":
 		// First: it is the reason for whatever else is wrong.
@@ -218,6 +249,9 @@ func (p *parser) finish(output []byte, cut string, exit Exit) {
 		// Silence is how some scripts pass. Words that no rule knows may as
 		// well say that it did nothing.
 		p.trouble("it printed no verdict: %q", tail(strings.TrimSpace(string(output)), 80))
+	}
+	for _, u := range p.unknown { // last: what is known says more
+		p.trouble("%s", u)
 	}
 	whole := reports.Result{ID: ScriptID(p.script)}
 	switch {

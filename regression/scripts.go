@@ -101,7 +101,7 @@ var neighbourRE = regexp.MustCompile(`(?m)^\s*(?:(?:\.|source|bash|sh)\s+["']?(?
 
 // speaksRE finds what prints a verdict when VERBOSE is set: prologue.inc's
 // functions that run or check a subtest, and the scripts' own lines.
-var speaksRE = regexp.MustCompile(`(?m)^[^#\n]*(?:\b(?:run)?checktest\w*\b|\becho\s+["']?ok\b)`)
+var speaksRE = regexp.MustCompile(`(?m)^[^#\n]*(?:\b(?:run)?checktest\w*\b|\becho\s+["']?(?:ok\b|PASS:))`)
 
 // look says whether a file, or one that it sources or runs, sources
 // prologue.inc, and whether any of them, but prologue.inc itself, speaks.
