@@ -11,6 +11,7 @@ import (
 )
 
 // Log is text that grows while a machine runs: its console, its audit records.
+// The zero value is an empty log.
 type Log struct {
 	mu      sync.Mutex
 	buf     []byte
@@ -54,9 +55,16 @@ func (l *Log) Write(p []byte) (int, error) {
 	if l.file != nil {
 		_, _ = l.file.Write(p)
 	}
-	close(l.changed)
-	l.changed = make(chan struct{})
+	l.wake()
 	return len(p), nil
+}
+
+// wake wakes whoever waits for the log to grow. The mutex is held.
+func (l *Log) wake() {
+	if l.changed != nil {
+		close(l.changed)
+	}
+	l.changed = make(chan struct{})
 }
 
 func (l *Log) close() {
@@ -70,8 +78,7 @@ func (l *Log) close() {
 		_ = l.file.Close()
 		l.file = nil
 	}
-	close(l.changed)
-	l.changed = make(chan struct{})
+	l.wake()
 }
 
 // Mark is the log's length now, to be given to Since.
@@ -104,6 +111,9 @@ func (l *Log) await(ctx context.Context, mark int, text string) error {
 	for {
 		l.mu.Lock()
 		found := bytes.Contains(l.buf[min(mark, len(l.buf)):], []byte(text))
+		if l.changed == nil {
+			l.changed = make(chan struct{})
+		}
 		changed, closed := l.changed, l.closed
 		l.mu.Unlock()
 		if found {

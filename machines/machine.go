@@ -86,6 +86,9 @@ type Info struct {
 	// Slowness is how many times longer starting a process takes than the
 	// millisecond it takes on hardware; at least 1. Deadlines scale with it.
 	Slowness float64
+	// Taint has the bits of /proc/sys/kernel/tainted that tell of trouble, as
+	// they were when the machine was opened. Sane reports only later ones.
+	Taint int64
 }
 
 // Boot is what the time to the first command was spent on.

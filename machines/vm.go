@@ -149,6 +149,7 @@ func (m *vm) measure(ctx context.Context, limit time.Duration) error {
 	m.info.Slowness = max(1, float64(res.Usage.Wall)/starts/float64(time.Millisecond))
 	m.slowness = m.info.Slowness
 	m.taint, err = m.tainted(ctx)
+	m.info.Taint = m.taint
 	return err
 }
 

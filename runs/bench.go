@@ -21,36 +21,45 @@ import (
 	"proofhouse/reports"
 )
 
-// Bench is one process's share of a run: it has at most one machine at a time,
-// and opens it afresh when it was lost.
+// Bench is one process's share of a run. It has at most one machine at a time
+// and opens another one when that one was lost.
 type Bench struct {
 	Plan    *Plan
 	Dir     string // of the run
 	journal *reports.Journal
 	process int
 	say     func(string)
+	known   map[string]*kernelState // by kernels.Build.ID
 
-	// deadline is scriptDeadline; a test that makes a script hang has less
-	// time.
-	deadline func(m machines.Machine, expected float64) time.Duration
+	machine *bench // nil: none is open
+	opened  int    // machines so far
+	faults  faults
+}
 
-	machine machines.Machine
-	build   *kernels.Build // that the machine runs
-	opened  int
-	current reports.Machine
-	known   map[string]*kernelState
+// bench is an open machine and what was done on it.
+type bench struct {
+	machines.Machine
+	build  *kernels.Build
+	record reports.Machine // as the journal has it
+	half   half            // "" = none yet
+	// containers are those of the isolation matrix that were started, with the
+	// error of the start.
+	containers map[string]error
+	// read is how much of the console has been searched for complaints: what
+	// came later belongs to the next test.
+	read int
+	// taintReported is set once the taint that the kernel booted with is in
+	// the journal.
+	taintReported bool
+}
 
-	// containers are those of the isolation matrix that were started on the
-	// machine containersOn, with what was wrong.
-	containers   map[string]error
-	containersOn machines.Machine
-	// half is the half of the suite that the machine halfOn has had.
-	half   half
-	halfOn machines.Machine
-	// breakWorld and breakPlan are for tests: what they break must be found.
-	breakWorld        func(world *isolation.Plan, label *string)
-	breakUnprivileged func(commands [][]string)
-	breakPlan         func(*isolation.Plan)
+// faults are what a test breaks on purpose. The zero value breaks nothing.
+type faults struct {
+	open         func(context.Context, machines.Options) (machines.Machine, error)
+	deadline     func(m machines.Machine, expected float64) time.Duration // of scripts
+	world        func(world *isolation.Plan, label *string)
+	unprivileged func(commands [][]string)
+	plan         func(*isolation.Plan)
 }
 
 // half is the upstream scripts or the isolation matrix.
@@ -61,18 +70,21 @@ const (
 	rows    half = "rows"
 )
 
-// machineFor is [Bench.Machine], one that has not had the other half. Scripts leave
-// namespaces and profiles behind, which rows would see. And for rows, LXC
-// switches controllers of cgroups on: with that of the processor, no command may
-// be scheduled in real time (7.2, with RT_GROUP_SCHED), and subtests of
+// machineFor is ready with a machine that the other half was not on.
+// Scripts leave namespaces and profiles behind that rows would see. For rows,
+// LXC enables cgroup controllers: with the cpu controller enabled, no command
+// can be scheduled in real time (7.2, with RT_GROUP_SCHED), and subtests of
 // capabilities would fail.
-func (l *Bench) machineFor(ctx context.Context, b *kernels.Build, h half) (machines.Machine, error) {
-	if l.machine != nil && l.halfOn == l.machine && l.half != h {
+func (l *Bench) machineFor(ctx context.Context, b *kernels.Build, h half) (*bench, error) {
+	if l.machine != nil && l.machine.half != "" && l.machine.half != h {
 		l.drop("")
 	}
-	m, err := l.Machine(ctx, b)
-	l.half, l.halfOn = h, m
-	return m, err
+	m, err := l.ready(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	m.half = h
+	return m, nil
 }
 
 // kernelState is what this process has learned of one kernel.
@@ -94,7 +106,7 @@ func Open(plan *Plan, dir string, process int, say func(string)) (*Bench, error)
 	if err != nil {
 		return nil, err
 	}
-	return &Bench{Plan: plan, Dir: dir, journal: j, process: process, say: say, deadline: scriptDeadline, known: map[string]*kernelState{}}, nil
+	return &Bench{Plan: plan, Dir: dir, journal: j, process: process, say: say, known: map[string]*kernelState{}}, nil
 }
 
 // RunStarted writes down what the run is about to do; one process calls it.
@@ -151,9 +163,17 @@ func (l *Bench) state(b *kernels.Build) *kernelState {
 	return s
 }
 
-// Machine is the machine that runs the build, opened if it is not there.
+// Machine returns the machine that runs the build, and opens it if need be.
 func (l *Bench) Machine(ctx context.Context, b *kernels.Build) (machines.Machine, error) {
-	if l.machine != nil && l.build.ID() == b.ID() {
+	m, err := l.ready(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+func (l *Bench) ready(ctx context.Context, b *kernels.Build) (*bench, error) {
+	if l.machine != nil && l.machine.build.ID() == b.ID() {
 		return l.machine, nil
 	}
 	l.drop("")
@@ -169,16 +189,17 @@ func (l *Bench) Machine(ctx context.Context, b *kernels.Build) (machines.Machine
 		return nil, err
 	}
 	s.failures = 0
-	l.machine, l.build = m, b
+	l.machine = m
 	if err := l.examine(ctx, b, m); err != nil {
 		s.refused = err
 		l.drop(err.Error())
 		return nil, err
 	}
+	l.unclaimed(ctx, m, "while it booted")
 	return m, nil
 }
 
-func (l *Bench) boot(ctx context.Context, b *kernels.Build) (machines.Machine, error) {
+func (l *Bench) boot(ctx context.Context, b *kernels.Build) (*bench, error) {
 	dir := filepath.Join(l.Dir, b.ID())
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -187,21 +208,24 @@ func (l *Bench) boot(ctx context.Context, b *kernels.Build) (machines.Machine, e
 	o.ConsoleFile = filepath.Join(dir, fmt.Sprintf("console-%d.log", l.process))
 	o.Progress = l.say
 	l.opened++
-	l.current = reports.Machine{ID: fmt.Sprintf("%s-%d.%d", kindName(b), l.process, l.opened), Kernel: b.ID()}
-	if err := announce(o.ConsoleFile, l.current.ID); err != nil {
+	record := reports.Machine{ID: fmt.Sprintf("%s-%d.%d", kindName(b), l.process, l.opened), Kernel: b.ID()}
+	if err := announce(o.ConsoleFile, record.ID); err != nil {
 		return nil, err
 	}
-	m, err := machines.Open(ctx, o)
+	open := machines.Open
+	if l.faults.open != nil {
+		open = l.faults.open
+	}
+	m, err := open(ctx, o)
 	if err != nil {
-		lost := l.current
-		lost.Lost = err.Error()
-		l.journal.MachineClosed(lost)
+		record.Lost = err.Error()
+		l.journal.MachineClosed(record)
 		return nil, err
 	}
-	l.current.BootSeconds = m.Info().Boot.Total().Seconds()
-	l.current.Slowness = m.Info().Slowness
-	l.journal.MachineOpened(l.current)
-	return m, nil
+	record.BootSeconds = m.Info().Boot.Total().Seconds()
+	record.Slowness = m.Info().Slowness
+	l.journal.MachineOpened(record)
+	return &bench{Machine: m, build: b, record: record}, nil
 }
 
 // announce says in the console's file which machine follows.
@@ -214,16 +238,19 @@ func announce(file, machine string) error {
 	return errors.Join(err, f.Close())
 }
 
-// drop closes the machine, if there is one. why says what was wrong with it.
+// drop closes the machine, if one is open. why says what was wrong with it.
 func (l *Bench) drop(why string) {
-	if l.machine == nil {
+	m := l.machine
+	if m == nil {
 		return
 	}
-	_ = l.machine.Close()
+	if why == "" {
+		l.unclaimed(context.Background(), m, "after its last test")
+	}
 	l.machine = nil
-	closed := l.current
-	closed.Lost = why
-	l.journal.MachineClosed(closed)
+	_ = m.Close()
+	m.record.Lost = why
+	l.journal.MachineClosed(m.record)
 }
 
 // patience is the deadline of the short commands that look at a machine, on
@@ -258,9 +285,14 @@ func (l *Bench) examine(ctx context.Context, b *kernels.Build, m machines.Machin
 	if k.Version, err = look("uname", "-v"); err != nil {
 		return err
 	}
-	if release, err := look("uname", "-r"); err == nil {
-		k.Release = release
+	release, err := look("uname", "-r")
+	if err != nil {
+		return err
 	}
+	if b.Release != "" && release != b.Release {
+		return exit.BadInputf("kernel %s: release %s runs, but the build is %s", b.Spec, release, b.Release)
+	}
+	k.Release = release
 	k.Features = parseFeatures(features)
 	info := m.Info()
 	if info.Kind == "qemu" {

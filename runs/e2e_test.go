@@ -103,12 +103,12 @@ func TestE2ESurvives(t *testing.T) {
 			}
 
 			// Long enough for it to begin, on a machine that has other work, too.
-			l.deadline = func(m machines.Machine, _ float64) time.Duration {
+			l.faults.deadline = func(m machines.Machine, _ float64) time.Duration {
 				return 10*time.Second + scaled(m, 300*time.Millisecond)
 			}
 			hung := l.run(t, l.place(t, "ours_hang", "echo 'ok: before the hang'\nsleep 1000 &\nsetsid sleep 1000 &\nsleep 1000\n"))
 			want(t, hung, reports.Pass, reports.Error)
-			l.deadline = scriptDeadline
+			l.faults.deadline = nil
 
 			want(t, l.run(t, open), reports.Pass)
 			run, err := reports.Read(l.Dir)

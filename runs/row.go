@@ -7,8 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +14,7 @@ import (
 	"proofhouse/kernels"
 	"proofhouse/machines"
 	"proofhouse/machines/crash"
+	"proofhouse/machines/wire"
 	"proofhouse/reports"
 )
 
@@ -42,30 +41,30 @@ func (l *Bench) runRow(ctx context.Context, b *kernels.Build, row isolation.Row,
 		failed("no machine: " + err.Error())
 		return
 	}
-	spec.Machine = l.current.ID
+	spec.Machine = m.record.ID
 	k := l.kernel(b, m)
 	if isolation.Lacks(k, row.Needs) != "" {
 		spec.Results = row.Judge(k, nil, "")
 		return
 	}
 	plan := row.Plan(k)
-	console := m.Console().Mark()
+	console := m.read
 	if plan.Container != "" {
 		if err := l.container(ctx, m, k, plan.Container); err != nil {
 			failed("no container: " + err.Error())
 			// What the kernel complained of is this row's, not the next one's.
-			why := l.aftermath(ctx, m, nil, console, spec)
+			why := l.aftermath(ctx, m, nil, spec)
 			if spec.Crash != "" {
 				failed("the kernel crashed: " + spec.Crash)
 			}
-			if why != "" || l.containers[isolation.Container] != nil {
+			if why != "" || m.containers[isolation.Container] != nil {
 				l.drop(why)
 			}
 			return
 		}
 	}
-	if l.breakPlan != nil {
-		l.breakPlan(&plan)
+	if l.faults.plan != nil {
+		l.faults.plan(&plan)
 	}
 	audit := m.Audit().Mark()
 	found, seconds, err := l.probe(ctx, m, plan)
@@ -73,19 +72,27 @@ func (l *Bench) runRow(ctx context.Context, b *kernels.Build, row isolation.Row,
 	if syncErr := m.SyncAudit(ctx); syncErr != nil && err == nil {
 		err = syncErr
 	}
-	why := l.aftermath(ctx, m, err, console, spec)
-	spec.Results = row.Judge(k, found, m.Audit().Since(audit))
+	why := l.aftermath(ctx, m, err, spec)
+	records := m.Audit().Since(audit)
+	spec.Results = row.Judge(k, found, records)
 	switch {
 	case spec.Crash != "" && row.Group == "limits":
 		text := m.Console().Since(console)
 		cut := err != nil || crash.Died(text)
-		spec.Results = bears(spec.ID, complaints(spec, text), cut, spec.Results)
+		spec.Results = crashResults(spec.ID, complaints(spec, text), cut, spec.Results)
 	case spec.Crash != "":
 		failed("the kernel crashed: " + spec.Crash)
 	case ctx.Err() != nil:
 		failed("interrupted: " + context.Cause(ctx).Error())
 	case err != nil:
 		failed(err.Error())
+	case why != "":
+		failed("after the probe: " + why)
+	}
+	// Each denial must be recorded exactly once, and no other: without all
+	// records that cannot be known.
+	if strings.Contains(records, wire.RecordsLost) {
+		failed("audit records were lost: the kernel logged faster than they could be read")
 	}
 	spec.Results = l.Plan.Expectations.Judge(&l.state(b).kernel, spec.Results, time.Now())
 	l.keepAudit(ctx, b, m, audit, strings.ReplaceAll(spec.ID, "/", "-"), spec)
@@ -94,56 +101,13 @@ func (l *Bench) runRow(ctx context.Context, b *kernels.Build, row isolation.Row,
 	}
 }
 
-// complaints are the titles of all that the kernel said, whose text the spec then
-// has: the first may be known, and the next not. Where it was tainted without a
-// word, that is what the spec says.
-func complaints(spec *reports.Spec, console string) []string {
-	crashes := crash.All(console)
-	if len(crashes) == 0 {
-		return []string{spec.Crash}
-	}
-	var titles, texts []string
-	for _, c := range crashes {
-		titles, texts = append(titles, c.Title), append(texts, c.Text)
-	}
-	spec.Console = strings.Join(texts, "\n\n")
-	return titles
-}
-
-// bears is what came of a row of limits when the kernel complained or crashed:
-// that it bears what is done to it is what these rows ask, so it is a verdict,
-// and what the probe did not come to for it, where it was cut, is none of its own.
-// Each result is called after its crash, so that one that is known hides no other.
-func bears(id string, crashes []string, cut bool, results []reports.Result) []reports.Result {
-	if cut {
-		results = slices.DeleteFunc(results, func(r reports.Result) bool { return r.Status == reports.Error })
-	}
-	known := map[string]bool{}
-	for _, crash := range crashes {
-		name := id + "/(kernel-log) " + sourceLine.ReplaceAllString(crash, "$1")
-		if known[name] {
-			continue // at another line of the same file
-		}
-		known[name] = true
-		results = append(results, reports.Result{
-			ID: name, Status: reports.Fail,
-			Expected: "no warning", Got: crash, Reason: "the kernel warned or crashed: " + crash,
-		})
-	}
-	return results
-}
-
-// sourceLine is what of a crash's title differs from release to release: the
-// line, with the column where there is one, before what else is said.
-var sourceLine = regexp.MustCompile(`(?::\d+)+( |$)`)
-
 // kernel is what the matrix asks of the kernel at hand.
 func (l *Bench) kernel(b *kernels.Build, m machines.Machine) isolation.Kernel {
 	k := &l.state(b).kernel
 	return isolation.Kernel{Features: k.Features, Parser: k.Properties["parser"], Slowness: m.Info().Slowness, Off: b.Off}
 }
 
-var errOops = errors.New("the kernel has ended a task of its own, and the probe does not come back")
+var errOops = errors.New("a kernel oops killed a task, and the probe is stuck")
 
 // unlessOops ends the context with errOops when the console says that the
 // kernel has ended a task, and some looks at it later the context still lives:
@@ -183,20 +147,22 @@ func (l *Bench) probe(ctx context.Context, m machines.Machine, plan isolation.Pl
 	if err := errors.Join(json.NewEncoder(z).Encode(plan), z.Close()); err != nil {
 		return nil, 0, err
 	}
-	var out, errOut bytes.Buffer
+	out, errOut := newOutput(nil), newOutput(nil)
 	// A cell takes some milliseconds, on hardware less than one; the lives of
 	// containers take a second or two there, and so may a thousand rounds. The
 	// machine may be busier by now than when its slowness was measured.
 	res, err := m.Run(ctx, machines.Command{
-		Args: []string{"probe"}, Stdin: &in, Stdout: &out, Stderr: &errOut,
+		Args: []string{"probe"}, Stdin: &in, Stdout: out, Stderr: errOut,
 		Env:      []string{"GODEBUG=asyncpreemptoff=1"},
 		Deadline: scaled(m, 15*time.Second+time.Duration(len(plan.Cells))*50*time.Millisecond),
 	})
-	found, readErr := isolation.ReadFound(&out)
+	found, readErr := isolation.ReadFound(bytes.NewReader(out.bytes()))
 	switch {
 	case err != nil:
 	case res.Deadline || res.Signal != "" || res.Status != 0:
 		err = fmt.Errorf("the probe: %v: %s", res, lastLines(errOut.String(), 12))
+	case out.cut() > 0:
+		err = fmt.Errorf("the probe printed more than %d MiB: its report is incomplete", maxOutput>>20)
 	default:
 		err = readErr
 	}
@@ -205,33 +171,33 @@ func (l *Bench) probe(ctx context.Context, m machines.Machine, plan isolation.Pl
 
 // container starts a container of the isolation matrix, or tries to, once for
 // each machine.
-func (l *Bench) container(ctx context.Context, m machines.Machine, k isolation.Kernel, name string) error {
-	if l.containersOn != m {
-		l.containersOn, l.containers = m, map[string]error{}
-	}
-	err, tried := l.containers[name]
+func (l *Bench) container(ctx context.Context, m *bench, k isolation.Kernel, name string) error {
+	err, tried := m.containers[name]
 	if !tried {
 		err = l.startContainer(ctx, m, k, name)
-		l.containers[name] = err
+		if m.containers == nil {
+			m.containers = map[string]error{}
+		}
+		m.containers[name] = err
 	}
 	return err
 }
 
-func (l *Bench) startContainer(ctx context.Context, m machines.Machine, k isolation.Kernel, name string) error {
+func (l *Bench) startContainer(ctx context.Context, m *bench, k isolation.Kernel, name string) error {
 	commands := isolation.MakeUnprivileged()
 	if name == isolation.Unprivileged {
 		// It is made of the other.
 		if err := l.container(ctx, m, k, isolation.Container); err != nil {
 			return err
 		}
-		if l.breakUnprivileged != nil {
-			l.breakUnprivileged(commands)
+		if l.faults.unprivileged != nil {
+			l.faults.unprivileged(commands)
 		}
 	} else {
 		world := isolation.World(k)
 		label := isolation.InitLabel
-		if l.breakWorld != nil {
-			l.breakWorld(&world, &label)
+		if l.faults.world != nil {
+			l.faults.world(&world, &label)
 		}
 		if _, _, err := l.probe(ctx, m, world); err != nil {
 			return err
@@ -246,8 +212,8 @@ func (l *Bench) startContainer(ctx context.Context, m machines.Machine, k isolat
 		}
 	}
 	for _, args := range commands {
-		var out bytes.Buffer
-		res, err := m.Run(ctx, machines.Command{Args: args, Stdout: &out, Stderr: &out, Detach: true, Deadline: scaled(m, 20*time.Second)})
+		out := newOutput(nil)
+		res, err := m.Run(ctx, machines.Command{Args: args, Stdout: out, Stderr: out, Detach: true, Deadline: scaled(m, 20*time.Second)})
 		if err != nil {
 			return err
 		}

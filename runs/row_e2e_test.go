@@ -193,19 +193,19 @@ var breakages = []struct {
 // them, and the others pass.
 func TestE2EIsolationBroken(t *testing.T) {
 	l := onKernel(t, DefaultKernel)
-	l.breakPlan = nil
+	l.faults.plan = nil
 	for _, id := range []string{"file/read", "exec/ix", "file/passed", "signal/host-to-container"} {
 		spec := l.tryRow(t, id)
 		want(t, spec, reports.Pass)
 	}
 	for _, b := range breakages {
 		t.Run(b.name, func(t *testing.T) {
-			l.breakPlan = b.change
+			l.faults.plan = b.change
 			wantFail(t, l.tryRow(t, "file/read"), b.must)
 		})
 	}
 	// The same machine is sound again.
-	l.breakPlan = nil
+	l.faults.plan = nil
 	want(t, l.tryRow(t, "file/read"), reports.Pass)
 }
 
@@ -220,7 +220,7 @@ func TestE2EIsolationContainer(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := onKernel(t, DefaultKernel)
-			l.breakWorld = func(world *isolation.Plan, label *string) {
+			l.faults.world = func(world *isolation.Plan, label *string) {
 				*label = c.label
 				for _, p := range world.Policy {
 					if p.Namespace == isolation.Namespace {
@@ -265,14 +265,14 @@ func TestE2EIsolationSurvives(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.breakPlan = func(p *isolation.Plan) {
+	l.faults.plan = func(p *isolation.Plan) {
 		p.Cells[len(p.Cells)-1].Do = []string{"@: sh echo c > /proc/sysrq-trigger; sleep 60"}
 	}
 	spec := l.tryRow(t, "file/read")
 	if counts := statusesOf(spec); counts[reports.Error] == 0 || spec.Crash == "" {
 		t.Errorf("%v, crash %q", counts, spec.Crash)
 	}
-	l.breakPlan = nil
+	l.faults.plan = nil
 	want(t, l.tryRow(t, "file/read"), reports.Pass)
 	if again, err := l.Machine(context.Background(), l.Plan.Builds[0]); err != nil || again == m {
 		t.Errorf("the machine is the same, %v", err)

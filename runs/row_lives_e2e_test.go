@@ -97,7 +97,7 @@ func TestE2EIsolationLivesBroken(t *testing.T) {
 	l := onKernel(t, DefaultKernel)
 	for _, b := range livesBroken {
 		t.Run(b.name, func(t *testing.T) {
-			l.breakPlan = b.change
+			l.faults.plan = b.change
 			spec := l.tryRow(t, b.row)
 			failed := 0
 			for _, r := range spec.Results {
@@ -128,7 +128,7 @@ func TestE2EIsolationUnprivileged(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := onKernel(t, DefaultKernel)
-			l.breakUnprivileged = func(commands [][]string) {
+			l.faults.unprivileged = func(commands [][]string) {
 				for i, args := range commands {
 					for j := range args {
 						args[j] = strings.ReplaceAll(args[j], c.from, c.to)

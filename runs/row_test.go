@@ -49,7 +49,7 @@ func TestBears(t *testing.T) {
 		{[]string{"WARNING in aafs_remove"}, false, []string{"first PASS", "parallel ERROR", "(kernel-log) WARNING in aafs_remove FAIL"}},
 		{[]string{"WARNING in aafs_remove", "WARNING in aa_put_label"}, true, []string{"first PASS", "(kernel-log) WARNING in aafs_remove FAIL", "(kernel-log) WARNING in aa_put_label FAIL"}},
 	} {
-		results := bears("isolation/limits/races", c.crashes, c.cut, []reports.Result{
+		results := crashResults("isolation/limits/races", c.crashes, c.cut, []reports.Result{
 			{ID: "isolation/limits/races/first", Status: reports.Pass},
 			{ID: "isolation/limits/races/parallel", Status: reports.Error, Reason: "the probe ended before this cell"},
 		})

@@ -1,8 +1,6 @@
 package runs
 
 import (
-	"bytes"
-	"cmp"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -16,7 +14,7 @@ import (
 
 	"proofhouse/kernels"
 	"proofhouse/machines"
-	"proofhouse/machines/crash"
+	"proofhouse/machines/wire"
 	"proofhouse/regression"
 	"proofhouse/reports"
 )
@@ -47,40 +45,33 @@ func (l *Bench) runScript(ctx context.Context, b *kernels.Build, script regressi
 		spec.Results = []reports.Result{broken(name, "no machine: "+err.Error())}
 		return
 	}
-	spec.Machine = l.current.ID
-	console, audit := m.Console().Mark(), m.Audit().Mark()
-	output, err := l.create(b, name+".log")
+	spec.Machine = m.record.ID
+	audit := m.Audit().Mark()
+	file, err := l.create(b, name+".log")
 	if err != nil {
 		spec.Results = []reports.Result{broken(name, "keep its output: "+err.Error())}
 		return
 	}
-	var text bytes.Buffer
-	kept := &keeper{f: output}
-	both := io.MultiWriter(&text, kept)
+	out := newOutput(file)
 	res, err := m.Run(ctx, machines.Command{
 		Args: []string{"bash", name + ".sh"}, Dir: regression.TestDir,
 		// TMPDIR is for what the scripts' helpers make beside the scripts' own.
 		Env:    []string{"VERBOSE=1", "TMPDIR=/tmp"},
-		Stdout: both, Stderr: both,
+		Stdout: out, Stderr: out,
 		Deadline: l.deadline(m, regression.DefaultSeconds(name)),
 	})
-	if cerr := kept.close(); cerr == nil {
-		spec.Output = l.relative(output.Name())
+	if cerr := out.close(); cerr == nil {
+		spec.Output = l.relative(file.Name())
 	} else {
 		l.say(fmt.Sprintf("%s: keep its output: %v", spec.ID, cerr))
 	}
 	spec.Seconds = res.Usage.Wall.Seconds()
 	ended := regression.Exit{Status: res.Status, Signal: res.Signal, Deadline: res.Deadline}
-	why := l.aftermath(ctx, m, err, console, spec)
-	if spec.Crash != "" {
-		ended.Crash = spec.Crash
-	}
-	spec.Results = script.Parse(text.Bytes(), ended)
-	switch {
-	case ctx.Err() != nil && err != nil:
-		spec.Results = append(spec.Results, broken(name, "interrupted: "+context.Cause(ctx).Error()))
-	case err != nil && spec.Crash == "":
-		spec.Results = append(withoutWhole(spec.Results, name), broken(name, err.Error()))
+	why := l.aftermath(ctx, m, err, spec)
+	ended.Crash = spec.Crash
+	spec.Results = script.Parse(out.bytes(), ended)
+	if reasons := doubts(ctx, err, why, spec.Crash, out); len(reasons) > 0 {
+		spec.Results = withDoubts(spec.Results, name, reasons)
 	}
 	kernel := &l.state(b).kernel
 	spec.Results = regression.WhoLacks(spec.Results, kernel.Features)
@@ -92,6 +83,52 @@ func (l *Bench) runScript(ctx context.Context, b *kernels.Build, script regressi
 	}
 }
 
+// doubts are the reasons, beside a crash, for which a script's results are not
+// the whole truth, whatever it printed and returned.
+func doubts(ctx context.Context, runErr error, why, crash string, out *output) (reasons []string) {
+	switch {
+	case ctx.Err() != nil:
+		// Also where the script came to its end: nobody looked at the kernel.
+		reasons = append(reasons, "interrupted: "+context.Cause(ctx).Error())
+	case crash != "": // in the results already
+	case runErr != nil:
+		reasons = append(reasons, runErr.Error())
+	case why != "":
+		reasons = append(reasons, "after the script: "+why)
+	}
+	if n := out.cut(); n > 0 {
+		reasons = append(reasons, fmt.Sprintf("it printed more than %d MiB: %d bytes were cut, with the subtests in them", out.limit>>20, n))
+	}
+	return reasons
+}
+
+// withDoubts makes the result about the script as a whole an ERROR with the
+// reasons, before the one that it had, if that was an ERROR, too.
+func withDoubts(results []reports.Result, script string, reasons []string) []reports.Result {
+	whole := broken(script, "")
+	var kept []reports.Result
+	for _, r := range results {
+		if r.ID != whole.ID {
+			kept = append(kept, r)
+			continue
+		}
+		whole.Output = r.Output
+		if r.Status == reports.Error {
+			reasons = append(reasons, r.Reason)
+		}
+	}
+	whole.Reason = strings.Join(reasons, "; ")
+	return append(kept, whole)
+}
+
+// deadline returns how long a script may run on the machine.
+func (l *Bench) deadline(m machines.Machine, expected float64) time.Duration {
+	if l.faults.deadline != nil {
+		return l.faults.deadline(m, expected)
+	}
+	return scriptDeadline(m, expected)
+}
+
 // lacks is what scripts cannot be about here, as far as it is known: of the machine
 // when it has been looked at.
 func (l *Bench) lacks(b *kernels.Build) map[string]bool {
@@ -100,40 +137,9 @@ func (l *Bench) lacks(b *kernels.Build) map[string]bool {
 	return lacks
 }
 
-// keeper writes a file as far as it can: what a script printed is judged as it
-// came from the machine, whatever the disk has room for.
-type keeper struct {
-	f   *os.File
-	err error
-}
-
-func (k *keeper) Write(p []byte) (int, error) {
-	if k.err == nil {
-		_, k.err = k.f.Write(p)
-	}
-	return len(p), nil
-}
-
-func (k *keeper) close() error {
-	err := k.f.Close()
-	return cmp.Or(k.err, err)
-}
-
 // broken is the ERROR of a script that could not be run or read.
 func broken(script, reason string) reports.Result {
 	return reports.Result{ID: regression.ScriptID(script), Status: reports.Error, Reason: reason}
-}
-
-// withoutWhole leaves out the result about the script as a whole, for another
-// to take its place.
-func withoutWhole(results []reports.Result, script string) []reports.Result {
-	var kept []reports.Result
-	for _, r := range results {
-		if r.ID != regression.ScriptID(script) {
-			kept = append(kept, r)
-		}
-	}
-	return kept
 }
 
 // troubled says whether the results are such that the machine is not to be
@@ -153,36 +159,6 @@ func explained(results []reports.Result) bool {
 	return troubled(results) || slices.ContainsFunc(results, func(r reports.Result) bool {
 		return r.Known != nil && r.Known.Found == reports.Fail
 	})
-}
-
-// aftermath looks at what the script did to the kernel. It returns why the
-// machine cannot be used any more, if so.
-func (l *Bench) aftermath(ctx context.Context, m machines.Machine, runErr error, mark int, spec *reports.Spec) (why string) {
-	if ctx.Err() != nil {
-		return "interrupted"
-	}
-	sane := m.Sane(ctx)
-	if c, ok := crash.Find(m.Console().Since(mark)); ok {
-		spec.Crash, spec.Console = c.Title, c.Text
-		return c.Title
-	}
-	for _, err := range []error{runErr, sane} {
-		switch {
-		case errors.Is(err, machines.ErrInsane) && spec.Crash == "":
-			// Tainted without a word on the console.
-			spec.Crash = err.Error()
-			return spec.Crash
-		case err != nil:
-			spec.Console = lastLines(m.Console().Since(mark), 40)
-			return err.Error()
-		}
-	}
-	return ""
-}
-
-func lastLines(text string, n int) string {
-	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
 const (
@@ -222,6 +198,9 @@ func (l *Bench) keepAudit(ctx context.Context, b *kernels.Build, m machines.Mach
 	text := m.Audit().Since(mark)
 	if text == "" {
 		return
+	}
+	if strings.Contains(text, wire.RecordsLost) {
+		l.say(spec.ID + ": audit records were lost: the kernel logged faster than they could be read")
 	}
 	file, err := l.writeAudit(b, name, text)
 	if err != nil {

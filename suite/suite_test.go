@@ -249,6 +249,9 @@ func outcome(spec reports.Spec) {
 			lacking = append(lacking, r.Lacks)
 		}
 	}
+	if len(spec.Results) == 0 {
+		trouble = append(trouble, string(reports.Error)+" "+spec.ID+": it ended without a result")
+	}
 	AddReportEntry("counts", ReportEntryVisibilityNever, counts)
 	if len(trouble) > 0 {
 		Fail(strings.Join(trouble, "\n"))

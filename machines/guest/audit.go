@@ -65,7 +65,7 @@ func (l *auditLog) forward(w io.Writer) {
 	for {
 		n, _, err := unix.Recvfrom(l.fd, buf, 0)
 		if errors.Is(err, unix.ENOBUFS) {
-			_, _ = io.WriteString(w, "records were lost: the kernel logged faster than they could be read\n")
+			_, _ = io.WriteString(w, wire.RecordsLost+": the kernel logged faster than they could be read\n")
 			continue
 		}
 		if errors.Is(err, unix.EINTR) {

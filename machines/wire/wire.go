@@ -138,3 +138,7 @@ func Split(line string) ([]string, error) {
 	}
 	return words, nil
 }
+
+// RecordsLost begins the line on the audit channel that says that the kernel
+// logged faster than its records could be read.
+const RecordsLost = "records were lost"
