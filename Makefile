@@ -7,12 +7,13 @@ SMOKE   ?=
 ARGS    ?=
 E2E     ?= ./runs ./cmd/proofhouse ./nsmgr ./containers ./cmd/nsmgr ./reports/page
 GOLANGCI = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+VALE     = $(GO) run github.com/vale-cli/vale/v3/cmd/vale@v3.21.0 --output=line
 
 # What `proofhouse run` gets of the variables above.
 RUN_FLAGS = $(foreach k,$(KERNEL),--kernel '$(k)') $(if $(SMOKE),--smoke) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build nsmgr-lxc run test test-unit test-e2e test-vm isolation-docs lint bench bench-loop clean
+.PHONY: help setup build nsmgr-lxc run test test-unit test-e2e test-vm isolation-docs lint words bench bench-loop clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +66,9 @@ isolation-docs: build ## run the isolation matrix on UML and Debian's kernels, a
 lint: ## gofmt, vet and golangci-lint
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
 	$(GOLANGCI) run ./...
+
+words: ## check the words of documents and comments
+	$(VALE) $$(git ls-files '*.md' '*.go' | grep -v /testdata/)
 
 bench: build ## measure the boot, the harness's own time, and nsmgr against LXC's way
 	PROOFHOUSE_E2E=$(CURDIR)/bin PROOFHOUSE_BENCH="$(or $(KERNEL),uml:debian:forky debian:trixie)" $(GO) test -count=1 -timeout 60m -run '^$$' -bench . -benchtime 5x ./cmd/proofhouse ./nsmgr
