@@ -1,0 +1,99 @@
+package nsmgr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"proofhouse/internal/exit"
+)
+
+// Making says how a namespace is made.
+type Making struct {
+	Policy    Policy
+	Container string // the LXC container that it is for; "" for none
+	// Declared keeps the namespace from being collected when nothing uses it:
+	// a file declares it.
+	Declared bool
+}
+
+// ErrExist is the error of a namespace that is there already.
+var ErrExist = errors.New("is there already")
+
+// Create makes the namespace and loads its policy. What fails leaves nothing.
+func (v *View) Create(ctx context.Context, ns Name, m Making) error {
+	parts := ns.Parts()
+	if len(parts) == 0 {
+		return CheckName("")
+	}
+	if err := CheckName(parts[len(parts)-1]); err != nil {
+		return err
+	}
+	if above, err := v.level(); err == nil && above+len(parts) > MaxDepth {
+		return exit.BadInputf("namespace %q would be %d levels deep, and the kernel takes %d", ns, above+len(parts), MaxDepth)
+	}
+	unlock, err := v.lock(ctx, ns)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if v.Exists(ns) {
+		return exit.BadInput(fmt.Errorf("namespace %q %w", ns, ErrExist))
+	}
+	if parent := ns.Parent(); !v.Exists(parent) {
+		return fmt.Errorf("make namespace %q: %w", ns, missing(parent))
+	}
+	n := note{Name: ns, State: stateMaking, Made: time.Now(), Container: m.Container, Declared: m.Declared}
+	if err := v.write(n); err != nil {
+		return err
+	}
+	if err := os.Mkdir(v.path(ns), 0o755); err != nil {
+		v.forget(ns)
+		return v.explainMkdir(ns, err)
+	}
+	n.Inode = v.inode(ns)
+	err = v.write(n)
+	if err == nil && len(m.Policy) > 0 {
+		err = v.load(ns, m.Policy, LoadOptions{})
+	}
+	if err == nil {
+		n.State = stateReady
+		err = v.write(n)
+	}
+	if err != nil {
+		undo := v.rmdir(ns)
+		if undo == nil {
+			v.forget(ns)
+		}
+		return errors.Join(err, undo)
+	}
+	return nil
+}
+
+func (v *View) explainMkdir(ns Name, err error) error {
+	why := ""
+	switch {
+	case errors.Is(err, syscall.EEXIST):
+		return exit.BadInput(fmt.Errorf("namespace %q %w", ns, ErrExist))
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		why = ": not policy admin: " + v.whyNotAdmin()
+	case errors.Is(err, syscall.ENOSPC):
+		why = ": it is too many levels deep for this kernel"
+	case errors.Is(err, syscall.ENOENT):
+		why = ": the namespace above it has gone"
+	}
+	return exit.BadInput(fmt.Errorf("make namespace %q: %w%s", ns, errno(err), why))
+}
+
+// errno is the bare errno of a failed system call, without the path that
+// says the same as our own words.
+func errno(err error) error {
+	var e syscall.Errno
+	if errors.As(err, &e) {
+		return e
+	}
+	return err
+}
