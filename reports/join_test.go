@@ -37,8 +37,8 @@ func TestReadFormat1(t *testing.T) {
 	if _, verdict := Verdict(run); verdict != then.Verdict || !maps.Equal(tally(run).counts, then.Counts) {
 		t.Errorf("%s, then: %s", verdict, then.Verdict)
 	}
-	if len(run.Remarks) > 0 || run.CutShort || !run.Ended.Equal(then.Ended) || run.Planned != then.Planned {
-		t.Errorf("%q, %v, planned %d", run.Remarks, run.Ended, run.Planned)
+	if len(run.Notes()) > 0 || run.CutShort || !run.Ended.Equal(then.Ended) || run.Planned != then.Planned {
+		t.Errorf("%q, %v, planned %d", run.Notes(), run.Ended, run.Planned)
 	}
 	now, _ := json.Marshal(run.Kernels)
 	old, _ := json.Marshal(then.Kernels)
@@ -121,8 +121,8 @@ func TestJoinShards(t *testing.T) {
 	if status, line := Verdict(run); status != exit.OK || !strings.Contains(line, "20 subtests passed on 2 kernels") {
 		t.Errorf("%d %s", status, line)
 	}
-	if run.Planned != 10 || len(run.Parts) != 3 || run.CutShort || len(run.Remarks) > 0 || run.Shard != nil {
-		t.Errorf("planned %d, parts %v, remarks %q", run.Planned, run.Parts, run.Remarks)
+	if run.Planned != 10 || len(run.Parts) != 3 || run.CutShort || len(run.Notes()) > 0 || run.Shard != nil {
+		t.Errorf("planned %d, parts %v, remarks %q", run.Planned, run.Parts, run.Notes())
 	}
 	for _, k := range run.Kernels {
 		b, err := os.ReadFile(filepath.Join(out, k.ID, ConsoleFile))
@@ -162,8 +162,8 @@ func TestJoinMissingShard(t *testing.T) {
 	if status != exit.NoVerdict || !strings.Contains(line, "3 of 10 scripts not run") {
 		t.Errorf("%d %s", status, line)
 	}
-	if len(run.Remarks) != 1 || !strings.HasPrefix(run.Remarks[0], "shard 2/3 is missing: kernel 6.12.94") {
-		t.Errorf("%q", run.Remarks)
+	if len(run.Notes()) != 1 || !strings.HasPrefix(run.Notes()[0], "shard 2/3 is missing: kernel 6.12.94") {
+		t.Errorf("%q", run.Notes())
 	}
 }
 
@@ -181,8 +181,8 @@ func TestJoinKilledShard(t *testing.T) {
 	if status, _ := Verdict(run); status != exit.NoVerdict || !run.CutShort {
 		t.Errorf("status %d, cut short %v", status, run.CutShort)
 	}
-	if !slices.Contains(run.Remarks, "shard-1: the run has no end: it was killed, or it still goes on") {
-		t.Errorf("%q", run.Remarks)
+	if !slices.Contains(run.Notes(), "shard-1: the run has no end: it was killed, or it is still running") {
+		t.Errorf("%q", run.Notes())
 	}
 }
 
@@ -197,8 +197,8 @@ func TestJoinKernels(t *testing.T) {
 		dirs = append(dirs, dir)
 	}
 	_, run := joined(t, false, dirs...)
-	if status, line := Verdict(run); status != exit.OK || line != "PASS: 4 subtests passed on 2 kernels" || len(run.Remarks) > 0 {
-		t.Errorf("%d %s, %q", status, line, run.Remarks)
+	if status, line := Verdict(run); status != exit.OK || line != "PASS: 4 subtests passed on 2 kernels" || len(run.Notes()) > 0 {
+		t.Errorf("%d %s, %q", status, line, run.Notes())
 	}
 }
 
@@ -210,7 +210,7 @@ func TestJoinAttempts(t *testing.T) {
 	}
 	out, run := joined(t, true, dirs...)
 	if status, line := Verdict(run); status != exit.OK || run.Planned != 20 {
-		t.Errorf("%d %s, planned %d, %q", status, line, run.Planned, run.Remarks)
+		t.Errorf("%d %s, planned %d, %q", status, line, run.Planned, run.Notes())
 	}
 	outputs := map[string]bool{}
 	for _, s := range run.Kernels[0].Specs {
@@ -219,8 +219,8 @@ func TestJoinAttempts(t *testing.T) {
 		}
 		outputs[s.Output] = true
 	}
-	if _, run = joined(t, true, append(a, b[0])...); run.Planned != 20 || len(run.Remarks) != 1 {
-		t.Errorf("the second time without its second shard: planned %d, %q", run.Planned, run.Remarks)
+	if _, run = joined(t, true, append(a, b[0])...); run.Planned != 20 || len(run.Notes()) != 1 {
+		t.Errorf("the second time without its second shard: planned %d, %q", run.Planned, run.Notes())
 	}
 }
 

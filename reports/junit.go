@@ -8,7 +8,12 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"proofhouse/internal/exit"
 )
+
+// wholeRun is the name of a result about the run as a whole.
+const wholeRun = "(run)"
 
 // The elements of a JUnit file, as Jenkins' junit-10.xsd has them: it is the
 // strictest of those in use. It knows no properties of a testcase, so what is
@@ -82,6 +87,17 @@ func JUnit(w io.Writer, run *Run) error {
 			doc.Suites = append(doc.Suites, s)
 		}
 	}
+	if status, line := Verdict(run); status == exit.NoVerdict && doc.Failures+doc.Errors == 0 {
+		// Nothing failed, and yet there is no verdict: a reader that sees only
+		// testcases must not take that for a PASS.
+		s := junitSuite{Name: "proofhouse", Time: junitSeconds(0)}
+		s.add(junitCase{
+			Name: wholeRun, Classname: s.Name,
+			Error: &junitReason{Type: "NO VERDICT", Message: legal(line), Body: legal(strings.Join(run.Notes(), "\n"))},
+		})
+		doc.Tests, doc.Errors = doc.Tests+s.Tests, doc.Errors+s.Errors
+		doc.Suites = append(doc.Suites, s)
+	}
 	doc.Time = junitSeconds(seconds)
 	if _, err := io.WriteString(w, xml.Header); err != nil {
 		return err
@@ -118,7 +134,7 @@ func junitProperties(run *Run, k *Kernel) []junitProperty {
 		"gaps": strings.Join(k.Gaps, "; "),
 	})
 	if run.CutShort {
-		all["cut short"] = "the run was killed, or still goes on"
+		all["cut short"] = "the run was killed, or is still running"
 	}
 	var list []junitProperty
 	for name, value := range all {

@@ -113,8 +113,8 @@ func TestJUnit(t *testing.T) {
 		"error":   {Tests: 24, Passed: 23, Error: 1},
 		"mixed":   {Tests: 90, Passed: 57, Skipped: 4, Failed: 28, Error: 1},
 		"killed":  {Tests: 27, Passed: 24, Error: 3}, // one cut, two not run
-		"skip":    {Tests: 1, Skipped: 1},
-		"nothing": {},
+		"skip":    {Tests: 2, Skipped: 1, Error: 1},  // no verdict
+		"nothing": {Tests: 1, Error: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b bytes.Buffer

@@ -99,6 +99,13 @@ func KCIDB(w io.Writer, run *Run, origin string) error {
 	for i := range run.Kernels {
 		doc.kernel(origin, run, &run.Kernels[i], known)
 	}
+	if status, line := Verdict(run); status == exit.NoVerdict && len(doc.Builds) > 0 {
+		when := run.Started.UTC().Format(time.RFC3339Nano)
+		doc.Tests = append(doc.Tests, kcidbTest{
+			ID: kcidbID(origin, when, wholeRun), BuildID: doc.Builds[0].ID, Origin: origin, Path: kcidbRoot,
+			Comment: kcidbText(line), Status: kcidbStatus[Error], LogExcerpt: kcidbLog(strings.Join(run.Notes(), "\n")),
+		})
+	}
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", " ")
@@ -185,12 +192,15 @@ func kcidbID(origin string, parts ...string) string {
 	return origin + ":" + hex.EncodeToString(h.Sum(nil)[:16])
 }
 
+// kcidbRoot is the path that all tests are below.
+const kcidbRoot = "apparmor"
+
 var kcidbNoPath = regexp.MustCompile(`[^a-zA-Z0-9_-]+`)
 
 // kcidbPath is an ID as KCIDB names tests: words with dots between them, below
 // "apparmor". It is not always one of a kind; the test's comment is.
 func kcidbPath(id string) string {
-	path := []string{"apparmor"}
+	path := []string{kcidbRoot}
 	for _, p := range strings.SplitN(id, "/", 3) {
 		p = strings.Trim(kcidbNoPath.ReplaceAllString(p, "_"), "_")
 		if p == "" {

@@ -33,7 +33,7 @@ func KTAP(w io.Writer, run *Run) error {
 	if status != exit.OK && ktapParent("", tests).ok {
 		// Nothing failed, and yet there is no verdict: a reader that sees
 		// only what is ok must not take it for one.
-		tests = append(tests, ktapTest{name: "(run)", detail: "ERROR " + verdict})
+		tests = append(tests, ktapTest{name: wholeRun, detail: "ERROR " + verdict})
 	}
 	out := &ktapWriter{w: bufio.NewWriter(w)}
 	out.plan(0, "", tests)

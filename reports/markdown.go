@@ -55,7 +55,7 @@ func (m *markdown) run(run *Run) {
 			number(c[Pass]+c[XPass]+c[Recorded]), number(c[Fail]), number(c[Error]), number(c[Skip]), number(c[XFail]))
 	}
 	m.line("")
-	for _, r := range run.Remarks {
+	for _, r := range run.Notes() {
 		m.line("> %s\n", mdText(clip(r, 300)))
 	}
 	for i := range run.Kernels {

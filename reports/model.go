@@ -171,6 +171,9 @@ type Run struct {
 	// Remarks say what was found wrong with the journals, such as a line that
 	// was cut by a kill.
 	Remarks []string `json:"remarks,omitempty"`
+	// Doubts say why the run cannot be a PASS whatever its results are, such as
+	// a line in the middle of a journal that cannot be read.
+	Doubts []string `json:"doubts,omitempty"`
 	// Shard is which part of a whole this run is, for one that is no whole.
 	Shard *Shard `json:"shard,omitempty"`
 	// Parts are the runs that this one was joined from; none for a run that

@@ -10,6 +10,14 @@ var severity = map[Status]int{Pass: 1, XPass: 2, Recorded: 3, XFail: 4, Skip: 5,
 
 func (s Status) known() bool { return severity[s] > 0 }
 
+// orError returns the status, or ERROR for one that is unknown: it says nothing.
+func (s Status) orError() Status {
+	if !s.known() {
+		return Error
+	}
+	return s
+}
+
 // worse is the worse of two statuses; an empty one is the best.
 func worse(a, b Status) Status {
 	if severity[b] > severity[a] {
@@ -92,13 +100,15 @@ func subtests(attempts []Spec) []Subtest {
 	var list []Subtest
 	index := map[string]int{}
 	for _, s := range attempts {
-		seen := map[string]bool{}
+		seen, times := map[string]bool{}, map[string]int{}
 		for _, r := range s.Results {
 			id := r.ID
-			for n := 2; seen[r.ID]; n++ {
-				r.ID = fmt.Sprintf("%s #%d", id, n)
+			for seen[r.ID] {
+				times[id]++
+				r.ID = fmt.Sprintf("%s #%d", id, times[id]+1)
 			}
 			seen[r.ID] = true
+			r.Status = r.Status.orError()
 			i, ok := index[r.ID]
 			if !ok {
 				i = len(list)
@@ -119,7 +129,7 @@ func subtests(attempts []Spec) []Subtest {
 func (o Outcome) Counts() Counts {
 	c := Counts{}
 	for _, t := range o.Subtests {
-		c[t.Status]++
+		c[t.Status.orError()]++
 	}
 	return c
 }

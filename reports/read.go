@@ -25,6 +25,7 @@ type journal struct {
 	part    Part // 0 for a journal that was not joined
 	events  []Event
 	remarks []string
+	doubts  []string
 }
 
 var journalName = regexp.MustCompile(`^journal-([0-9]{1,9})\.jsonl$`)
@@ -75,15 +76,32 @@ func Open(path string) (*Run, error) {
 	if err != nil {
 		return nil, exit.BadInput(err)
 	}
-	var run Run
-	err = json.Unmarshal(b, &run)
+	run, err := decodeResults(b)
 	switch {
-	case err != nil || run.Format < 1:
-		return nil, exit.BadInputf("%s is no results.json of proofhouse", path)
-	case run.Format > FormatVersion:
-		return nil, exit.BadInputf("%s: %w: format %d, this one reads %d", path, errNewer, run.Format, FormatVersion)
+	case errors.Is(err, errNewer):
+		return nil, exit.BadInputf("%s: %w", path, err)
+	case err != nil:
+		return nil, exit.BadInputf("%s is not a results.json of proofhouse: %w", path, err)
 	}
-	return &run, nil
+	return run, nil
+}
+
+// decodeResults reads a results.json.
+func decodeResults(text []byte) (*Run, error) {
+	d := document{Run: &Run{}}
+	switch err := json.Unmarshal(text, &d); {
+	case err != nil:
+		return nil, err
+	case d.Format < 1:
+		return nil, errors.New("it has no format")
+	case d.Format > FormatVersion:
+		return nil, fmt.Errorf("%w: format %d, this one reads %d", errNewer, d.Format, FormatVersion)
+	}
+	d.Doubts = slices.DeleteFunc(d.Doubts, func(s string) bool { return s == "" })
+	d.gather()
+	d.settle()
+	d.claims()
+	return d.Run, nil
 }
 
 type journalPath struct {
@@ -110,25 +128,39 @@ func journalPaths(dir string) ([]journalPath, error) {
 	return paths, nil
 }
 
+var errCut = errors.New("it was cut, as by a kill")
+
 var errNewer = errors.New("written by a newer proofhouse")
 
 // decode reads the text of one journal. Only a format that is newer than ours
-// is an error; a line that is no event is a remark.
+// is an error. A line that is no event may have been anything, so it is a doubt,
+// unless it was cut by a kill that the rest of the journal tells of: what was
+// going on then has no end.
 func decode(process int, text []byte) (journal, error) {
 	j := journal{process: process}
+	cut := "" // the line before was
 	for n, line := range bytes.Split(text, []byte("\n")) {
 		if len(line) == 0 {
 			continue
 		}
 		e, err := decodeLine(line)
+		if cut != "" {
+			j.ignored(cut, err == nil && e.Event == ProcessStarted)
+			cut = ""
+		}
 		if err != nil {
-			j.remarks = append(j.remarks, fmt.Sprintf("journal-%d.jsonl: line %d is ignored: %v", process, n+1, err))
+			what := fmt.Sprintf("journal-%d.jsonl: line %d is ignored: %v", process, n+1, err)
+			if errors.Is(err, errCut) {
+				cut = what
+			} else {
+				j.ignored(what, false)
+			}
 			continue
 		}
 		if e.Format > FormatVersion {
 			return j, fmt.Errorf("%w: format %d, this one reads %d", errNewer, e.Format, FormatVersion)
 		}
-		// The file's name is what tells processes apart.
+		// The file's name is what distinguishes processes.
 		e.Process = process
 		if e.Event == PartStarted {
 			j.part = *e.Part
@@ -138,7 +170,18 @@ func decode(process int, text []byte) (journal, error) {
 		}
 		j.events = append(j.events, e)
 	}
+	if cut != "" {
+		j.ignored(cut, true)
+	}
 	return j, nil
+}
+
+func (j *journal) ignored(what string, harmless bool) {
+	if harmless {
+		j.remarks = append(j.remarks, what)
+	} else {
+		j.doubts = append(j.doubts, what)
+	}
 }
 
 // needs says what an event of a kind must carry to mean anything.
@@ -161,7 +204,7 @@ func decodeLine(line []byte) (Event, error) {
 	if err := json.Unmarshal(line, &e); err != nil {
 		var syntax *json.SyntaxError
 		if errors.As(err, &syntax) && syntax.Offset >= int64(len(line)) {
-			return e, errors.New("it was cut, as by a kill")
+			return e, errCut
 		}
 		return e, err
 	}
@@ -199,7 +242,6 @@ func merge(journals []journal) *Run {
 		m.journal(j)
 	}
 	m.ends(journals)
-	m.cutSpecs()
 	m.notRun()
 	m.finish()
 	return m.run
@@ -235,6 +277,7 @@ func (m *merger) plans(journals []journal) {
 			for n := range s.have {
 				splits[i].have[n] += s.have[n]
 			}
+			most(splits[i].own, s.own)
 		}
 	}
 	for _, s := range splits {
@@ -242,9 +285,12 @@ func (m *merger) plans(journals []journal) {
 		for key, n := range s.whole {
 			m.planned[key] += n * times
 		}
+		for key, n := range s.own { // a shard may not plan what the whole does not
+			m.planned[key] = max(m.planned[key], n)
+		}
 		for i, n := range s.have {
 			if n < times {
-				m.run.Remarks = append(m.run.Remarks, fmt.Sprintf("shard %d/%d is missing: %s", i+1, len(s.have), s.kernels()))
+				m.run.doubt(fmt.Sprintf("shard %d/%d is missing: %s", i+1, len(s.have), s.kernels()))
 			}
 		}
 	}
@@ -253,6 +299,7 @@ func (m *merger) plans(journals []journal) {
 // split is a run that was split into shards, as far as these are there.
 type split struct {
 	whole map[specKey]int // what all of them were to run: the same in each
+	own   map[specKey]int // what the shards that are there were to run
 	have  []int           // how often each shard is there
 }
 
@@ -328,7 +375,7 @@ func (m *merger) plan(part []journal) (planned map[specKey]int, of *split) {
 	if shard == nil {
 		return planned, nil
 	}
-	of = &split{whole: whole, have: make([]int, shard.Count)}
+	of = &split{whole: whole, own: planned, have: make([]int, shard.Count)}
 	of.have[shard.Index-1]++
 	return nil, of
 }
@@ -349,13 +396,18 @@ func (m *merger) ends(journals []journal) {
 		}
 		for _, j := range part {
 			m.remark(name, j.remarks)
+			for _, d := range j.doubts {
+				m.run.doubt(name + d)
+			}
 		}
-		ended, remarks := endOf(part)
+		ended, doubts := endOf(part)
 		if ended.IsZero() {
 			m.run.CutShort = true
 		}
 		m.run.Ended = latest(m.run.Ended, ended)
-		m.remark(name, remarks)
+		for _, d := range doubts {
+			m.run.doubt(name + d)
+		}
 	}
 	if m.run.CutShort {
 		m.run.Ended = time.Time{}
@@ -368,8 +420,9 @@ func (m *merger) remark(prefix string, remarks []string) {
 	}
 }
 
-// endOf is when the part's run ended; zero if it did not.
-func endOf(part []journal) (ended time.Time, remarks []string) {
+// endOf returns when the part's run ended, zero if it did not, and what is
+// doubtful about that.
+func endOf(part []journal) (ended time.Time, doubts []string) {
 	var started time.Time
 	for _, j := range part {
 		alive := false
@@ -379,20 +432,21 @@ func endOf(part []journal) (ended time.Time, remarks []string) {
 				alive = true
 			case ProcessEnded:
 				alive = false
-			case RunStarted:
-				started = latest(started, e.Time)
-			case RunEnded:
-				ended = latest(ended, e.Time)
 			}
 		}
-		if alive {
-			remarks = append(remarks, fmt.Sprintf("process %d has no end: it was killed, or it crashed", j.process))
+		if alive || len(j.events) == 0 {
+			doubts = append(doubts, fmt.Sprintf("process %d has no end: it was killed, or it crashed", j.process))
+		}
+		s, e := endOfRun(j)
+		ended = latest(ended, e)
+		if e.IsZero() {
+			started = latest(started, s)
 		}
 	}
 	if ended.IsZero() || started.After(ended) { // repeated, and killed then
-		return time.Time{}, []string{"the run has no end: it was killed, or it still goes on"}
+		return time.Time{}, []string{"the run has no end: it was killed, or it is still running"}
 	}
-	return ended, remarks
+	return ended, doubts
 }
 
 func latest(a, b time.Time) time.Time {
@@ -460,9 +514,7 @@ func endSpec(s *Spec, e Event) {
 	if s.End.IsZero() {
 		s.End = e.Time
 	}
-	if len(s.Results) == 0 {
-		s.Results = results
-	}
+	s.Results = endResults(results, s.Results)
 }
 
 // take adds what one process found to the run.
@@ -476,6 +528,9 @@ func (m *merger) take(process int, kernels map[string]*Kernel, machines []*Machi
 		// Where two processes disagree, the one with the lower number stays:
 		// any rule does, as long as it does not depend on who was faster.
 		k := m.kernel(id)
+		if what := contradiction(k, kernels[id]); what != "" {
+			m.run.doubt(fmt.Sprintf("kernel %s is described with different %s", id, what))
+		}
 		*k = *joinKernel(k, kernels[id])
 	}
 	for _, mc := range machines {
@@ -534,38 +589,6 @@ func overlay(below, above map[string]string) map[string]string {
 	return m
 }
 
-// cutSpecs gives an ERROR to each spec that did not end or found nothing, and
-// to each result without a status that we know.
-func (m *merger) cutSpecs() {
-	for _, k := range m.kernels {
-		for i := range k.Specs {
-			s := &k.Specs[i]
-			for n := range s.Results {
-				r := &s.Results[n]
-				if r.ID == "" {
-					r.ID = s.ID + "/" + Whole(s.ID)
-				}
-				if !r.Status.known() {
-					r.Reason = fmt.Sprintf("unknown status %q", r.Status)
-					r.Status = Error
-				}
-			}
-			var reason string
-			switch {
-			case s.End.IsZero() && m.run.CutShort:
-				reason = "the run was killed while it ran"
-			case s.End.IsZero():
-				reason = "the process that ran it died"
-			case len(s.Results) == 0:
-				reason = "it ended without a result"
-			default:
-				continue
-			}
-			s.Results = append(s.Results, Result{ID: s.ID + "/" + Whole(s.ID), Status: Error, Reason: reason})
-		}
-	}
-}
-
 func (m *merger) notRun() {
 	for key, n := range m.planned {
 		m.run.Planned += n
@@ -576,23 +599,10 @@ func (m *merger) notRun() {
 	}
 }
 
-// finish sorts everything and numbers the attempts.
+// finish puts the kernels into their order, and settles the run.
 func (m *merger) finish() {
 	for _, id := range m.order {
-		k := m.kernels[id]
-		slices.Sort(k.NotRun)
-		slices.SortStableFunc(k.Machines, func(a, b Machine) int {
-			return cmp.Or(cmp.Compare(a.Process, b.Process), a.Opened.Compare(b.Opened))
-		})
-		slices.SortStableFunc(k.Specs, func(a, b Spec) int {
-			return cmp.Or(cmp.Compare(a.ID, b.ID), a.Start.Compare(b.Start), cmp.Compare(a.Process, b.Process))
-		})
-		for i := range k.Specs {
-			k.Specs[i].Attempt = 1
-			if i > 0 && k.Specs[i-1].ID == k.Specs[i].ID {
-				k.Specs[i].Attempt = k.Specs[i-1].Attempt + 1
-			}
-		}
-		m.run.Kernels = append(m.run.Kernels, *k)
+		m.run.Kernels = append(m.run.Kernels, *m.kernels[id])
 	}
+	m.run.settle()
 }

@@ -55,6 +55,7 @@ func TestReadRemarks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		j.remarks = append(j.remarks, j.doubts...)
 		if len(j.remarks) != 1 || !strings.Contains(j.remarks[0], want) || !strings.HasPrefix(j.remarks[0], "journal-3.jsonl: ") {
 			t.Errorf("%s: remarks %q, want %q", line, j.remarks, want)
 		}
@@ -189,8 +190,8 @@ func TestDeadProcess(t *testing.T) {
 	s.event(1, Event{Event: RunEnded})
 	s.event(1, Event{Event: ProcessEnded})
 	run := s.run()
-	if run.CutShort || !reflect.DeepEqual(run.Remarks, []string{"process 2 has no end: it was killed, or it crashed"}) {
-		t.Errorf("cut short %v, remarks %q", run.CutShort, run.Remarks)
+	if run.CutShort || !reflect.DeepEqual(run.Notes(), []string{"process 2 has no end: it was killed, or it crashed"}) {
+		t.Errorf("cut short %v, remarks %q", run.CutShort, run.Notes())
 	}
 	if r := run.Kernels[0].Specs[0].Results[0]; r.Status != Error || r.Reason != "the process that ran it died" {
 		t.Errorf("%+v", r)
@@ -533,7 +534,7 @@ func TestPlanLost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if status, line := Verdict(run); status != exit.NoVerdict || !strings.Contains(line, "what it was to run is not known") {
+	if status, line := Verdict(run); status != exit.NoVerdict || !strings.Contains(line, "planned tests unknown") {
 		t.Errorf("%d %s", status, line)
 	}
 }

@@ -33,7 +33,7 @@ func Terminal(w io.Writer, run *Run, style Style, files ...string) error {
 	if run.Shard != nil {
 		t.item("  ", fmt.Sprintf("this is part %s of a run: proofhouse merge joins the parts", run.Shard))
 	}
-	for _, r := range run.Remarks {
+	for _, r := range run.Notes() {
 		t.item("  ", r)
 	}
 	t.eachKernel()

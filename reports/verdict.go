@@ -25,12 +25,14 @@ type totals struct {
 	specs  int      // that ran
 	ids    []string // of all, by kernel
 	notRun int
+	cut    bool     // the run has no end
+	doubts []string // why it is no PASS whatever the results are
 	noPlan bool     // what the run meant to run is unknown: the line was cut, or never written
 	empty  []string // kernels on which nothing passed
 }
 
 func tally(run *Run) totals {
-	t := totals{counts: Counts{}, noPlan: run.Planned == 0}
+	t := totals{counts: Counts{}, noPlan: run.Planned <= 0, doubts: run.Doubts, cut: run.CutShort}
 	for i := range run.Kernels {
 		k := &run.Kernels[i]
 		counts := Counts{}
@@ -54,7 +56,7 @@ func (t totals) status() int {
 	switch {
 	case t.counts[Fail] > 0:
 		return exit.Failed
-	case t.counts[Error] > 0, t.notRun > 0, t.noPlan, len(t.empty) > 0, t.specs == 0:
+	case t.counts[Error] > 0, t.notRun > 0, t.noPlan, len(t.empty) > 0, t.specs == 0, len(t.doubts) > 0, t.cut:
 		return exit.NoVerdict
 	default:
 		return exit.OK
@@ -87,7 +89,14 @@ func (t totals) sentence(run *Run) string {
 		rest = append(rest, fmt.Sprintf("%s of %s not run", number(t.notRun), plural(max(run.Planned, t.notRun), Noun(t.ids...))))
 	}
 	if t.noPlan {
-		rest = append(rest, "what it was to run is not known")
+		rest = append(rest, "planned tests unknown")
+	}
+	if n := len(t.doubts); n > 0 && !t.cut {
+		more := ""
+		if n > 1 {
+			more = fmt.Sprintf(" (and %s)", plural(n-1, "other doubt"))
+		}
+		rest = append(rest, t.doubts[0]+more)
 	}
 	if first == "" && len(rest) == 0 { // the one reason left
 		first = "nothing passed on " + strings.Join(t.empty, ", ")

@@ -581,7 +581,7 @@ func TestOpen(t *testing.T) {
 		{run + ":debian:bookworm", "has no kernel"},
 		{filepath.Join(dir, "none"), "no such run"},
 		{dir, "no run"},
-		{filepath.Join(kernel, "scripts", "a.log"), "no results.json"},
+		{filepath.Join(kernel, "scripts", "a.log"), "not a results.json"},
 	} {
 		s, err := Open(c.name)
 		switch {

@@ -169,7 +169,7 @@ type builder struct {
 
 func newDocument(dir string, run *reports.Run, history []reports.Past) *document {
 	b := &builder{
-		doc:     &document{Tool: run.Tool, CutShort: run.CutShort, Remarks: run.Remarks},
+		doc:     &document{Tool: run.Tool, CutShort: run.CutShort, Remarks: run.Notes()},
 		dir:     dir,
 		texts:   map[string]int{"": 0},
 		details: map[[9]int]int{{}: 0},
