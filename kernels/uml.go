@@ -13,9 +13,10 @@ import (
 	"time"
 
 	"proofhouse/internal/apt"
+	"proofhouse/internal/bounded"
 	"proofhouse/internal/cache"
-	"proofhouse/internal/child"
 	"proofhouse/internal/exit"
+	"proofhouse/internal/sandbox"
 )
 
 // umlSuite is where the C library for an ARCH=um executable of the user's
@@ -145,13 +146,18 @@ func umlRelease(ctx context.Context, image string) (string, error) {
 	return release, nil
 }
 
+// umlSays runs the kernel, which somebody else built, in a sandbox: it reaches its
+// own libraries, and only the first 4 MiB of what it prints are kept.
 func umlSays(ctx context.Context, image, option string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	cmd := child.Command(ctx, image, option)
-	var stdout, stderr bytes.Buffer
+	cmd, err := sandbox.Spec{Program: image}.Command(ctx, option)
+	if err != nil {
+		return "", exit.BadInputf("the kernel does not run here: %w", err)
+	}
+	var stdout, stderr bounded.Head
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
+	err = cmd.Run()
 	switch {
 	case err == nil:
 		return stdout.String(), nil

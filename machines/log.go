@@ -129,16 +129,3 @@ func (l *Log) await(ctx context.Context, mark int, text string) error {
 		}
 	}
 }
-
-// limitedBuffer keeps the first megabyte: enough for the short outputs it is
-// for, and no more than that from a machine that has gone mad.
-type limitedBuffer struct{ b bytes.Buffer }
-
-func (l *limitedBuffer) Write(p []byte) (int, error) {
-	if room := 1<<20 - l.b.Len(); room > 0 {
-		l.b.Write(p[:min(room, len(p))])
-	}
-	return len(p), nil
-}
-
-func (l *limitedBuffer) String() string { return l.b.String() }

@@ -17,6 +17,7 @@ import (
 	"io"
 	"time"
 
+	"proofhouse/internal/bounded"
 	"proofhouse/internal/exit"
 	"proofhouse/kernels"
 	"proofhouse/machines/wire"
@@ -82,7 +83,10 @@ type Info struct {
 	Accelerator string // qemu: "kvm" or "tcg"; uml: "seccomp" or "ptrace"
 	Version     string // of the emulator
 	Cmdline     string // the kernel's command line
-	Boot        Boot
+	// Sandbox is what confines the machine's process on the host, such as
+	// "landlock ABI 7, seccomp"; "" for a machine that is none of ours.
+	Sandbox string
+	Boot    Boot
 	// Slowness is how many times longer starting a process takes than the
 	// millisecond it takes on hardware; at least 1. Deadlines scale with it.
 	Slowness float64
@@ -168,7 +172,7 @@ func Open(ctx context.Context, o Options) (Machine, error) {
 // Output runs a short command and returns what it wrote to stdout. An exit
 // status other than 0 is an error that holds what it wrote to stderr.
 func Output(ctx context.Context, m Machine, deadline time.Duration, args ...string) (string, error) {
-	var out, errOut limitedBuffer
+	var out, errOut bounded.Head
 	res, err := m.Run(ctx, Command{Args: args, Stdout: &out, Stderr: &errOut, Deadline: deadline})
 	if err != nil {
 		return "", err

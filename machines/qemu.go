@@ -3,6 +3,7 @@ package machines
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"proofhouse/internal/exit"
+	"proofhouse/internal/sandbox"
 	"proofhouse/kernels"
 	"proofhouse/machines/wire"
 )
@@ -128,6 +130,7 @@ func bootQEMU(ctx context.Context, o Options, a arch, accel string, dir *runDir,
 		return nil, err
 	}
 	q := command{name: a.binary}
+	q.add("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny")
 	q.add("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot")
 	q.add("-machine", a.machine, "-accel", accel, "-smp", "1", "-m", fmt.Sprintf("%dM", o.Memory))
 	q.add("-cpu", map[string]string{"kvm": "host", "tcg": a.cpuTCG}[accel])
@@ -170,12 +173,54 @@ func bootQEMU(ctx context.Context, o Options, a arch, accel string, dir *runDir,
 		return nil, err
 	}
 	info := Info{Kind: "qemu", Accelerator: accel, Version: qemuVersion(ctx, a.binary), Cmdline: strings.Join(words, " ")}
-	l := launch{name: a.binary, args: q.args, channel: theirs, env: []string{"TMPDIR=" + dir.path}}
+	l := launch{sandbox: qemuSandbox(o, a, accel, initrd, dir), args: q.args, channel: theirs, env: []string{"TMPDIR=" + dir.guest}}
 	m, err := boot(ctx, o, l, ours, key, dir, info, begun)
 	if err != nil {
 		return nil, fmt.Errorf("%w%s", err, suspicion(o.Kernel))
 	}
 	return m, nil
+}
+
+// qemuSandbox is what QEMU may reach: its firmware and libraries, the files of
+// this machine, and KVM.
+func qemuSandbox(o Options, a arch, accel, initrd string, dir *runDir) sandbox.Spec {
+	s := sandbox.Spec{
+		Program: a.binary, LibraryDirs: true,
+		ReadFiles: []string{o.Kernel.Image, initrd, o.Root},
+		WriteDirs: []string{dir.guest},
+		MaxFile:   maxFile(o),
+	}
+	if o.Modules != "" {
+		s.ReadFiles = append(s.ReadFiles, o.Modules)
+	}
+	if accel == "kvm" {
+		s.Devices = []string{"/dev/kvm"}
+	}
+	// Debian's firmware is in packages of its own, linked from qemu/.
+	prefixes := []string{"/usr"}
+	if path, err := exec.LookPath(a.binary); err == nil {
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			prefixes = append(prefixes, filepath.Dir(filepath.Dir(real)))
+		}
+	}
+	for _, p := range prefixes {
+		for _, d := range []string{"qemu", "seabios", "ipxe", "qemu-efi-aarch64", "AAVMF", "edk2"} {
+			s.ReadDirs = append(s.ReadDirs, filepath.Join(p, "share", d))
+		}
+	}
+	return s
+}
+
+// maxFile is the largest file, in bytes, that a machine has reason to write: its
+// view of the root image, or its memory; with some room for headers.
+func maxFile(o Options) uint64 {
+	most := int64(o.Memory) << 20
+	for _, f := range []string{o.Root, o.Modules} {
+		if fi, err := os.Stat(f); err == nil {
+			most = max(most, fi.Size())
+		}
+	}
+	return uint64(most) + 256<<20
 }
 
 // suspicion is why a kernel that did not come up may not have, as far as its
@@ -227,7 +272,11 @@ func hasVirtioConsole(b *kernels.Build) bool {
 }
 
 func qemuVersion(ctx context.Context, binary string) string {
-	out, err := exec.CommandContext(ctx, binary, "--version").Output()
+	cmd, err := sandbox.Spec{Program: binary, LibraryDirs: true}.Command(ctx, "--version")
+	if err != nil {
+		return ""
+	}
+	out, err := cmd.Output()
 	if err != nil {
 		return ""
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"proofhouse/internal/sandbox"
 	"proofhouse/kernels"
 	"proofhouse/machines/wire"
 )
@@ -35,19 +36,25 @@ func bootUML(ctx context.Context, o Options, dir *runDir, begun time.Time) (Mach
 	cfg := initFor(o, seed, "/dev/ttyS0")
 	cfg.Root = wire.Disk{Device: "/dev/ubda", Type: "ext4"}
 	// "COW,BASE": UML writes to its own sparse file and reads the rest of BASE.
-	disks := []string{"ubd0=" + filepath.Join(dir.path, "root.cow") + "," + o.Root}
+	disks := []string{"ubd0=" + filepath.Join(dir.guest, "root.cow") + "," + o.Root}
 	if o.Modules != "" {
 		cfg.Modules = &wire.Disk{Device: "/dev/ubdb", Type: "ext4"}
 		disks = append(disks, "ubd1r="+o.Modules)
 	}
 	initrd := filepath.Join(dir.path, "initramfs")
+	files := []string{initrd, o.Root}
+	if o.Modules != "" {
+		files = append(files, o.Modules)
+	}
 	if err := writeInitramfs(initrd, o, cfg, nil); err != nil {
 		return nil, err
 	}
 	seccomp := hasSeccomp(o.Kernel)
 	words := append([]string{
 		fmt.Sprintf("mem=%dM", o.Memory),
-		"uml_dir=" + dir.path, "umid=machine", // its control socket, else in the home
+		"uml_dir=" + dir.guest, "umid=machine", // its pid file, else in the home
+		// Where hostfs is built in, a mount of it begins here: nowhere.
+		"hostfs=" + filepath.Join(dir.guest, "none"),
 		"initrd=" + initrd, "con=null", "con0=null,fd:1", "ssl0=fd:3",
 	}, disks...)
 	// Debian's package has another module first in its built-in order.
@@ -65,10 +72,16 @@ func bootUML(ctx context.Context, o Options, dir *runDir, begun time.Time) (Mach
 		info.Accelerator = "seccomp"
 	}
 	l := launch{
-		name: o.Kernel.Image, args: words, channel: theirs,
+		sandbox: sandbox.Spec{
+			Program:   o.Kernel.Image,
+			ReadFiles: files,
+			WriteDirs: []string{dir.guest, dir.memory},
+			MaxFile:   maxFile(o),
+		},
+		args: words, channel: theirs,
 		// The guest's memory is a file there; only a tmpfs is fast, and
 		// executable as seccomp mode demands.
-		env:    []string{"TMPDIR=/dev/shm"},
+		env:    []string{"TMPDIR=" + dir.memory, "HOME=" + dir.guest},
 		pinned: true,
 		paced:  true,
 	}

@@ -7,13 +7,12 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
-	"proofhouse/internal/cache"
-	"proofhouse/internal/child"
+	"proofhouse/internal/sandbox"
 	"proofhouse/machines/crash"
 	"proofhouse/machines/wire"
 
@@ -35,7 +34,7 @@ type vm struct {
 
 // launch is a process to start as a vm.
 type launch struct {
-	name    string
+	sandbox sandbox.Spec // the program and what it may reach
 	args    []string
 	env     []string
 	channel *os.File // the guest's end of the channel; becomes descriptor 3
@@ -60,6 +59,9 @@ func socketPair() (ours net.Conn, theirs *os.File, err error) {
 	return ours, theirs, nil
 }
 
+// gapsNote has the sandbox's gaps noted once.
+var gapsNote sync.Once
+
 // boot starts the process and waits for the channel. Whatever fails, nothing
 // of it is left.
 func boot(ctx context.Context, o Options, l launch, ours net.Conn, key ssh.PublicKey, dir *runDir, info Info, begun time.Time) (_ *vm, err error) {
@@ -69,9 +71,22 @@ func boot(ctx context.Context, o Options, l launch, ours net.Conn, key ssh.Publi
 	}
 	life, kill := context.WithCancel(context.WithoutCancel(ctx))
 	m := &vm{info: info, console: console, kill: kill, exited: make(chan struct{}), dir: dir}
-	m.cmd = child.Command(life, l.name, l.args...)
-	m.cmd.Env = append(os.Environ(), l.env...)
-	m.cmd.Dir = dir.path
+	m.cmd, err = l.sandbox.Command(life, l.args...)
+	if err != nil {
+		kill()
+		_ = l.channel.Close()
+		console.close()
+		audit.close()
+		return nil, fmt.Errorf("start %s: %w", l.sandbox.Program, err)
+	}
+	m.cmd.Env = append(m.cmd.Env, l.env...)
+	m.cmd.Dir = dir.guest
+	m.info.Sandbox = sandbox.Supported().String()
+	gapsNote.Do(func() {
+		for _, g := range sandbox.Supported().Gaps() {
+			o.Progress("the sandbox of the machine is incomplete: " + g)
+		}
+	})
 	m.cmd.ExtraFiles = []*os.File{l.channel}
 	m.cmd.Stdout, m.cmd.Stderr = console, console
 	m.info.Boot.Prepare = time.Since(begun)
@@ -82,13 +97,16 @@ func boot(ctx context.Context, o Options, l launch, ours net.Conn, key ssh.Publi
 		kill()
 		console.close()
 		audit.close()
-		return nil, fmt.Errorf("start %s: %w", l.name, err)
+		return nil, fmt.Errorf("start %s: %w", l.sandbox.Program, err)
 	}
 	if l.pinned {
 		dir.pin(ctx, m.cmd.Process.Pid)
 	}
 	go func() {
-		_ = m.cmd.Wait()
+		if err := m.cmd.Wait(); errors.Is(err, exec.ErrWaitDelay) {
+			// It has ended, and something that it started has not.
+			_ = unix.Kill(-m.cmd.Process.Pid, unix.SIGKILL)
+		}
 		_ = ours.Close()
 		console.close()
 		audit.close()
@@ -234,68 +252,6 @@ func lastWords(console *Log) string {
 		return complaint
 	}
 	return last
-}
-
-// runDir is the private folder of one machine. It is locked while the machine
-// lives, so that the next start can tell what a killed process left.
-type runDir struct {
-	path   string
-	unlock func()
-}
-
-const runRoom = "run"
-
-func newRunDir(ctx context.Context) (*runDir, error) {
-	parent := filepath.Join(cache.Root(), runRoom)
-	if err := os.MkdirAll(parent, 0o755); err != nil {
-		return nil, fmt.Errorf("make the folder of running machines: %w", err)
-	}
-	sweep(ctx, parent)
-	// The parent's lock keeps a sweep from taking the folder before it is
-	// locked itself.
-	release, err := cache.Lock(ctx, filepath.Join(parent, ".lock"))
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	path, err := os.MkdirTemp(parent, "machine-")
-	if err != nil {
-		return nil, fmt.Errorf("make a machine's folder: %w", err)
-	}
-	unlock, err := cache.Lock(ctx, filepath.Join(path, ".lock"))
-	if err != nil {
-		_ = os.RemoveAll(path)
-		return nil, err
-	}
-	return &runDir{path, unlock}, nil
-}
-
-// sweep removes the folders of machines whose process is gone.
-func sweep(ctx context.Context, parent string) {
-	release, err := cache.Lock(ctx, filepath.Join(parent, ".lock"))
-	if err != nil {
-		return
-	}
-	defer release()
-	dirs, _ := filepath.Glob(filepath.Join(parent, "machine-*"))
-	for _, d := range dirs {
-		now, cancel := context.WithTimeout(ctx, time.Nanosecond)
-		if unlock, err := cache.Lock(now, filepath.Join(d, ".lock")); err == nil {
-			_ = os.RemoveAll(d)
-			unlock()
-		}
-		cancel()
-	}
-}
-
-// remove takes the folder away; a machine without one has nil.
-func (d *runDir) remove() error {
-	if d == nil {
-		return nil
-	}
-	err := os.RemoveAll(d.path)
-	d.unlock()
-	return err
 }
 
 // initFor is what the guest's init is told, beside its disks.
