@@ -4,28 +4,24 @@ import "fmt"
 
 const adminWhy = "policy_ns and capability of the caller: policy.c, aa_policy_view_capable, aa_policy_admin_capable"
 
-// inner is policy that a task in the namespace loads itself.
-var inner = Policy{Name: "inner", Namespace: Namespace, Text: "profile inner flags=(attach_disconnected) {\n  …\n  audit deny /iso/f r,\n}\n"}
-
-var inner2 = Policy{Name: "inner2", Namespace: Namespace, Text: "profile inner flags=(attach_disconnected) {\n  …\n}\n"}
+// own is policy that a task loads itself, and ownAgain what it replaces it by.
+var (
+	own      = Policy{Name: "own", Text: "profile own flags=(attach_disconnected) {\n  …\n  audit deny /iso/f r,\n}\n"}
+	ownAgain = Policy{Name: "own-again", Text: "profile own flags=(attach_disconnected) {\n  …\n}\n"}
+)
 
 // userns is a case of policy administration from within user namespaces.
 func userns(name, sysctl, label string, level int, want string) Case {
 	prepare := []string{"@: sysctl kernel/unprivileged_userns_apparmor_policy " + sysctl}
-	do := []string{"@: keep"}
+	do := []string{"@: hold " + Namespace}
 	for range level {
 		do = append(do, "userns")
 	}
-	do = append(do, "loadpolicy inner "+fs+".replace => "+want, `@: unchanged => "unchanged"`)
+	do = append(do, "loadpolicy own "+fs+".replace => "+want, `@: held => "unchanged"`)
 	return Case{
 		Name: name, Tasks: []Task{{Name: "t", Where: OnHost, Label: label}}, Prepare: prepare, Do: do,
-		Clean: []string{"@: remove iso inner", "@: sysctl kernel/unprivileged_userns_apparmor_policy 1"},
+		Clean: []string{"@: remove iso own", "@: sysctl kernel/unprivileged_userns_apparmor_policy 1"},
 	}
-}
-
-// planted is policy that a task loads into what it takes for a namespace.
-func planted(name, profile string) Policy {
-	return Policy{Name: name, Text: "profile " + profile + " flags=(attach_disconnected) {\n  …\n}\n"}
 }
 
 // level is the case of a task in a policy namespace of one level and a user
@@ -41,18 +37,18 @@ func level(policy, user int, sysctl string) Case {
 		Prepare: []string{"@: sysctl kernel/unprivileged_userns_apparmor_policy " + sysctl},
 		Clean: []string{
 			"@: sysctl kernel/unprivileged_userns_apparmor_policy 1",
-			"@: remove - planted", "@: remove outer planted", "@: remove outer//within planted",
+			"@: remove - own", "@: remove outer own", "@: remove outer//within own",
 		},
 		Labels: map[string]string{"t": label + " (enforce)"},
 	}
 	for range user {
 		c.Prepare = append(c.Prepare, "userns")
 	}
-	own := []string{"-", outer, within}[policy]
+	home := []string{"-", outer, within}[policy]
 	c.Do = []string{
-		"@: hold " + own, "loadpolicy planted " + fs + ".load => " + want,
-		"loadpolicy replanted " + fs + ".replace => " + want, `@: held => "unchanged"`,
-		"say " + fs + ".remove planted => " + want, `@: held => "unchanged"`,
+		"@: hold " + home, "loadpolicy own " + fs + ".load => " + want,
+		"loadpolicy own-again " + fs + ".replace => " + want, `@: held => "unchanged"`,
+		"say " + fs + ".remove own => " + want, `@: held => "unchanged"`,
 	}
 	return c
 }
@@ -75,47 +71,47 @@ func levels() (list []Case) {
 var administrationRows = []Row{
 	{
 		Group: "administration", Name: "own-namespace", About: "load, replace and remove policy in the own namespace; the host's stays as it was", Why: adminWhy, Smoke: true,
-		Policy: []Policy{inner, inner2},
+		Policy: []Policy{own, ownAgain},
 		Cases: []Case{
 			{
 				Name: "stacked", Tasks: inside(InitLabel), Prepare: append([]string{"put /iso/f"}, withFS...),
 				Do: []string{
-					"@: keep", "loadpolicy inner " + fs + ".load", "changeprofile inner", "cat /iso/f => EACCES", `@: unchanged => "unchanged"`,
-					"loadpolicy inner2 " + fs + ".replace", "cat /iso/f", `@: unchanged => "unchanged"`,
-					"changeprofile ct-allow", "say " + fs + ".remove inner", "changeprofile inner => ENOENT", `@: unchanged => "unchanged"`,
+					"@: hold iso", "loadpolicy own " + fs + ".load", "changeprofile own", "cat /iso/f => EACCES", `@: held => "unchanged"`,
+					"loadpolicy own-again " + fs + ".replace", "cat /iso/f", `@: held => "unchanged"`,
+					"changeprofile ct-allow", "say " + fs + ".remove own", "changeprofile own => ENOENT", `@: held => "unchanged"`,
 				},
-				Clean:  []string{"@: remove iso inner"},
+				Clean:  []string{"@: remove iso own"},
 				Labels: map[string]string{"t": InitLabel + " (enforce)"},
 				Records: []Record{
-					{Operation: "open", Namespace: "iso", Profile: "inner", Name: "/iso/f"},
-					{Operation: "change_profile", Namespace: "iso", Profile: "ct-allow", Name: "inner"},
+					{Operation: "open", Namespace: "iso", Profile: "own", Name: "/iso/f"},
+					{Operation: "change_profile", Namespace: "iso", Profile: "ct-allow", Name: "own"},
 				},
 			},
 			{
 				Name: "flat", Tasks: inside(":iso:ct-allow"), Prepare: withFS,
-				Do:    []string{"@: keep", "loadpolicy inner " + fs + ".load", "say " + fs + ".remove inner", `@: unchanged => "unchanged"`},
-				Clean: []string{"@: remove iso inner"},
+				Do:    []string{"@: hold iso", "loadpolicy own " + fs + ".load", "say " + fs + ".remove own", `@: held => "unchanged"`},
+				Clean: []string{"@: remove iso own"},
 			},
 			{
 				Name: "host-profile-by-name", Tasks: inside(InitLabel), Prepare: withFS,
-				Do: []string{"@: keep", "say " + fs + ".remove host-allow => ENOENT", "say " + fs + ".remove :root:host-allow => ENOENT", `@: unchanged => "unchanged"`},
+				Do: []string{"@: hold iso", "say " + fs + ".remove host-allow => ENOENT", "say " + fs + ".remove :root:host-allow => ENOENT", `@: held => "unchanged"`},
 			},
 			{
 				Name: "child-namespace", Tasks: inside(InitLabel), Prepare: withFS,
-				Do: []string{"@: keep", "mkdir " + fs + "policy/namespaces/below", `@: unchanged => "unchanged"`, "rmdir " + fs + "policy/namespaces/below"},
+				Do: []string{"@: hold iso", "mkdir " + fs + "policy/namespaces/below", `@: held => "unchanged"`, "rmdir " + fs + "policy/namespaces/below"},
 			},
 		},
 	},
 	{
 		Group: "administration", Name: "capability", About: "policy administration that either side's policy denies", Why: adminWhy + ": CAP_MAC_ADMIN is asked of every part of the label",
-		Second: Maybe, Deny: "audit deny capability mac_admin,", Extra: []Policy{inner, {Text: "profile flush flags=(attach_disconnected) {\n  …\n  audit deny capability mac_admin,\n}\n"}},
+		Second: Maybe, Deny: "audit deny capability mac_admin,", Extra: []Policy{own, {Text: "profile flush flags=(attach_disconnected) {\n  …\n  audit deny capability mac_admin,\n}\n"}},
 		Where: []string{OnHost}, Peers: []Task{{Name: "flush", Label: "flush"}},
-		Do: []string{"flush: try say " + fs + ".remove none", "loadpolicy inner " + fs + ".replace"}, Clean: []string{"@: remove iso inner", "@: remove - inner"},
+		Do: []string{"flush: try say " + fs + ".remove none", "loadpolicy own " + fs + ".replace"}, Clean: []string{"@: remove iso own", "@: remove - own"},
 		Records: []Record{{Operation: "capable", Fields: map[string]string{"capname": "mac_admin"}}}, Errno: "EACCES",
 	},
 	{
 		Group: "administration", Name: "user-namespaces", About: "policy administration from user namespaces",
-		Why: "the user namespace's level must be the policy namespace's, and the sysctl must allow it: policy.c, aa_policy_view_capable", Policy: []Policy{inner},
+		Why: "the user namespace's level must be the policy namespace's, and the sysctl must allow it: policy.c, aa_policy_view_capable", Policy: []Policy{own},
 		Cases: []Case{
 			userns("level-0", "1", InitLabel, 0, "ok"),
 			userns("level-1", "1", InitLabel, 1, "ok"),
@@ -127,21 +123,21 @@ var administrationRows = []Row{
 	},
 	{
 		Group: "administration", Name: "foreign-descriptor", About: "policy through a descriptor that another user namespace opened",
-		Why: "who may write is asked at the write, of the writer, and where the kernel has the fix of 2026 of the opener too", Policy: []Policy{inner},
+		Why: "who may write is asked at the write, of the writer, and where the kernel has the fix of 2026 of the opener too", Policy: []Policy{own},
 		Cases: []Case{
 			{
 				Name: "opened-by-root-written-by-nobody", Tasks: []Task{{Name: "t", Where: OnHost, Label: InitLabel}},
-				Do: []string{"f = open " + fs + "policy/namespaces/none r => ENOENT", "f = open " + fs + ".replace w", "setuid 65534", "writepolicy f inner => EACCES"}, Clean: []string{"@: remove iso inner"},
+				Do: []string{"f = open " + fs + "policy/namespaces/none r => ENOENT", "f = open " + fs + ".replace w", "setuid 65534", "writepolicy f own => EACCES"}, Clean: []string{"@: remove iso own"},
 			},
 			{
 				Name: "opened-outside-written-inside", Tasks: []Task{{Name: "t", Where: OnHost, Label: InitLabel}},
-				Do: []string{"f = open " + fs + ".replace w", "userns", "userns", "writepolicy f inner => EACCES"}, Clean: []string{"@: remove iso inner"},
+				Do: []string{"f = open " + fs + ".replace w", "userns", "userns", "writepolicy f own => EACCES"}, Clean: []string{"@: remove iso own"},
 			},
 			{
 				Name: "opened-unconfined-written-in-namespace", Tasks: []Task{{Name: "t", Where: OnHost, Label: InitLabel}},
 				Prepare:  []string{"f = open " + fs + ".replace w"},
-				Do:       []string{"@: keep", "writepolicy f inner", "@: unchanged"},
-				Clean:    []string{"@: remove iso inner", "@: remove - inner"},
+				Do:       []string{"@: hold iso", "writepolicy f own", "@: held"},
+				Clean:    []string{"@: remove iso own", "@: remove - own"},
 				Recorded: "kernels differ in whose namespace a descriptor of the root-only file stands for",
 			},
 		},
@@ -149,12 +145,12 @@ var administrationRows = []Row{
 	{
 		Group: "administration", Name: "levels", About: "load, replace and remove from policy namespaces and user namespaces of all levels, by the sysctl; all policy outside stays as it was",
 		Why:        "policy.c, aa_policy_view_capable: from a user namespace only where its level is the policy namespace's, and where kernel.unprivileged_userns_apparmor_policy is 1",
-		Namespaces: []string{outer, within}, Policy: append([]Policy{planted("planted", "planted"), {Name: "replanted", Text: "profile planted flags=(attach_disconnected) {\n  …\n  deny /iso/f r,\n}\n"}}, nestedPolicy...),
+		Namespaces: []string{outer, within}, Policy: append([]Policy{own, ownAgain}, nestedPolicy...),
 		Cases: levels(),
 	},
 	{
 		Group: "administration", Name: "out-of-the-namespace", About: "policy that names what is outside: it goes below the own namespace, or nowhere", Why: "policy.c, aa_replace_profiles and aa_remove_profiles look names up from the task's own namespace",
-		Namespaces: []string{outer, within, "sibling"}, Policy: append([]Policy{planted("for-sibling", ":sibling:other")}, append(nestedPolicy, sibling...)...),
+		Namespaces: []string{outer, within, "sibling"}, Policy: append([]Policy{{Name: "for-sibling", Text: "profile :sibling:other flags=(attach_disconnected) {\n  …\n}\n"}}, append(nestedPolicy, sibling...)...),
 		Cases: []Case{
 			{
 				Name: "load-into-sibling", Tasks: inside("host-allow//&:outer:p"), Prepare: withFS,
@@ -190,28 +186,28 @@ var administrationRows = []Row{
 	},
 	{
 		Group: "administration", Name: "without-root", About: "a user without CAP_MAC_ADMIN in the namespace", Why: "policy.c, aa_policy_admin_capable: CAP_MAC_ADMIN, and root's id",
-		Namespaces: []string{outer, within}, Policy: append([]Policy{planted("planted", "planted")}, nestedPolicy...),
+		Namespaces: []string{outer, within}, Policy: append([]Policy{own}, nestedPolicy...),
 		Cases: []Case{
 			{
 				Name: "stacked", Tasks: inside("host-allow//&:outer:p"), Prepare: withFS,
-				Do: []string{"@: hold none", "setuid 1000", "loadpolicy planted " + fs + ".replace => EACCES", "say " + fs + ".remove p => EACCES", `@: held => "unchanged"`},
+				Do: []string{"@: hold none", "setuid 1000", "loadpolicy own " + fs + ".replace => EACCES", "say " + fs + ".remove p => EACCES", `@: held => "unchanged"`},
 			},
 		},
 	},
 	{
-		Group: "administration", Name: "descriptors", About: "policy through a descriptor that another has opened", Namespaces: []string{outer, within}, Policy: append([]Policy{planted("planted", "planted")}, nestedPolicy...),
+		Group: "administration", Name: "descriptors", About: "policy through a descriptor that another has opened", Namespaces: []string{outer, within}, Policy: append([]Policy{own}, nestedPolicy...),
 		Why: "policy.c, aa_may_manage_policy asks the writer, and since a fix of 2026 the opener too (is_subset_of_obj_privilege: no more rights, the same user namespace)",
 		Cases: []Case{
 			{
 				Name: "of-another-user-namespace", Tasks: []Task{{Name: "t", Where: OnHost, Label: "host-allow//&:outer:p"}},
 				Prepare: []string{"f = open " + fs + ".replace w", "userns"},
-				Do:      []string{"@: hold outer", "writepolicy f planted", "@: held"}, Clean: []string{"@: remove outer planted", "@: remove - planted"},
+				Do:      []string{"@: hold outer", "writepolicy f own", "@: held"}, Clean: []string{"@: remove outer own", "@: remove - own"},
 				Recorded: "refused by kernels with the fix of 2026, for which there is no feature",
 			},
 			{
 				Name: "of-a-user-namespace-too-deep", Tasks: []Task{{Name: "t", Where: OnHost, Label: "host-allow//&:outer:p"}},
 				Prepare: []string{"f = open " + fs + ".replace w", "userns", "userns"},
-				Do:      []string{"@: hold none", "writepolicy f planted => EACCES", `@: held => "unchanged"`},
+				Do:      []string{"@: hold none", "writepolicy f own => EACCES", `@: held => "unchanged"`},
 			},
 			{
 				Name: "privileged-writes-for-another", Tasks: []Task{{Name: "t", Where: OnHost, Label: "host-allow//&:outer:p"}, {Name: "root", Where: OnHost}},
@@ -219,7 +215,7 @@ var administrationRows = []Row{
 					"root: s = socket unix stream", "root: bind s @iso-policy", "root: listen s", "c = socket unix stream", "connect c @iso-policy", "root: a = accept s",
 					"userns",
 				},
-				Do: []string{"@: hold outer", "f = open " + fs + ".replace w", "sendfd c f", "root: f = recvfd a", "root: writepolicy f planted", "@: held"}, Clean: []string{"@: remove outer planted", "@: remove - planted"},
+				Do: []string{"@: hold outer", "f = open " + fs + ".replace w", "sendfd c f", "root: f = recvfd a", "root: writepolicy f own", "@: held"}, Clean: []string{"@: remove outer own", "@: remove - own"},
 				Recorded: "refused by kernels with the fix of 2026, for which there is no feature; the others load it into the host's policy, as the writer may",
 			},
 			{
@@ -231,8 +227,8 @@ var administrationRows = []Row{
 			},
 			{
 				Name: "file-of-the-host", Tasks: []Task{{Name: "t", Where: OnHost, Label: "host-allow//&:outer:p"}},
-				Prepare: []string{"@: trymkns sibling", "d = open " + fs + "policy/namespaces rd"},
-				Do:      []string{"@: hold none", "f = openat d sibling/.load w", "writepolicy f planted => EACCES", `@: held => "unchanged"`}, Clean: []string{"@: rmns sibling"},
+				Prepare: []string{"@: try mkns sibling", "d = open " + fs + "policy/namespaces rd"},
+				Do:      []string{"@: hold none", "f = openat d sibling/.load w", "writepolicy f own => EACCES", `@: held => "unchanged"`}, Clean: []string{"@: rmns sibling"},
 			},
 		},
 	},

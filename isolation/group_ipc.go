@@ -4,8 +4,8 @@ const (
 	busDeny = "audit deny dbus send bus=session path=/org/freedesktop/DBus interface=org.freedesktop.DBus member=GetId,"
 	// busStart starts a bus of the host's, once for a machine, at /iso/bus for
 	// tasks of the host and for those in the container.
-	busStart = `@: sh test -S /iso/bus && exit 0; mkdir -p /iso; echo '<busconfig><type>session</type>` +
-		`<listen>unix:path=/iso/bus</listen><listen>unix:path=` + lifeRoot + `/iso/bus</listen><auth>EXTERNAL</auth>` +
+	busStart = `@: run test -S /iso/bus && exit 0; mkdir -p /iso; echo '<busconfig><type>session</type>` +
+		`<listen>unix:path=/iso/bus</listen><listen>unix:path=` + containerRoot + `/iso/bus</listen><auth>EXTERNAL</auth>` +
 		`<policy context="default"><allow send_destination="*"/><allow receive_sender="*"/><allow own="*"/><allow user="*"/></policy>` +
 		`<apparmor mode="required"/></busconfig>' > /run/iso-bus.conf; dbus-daemon --fork --nopidfile --config-file=/run/iso-bus.conf > /run/iso-bus.log 2>&1 || { cat /run/iso-bus.log; exit 1; }`
 )

@@ -1,45 +1,42 @@
 package isolation
 
-import "strings"
-
-// Steps of the manager that drive containers by nsmgr, as a user would.
-const (
-	lifeLabel  = `@: sh cat /proc/$(lxc-info -n life -p -H)/attr/apparmor/current => "host-ct//&:life:container (enforce)"`
-	initOfLife = `@: sh cat /proc/$(lxc-info -n life -p -H)/attr/apparmor/current => "` + InitLabel + ` (enforce)"`
-	lifeWait   = `@: sh lxc-wait -n life -s STOPPED -t 60`
-	// nothingLeft lists what has the name in it: namespaces, cgroups, mounts,
-	// processes of the monitor.
-	nothingLeft = `@: sh ls /sys/kernel/security/apparmor/policy/namespaces | grep life; find /sys/fs/cgroup -name '*life*' | grep -v ns_; grep life /proc/mounts; ls /var/lib/lxc | grep life; true => ""`
+import (
+	"slices"
+	"strings"
 )
 
 // deleted removes a namespace. Where nsmgr will not, as it sees that something
 // still refers to a profile and not what (6.1, after a replacement), the
 // kernel is asked: no task is in it.
 func deleted(ns string) string {
-	return "@: sh nsmgr delete " + ns + " --recursive || rmdir /sys/kernel/security/apparmor/policy/namespaces/" + ns
+	return "@: run nsmgr delete " + ns + " --recursive || rmdir /sys/kernel/security/apparmor/policy/namespaces/" + ns
 }
 
 // lifeClean takes away whatever a case left.
 var lifeClean = []string{
-	"@: sh for c in life life2; do lxc-stop -k -n $c; lxc-destroy -f -n $c; rm -r /var/lib/lxc/$c; done 2>/dev/null; for n in life life2; do nsmgr delete $n --kill --recursive || rmdir /sys/kernel/security/apparmor/policy/namespaces/$n; done 2>/dev/null; true",
+	"@: run for c in life life2; do lxc-stop -k -n $c; lxc-destroy -f -n $c; rm -r /var/lib/lxc/$c; done 2>/dev/null; for n in life life2; do nsmgr delete $n --kill --recursive || rmdir /sys/kernel/security/apparmor/policy/namespaces/$n; done 2>/dev/null; true",
 }
 
-func lifeMade(name, ns string) string {
-	return "@: sh nsmgr container create " + name + " --rootfs " + lifeRoot + " --namespace " + ns
-}
+// shippedLabel is the label of a container's init with the profiles that nsmgr
+// ships, in a namespace.
+func shippedLabel(ns string) string { return `"host-ct//&:` + ns + `:container (enforce)"` }
 
-// life is a case about one container, in the namespace of the same name.
-func life(name string, do ...string) Case {
+// shipped is a case about the container "life" with the profiles that nsmgr
+// ships, in a namespace of the same name that nsmgr creates.
+func shipped(name string, do ...string) Case {
 	return Case{
 		Name: name, Tasks: inside(InitLabel),
-		Prepare: []string{"@: sh nsmgr create life", lifeMade("life", "life")},
-		Do:      append([]string{"@: sh nsmgr container start life", lifeLabel}, do...), Clean: lifeClean,
+		Prepare: []string{"@: run nsmgr create life", created("life", "life", "")},
+		Do:      slices.Concat(steps("container start life", "init life => "+shippedLabel("life")), steps(do...), ended),
+		Clean:   lifeClean,
 	}
 }
 
-var gone = []string{"@: sh nsmgr container destroy life", deleted("life"), nothingLeft}
+// ended are the steps after which nothing of the container "life" is left.
+var ended = []string{"@: run nsmgr container destroy life", deleted("life"), `@: left life => "nothing"`}
 
-func then(steps ...string) []string { return append(steps, gone...) }
+// initLabel is InitLabel, as an expectation of a step.
+const initLabel = `"` + InitLabel + ` (enforce)"`
 
 const bornWhy = "nsmgr asks LXC for the label HOST//&:NAMESPACE:PROFILE, which LXC hands to the kernel as it is, and reads back what init got; what a container had goes with it"
 
@@ -51,9 +48,9 @@ func ctPolicy(name, ns, rule string) Policy {
 	return Policy{Name: name, Namespace: ns, Text: "profile ct flags=(attach_disconnected,mediate_deleted) {\n  …\n  " + rule + "\n}\n"}
 }
 
-// made is the step that makes a container for a namespace.
-func made(name, ns string) string {
-	return "@: run nsmgr container create " + name + " --rootfs " + lifeRoot + " --namespace " + ns + " --profile ct --host-profile " + hostAllow
+// created is the step that creates a container for a namespace.
+func created(name, ns, options string) string {
+	return strings.TrimSpace("@: run nsmgr container create " + name + " --rootfs " + containerRoot + " --namespace " + ns + " " + options)
 }
 
 // steps are the manager's; "container start a" is short for a command of nsmgr.
@@ -77,8 +74,8 @@ const ownLabel = ` -- cat /proc/self/attr/apparmor/current => "ct (enforce)"`
 func living(name string, containers [][2]string, do ...string) Case {
 	c := Case{Name: name, Tasks: inside(InitLabel), Do: []string{"@: survey"}}
 	for _, ct := range containers {
-		c.Do = append(c.Do, made(ct[0], ct[1]))
-		c.Clean = append(c.Clean, "@: attempt nsmgr container destroy "+ct[0])
+		c.Do = append(c.Do, created(ct[0], ct[1], "--profile ct --host-profile "+hostAllow))
+		c.Clean = append(c.Clean, "@: try run nsmgr container destroy "+ct[0])
 	}
 	c.Do = append(c.Do, steps(do...)...)
 	for _, ct := range containers {
@@ -92,20 +89,20 @@ var onlyA = [][2]string{{"life-a", lifeA}}
 
 var lifecycleRows = []Row{
 	{
-		Group: "lifecycle", Name: "stop", About: "start a container, run a command in it, stop it", Why: "a container's label is its init's, from the first instruction to the last; nothing stays behind",
+		Group: "lifecycle", Name: "stop", About: "start a container, run a command in it, stop it", Why: "a container's label is its init's, from the first instruction to the last; nothing is left",
 		Cases: []Case{
-			life("kill", then(
-				`@: sh nsmgr container run life -- cat /proc/self/attr/current => "container (enforce)"`,
-				"@: sh nsmgr container stop life --kill", lifeWait)...),
-			life("restart", then(
-				"@: sh nsmgr container stop life --kill", lifeWait, "@: sh nsmgr container start life", lifeLabel, "@: sh nsmgr container stop life --kill", lifeWait)...),
+			shipped("kill",
+				`container run life -- cat /proc/self/attr/current => "container (enforce)"`,
+				"container stop life --kill", "stopped life"),
+			shipped("restart",
+				"container stop life --kill", "stopped life", "container start life", "init life => "+shippedLabel("life"), "container stop life --kill", "stopped life"),
 		},
 	},
 	{
-		Group: "lifecycle", Name: "killed", About: "kill -9 of a container's init, and of its monitor", Why: "the namespace is not the monitor's: it stays, and the next start has the same label",
+		Group: "lifecycle", Name: "killed", About: "kill -9 of a container's init, and of its monitor", Why: "the namespace does not belong to the monitor: it stays, and the next start has the same label",
 		Cases: []Case{
-			life("init", then("@: sh kill -9 $(lxc-info -n life -p -H)", lifeWait, "@: sh nsmgr container start life", lifeLabel, "@: sh nsmgr container stop life --kill")...),
-			life("monitor", then("@: sh kill -9 $(awk '{print $4}' /proc/$(lxc-info -n life -p -H)/stat)", "@: sh sleep 1; nsmgr container start life", lifeLabel, "@: sh nsmgr container stop life --kill")...),
+			shipped("init", "killinit life", "stopped life", "container start life", "init life => "+shippedLabel("life"), "container stop life --kill"),
+			shipped("monitor", "killmonitor life", "container start life", "init life => "+shippedLabel("life"), "container stop life --kill"),
 		},
 	},
 	{
@@ -115,13 +112,13 @@ var lifecycleRows = []Row{
 			Prepare: []string{
 				// With a root of its own: lxc-destroy leaves the whole folder of a
 				// container whose root is not LXC's to remove.
-				"@: sh lxc-create -n life -t none", "@: sh cp -a " + lifeRoot + " /var/lib/lxc/life/rootfs",
-				"@: sh sed s,/lxc/" + Container + "/,/lxc/life/, /var/lib/lxc/" + Container + "/config > /var/lib/lxc/life/config",
+				"@: run lxc-create -n life -t none", "@: run cp -a " + containerRoot + " /var/lib/lxc/life/rootfs",
+				"@: run sed s,/lxc/" + Container + "/,/lxc/life/, /var/lib/lxc/" + Container + "/config > /var/lib/lxc/life/config",
 			},
 			Do: []string{
-				"@: sh lxc-start -n life && lxc-wait -n life -s RUNNING -t 60", initOfLife,
-				`@: sh p=$(lxc-info -n life -p -H); lxc-attach -n life -- reboot; for i in $(seq 40); do q=$(lxc-info -n life -p -H); [ -n "$q" ] && [ "$q" != "$p" ] && exit 0; sleep .5; done; echo "init is still $q"; exit 1`,
-				initOfLife, "@: sh lxc-stop -k -n life", lifeWait, "@: sh lxc-destroy -n life", nothingLeft,
+				"@: run lxc-start -n life && lxc-wait -n life -s RUNNING -t 60", "@: init life => " + initLabel,
+				`@: run p=$(lxc-info -n life -p -H); lxc-attach -n life -- reboot; for i in $(seq 40); do q=$(lxc-info -n life -p -H); [ -n "$q" ] && [ "$q" != "$p" ] && exit 0; sleep .5; done; echo "init is still $q"; exit 1`,
+				"@: init life => " + initLabel, "@: run lxc-stop -k -n life", "@: stopped life", "@: run lxc-destroy -n life", `@: left life => "nothing"`,
 			}, Clean: lifeClean,
 		}},
 	},
@@ -131,25 +128,25 @@ var lifecycleRows = []Row{
 			{
 				Name: "two-namespaces", Tasks: inside(InitLabel),
 				Prepare: []string{
-					"@: sh nsmgr create life", "@: sh nsmgr create life2", lifeMade("life", "life"), lifeMade("life2", "life2"),
+					"@: run nsmgr create life", "@: run nsmgr create life2", created("life", "life", ""), created("life2", "life2", ""),
 				},
 				Do: []string{
-					"@: sh nsmgr container start life", "@: sh nsmgr container start life2", lifeLabel,
-					`@: sh cat /proc/$(lxc-info -n life2 -p -H)/attr/apparmor/current => "host-ct//&:life2:container (enforce)"`,
-					`@: sh printf 'abi <kernel>,\nprofile container flags=(attach_disconnected) {\n file,\n capability,\n network,\n unix,\n signal,\n ptrace,\n mount,\n umount,\n deny /etc/passwd r,\n}\n' > /tmp/life.aa; nsmgr load life2 /tmp/life.aa`,
-					"@: sh nsmgr container run life -- cat /etc/passwd >/dev/null", "@: sh nsmgr container run life2 -- cat /etc/passwd >/dev/null => EPERM",
-					"@: sh nsmgr container stop life2 --kill", lifeLabel, "@: sh nsmgr container destroy life2", deleted("life2"),
-					"@: sh nsmgr container stop life --kill", "@: sh nsmgr container destroy life", deleted("life"), nothingLeft,
+					"@: run nsmgr container start life", "@: run nsmgr container start life2", "@: init life => " + shippedLabel("life"),
+					"@: init life2 => " + shippedLabel("life2"),
+					`@: run printf 'abi <kernel>,\nprofile container flags=(attach_disconnected) {\n file,\n capability,\n network,\n unix,\n signal,\n ptrace,\n mount,\n umount,\n deny /etc/passwd r,\n}\n' > /tmp/life.aa; nsmgr load life2 /tmp/life.aa`,
+					"@: run nsmgr container run life -- cat /etc/passwd >/dev/null", "@: run nsmgr container run life2 -- cat /etc/passwd >/dev/null => exit 1",
+					"@: run nsmgr container stop life2 --kill", "@: init life => " + shippedLabel("life"), "@: run nsmgr container destroy life2", deleted("life2"),
+					"@: run nsmgr container stop life --kill", "@: run nsmgr container destroy life", deleted("life"), `@: left life => "nothing"`,
 				}, Clean: lifeClean,
 			},
 			{
 				Name: "one-namespace", Tasks: inside(InitLabel),
-				Prepare: []string{"@: sh nsmgr create life", lifeMade("life", "life"), lifeMade("life2", "life")},
+				Prepare: []string{"@: run nsmgr create life", created("life", "life", ""), created("life2", "life", "")},
 				Do: []string{
-					"@: sh nsmgr container start life", "@: sh nsmgr container start life2", lifeLabel,
-					`@: sh cat /proc/$(lxc-info -n life2 -p -H)/attr/apparmor/current => "host-ct//&:life:container (enforce)"`,
-					"@: sh nsmgr container stop life --kill", `@: sh cat /proc/$(lxc-info -n life2 -p -H)/attr/apparmor/current => "host-ct//&:life:container (enforce)"`,
-					"@: sh nsmgr container stop life2 --kill", "@: sh nsmgr container destroy life2", "@: sh nsmgr container destroy life", deleted("life"), nothingLeft,
+					"@: run nsmgr container start life", "@: run nsmgr container start life2", "@: init life => " + shippedLabel("life"),
+					"@: init life2 => " + shippedLabel("life"),
+					"@: run nsmgr container stop life --kill", "@: init life2 => " + shippedLabel("life"),
+					"@: run nsmgr container stop life2 --kill", "@: run nsmgr container destroy life2", "@: run nsmgr container destroy life", deleted("life"), `@: left life => "nothing"`,
 				}, Clean: lifeClean,
 			},
 		},
@@ -158,11 +155,11 @@ var lifecycleRows = []Row{
 		Group: "lifecycle", Name: "nested", About: "a container in a namespace below another", Why: "each level's policy holds what is below it",
 		Cases: []Case{{
 			Name: "two-levels", Tasks: inside(InitLabel),
-			Prepare: []string{"@: sh nsmgr create life", "@: sh nsmgr create inner --parent life", lifeMade("life", "life//inner")},
+			Prepare: []string{"@: run nsmgr create life", "@: run nsmgr create inner --parent life", created("life", "life//inner", "")},
 			Do: []string{
-				"@: sh nsmgr container start life", `@: sh cat /proc/$(lxc-info -n life -p -H)/attr/apparmor/current => "host-ct//&:life//inner:container (enforce)"`,
-				`@: sh nsmgr container run life -- cat /proc/self/attr/current => "container (enforce)"`,
-				"@: sh nsmgr container stop life --kill", "@: sh nsmgr container destroy life", deleted("life"), nothingLeft,
+				"@: run nsmgr container start life", "@: init life => " + shippedLabel("life//inner"),
+				`@: run nsmgr container run life -- cat /proc/self/attr/current => "container (enforce)"`,
+				"@: run nsmgr container stop life --kill", "@: run nsmgr container destroy life", deleted("life"), `@: left life => "nothing"`,
 			}, Clean: lifeClean,
 		}},
 	},
@@ -198,7 +195,7 @@ var lifecycleRows = []Row{
 				"container start life-a", "init life-a => "+bornIn(lifeA), "container run life-a"+ownLabel),
 			living("start", onlyA,
 				// It may have been quick enough to have started it.
-				"attempt timeout -s KILL 0.1 nsmgr container start life-a", "attempt nsmgr container start life-a",
+				"try run timeout -s KILL 0.1 nsmgr container start life-a", "try run nsmgr container start life-a",
 				"init life-a => "+bornIn(lifeA)),
 			living("monitor-then-destroyed", onlyA, "container start life-a", "killmonitor life-a"),
 		},
@@ -208,10 +205,10 @@ var lifecycleRows = []Row{
 		Namespaces: []string{lifeA}, Policy: []Policy{ctPolicy("", lifeA, "")},
 		Cases: []Case{
 			living("from-inside", onlyA,
-				"container start life-a", "mark life-a", "attempt nsmgr container run life-a -- reboot -f",
+				"container start life-a", "mark life-a", "try run nsmgr container run life-a -- reboot -f",
 				"reborn life-a => "+bornIn(lifeA), "container run life-a"+ownLabel),
 			living("power-off-from-inside", onlyA,
-				"container start life-a", "attempt nsmgr container run life-a -- poweroff -f", "stopped life-a", "init life-a => ESRCH"),
+				"container start life-a", "try run nsmgr container run life-a -- poweroff -f", "stopped life-a", "init life-a => ESRCH"),
 		},
 	},
 	{

@@ -28,9 +28,9 @@ func held(name string, clean []string, what ...string) Case {
 	hostDenies := Record{Operation: "open", Profile: "held", Name: "/iso/h"}
 	c := Case{
 		Name: name, Tasks: []Task{{Name: "t", Where: InContainer, Label: "held//&:doomed:held"}},
-		Prepare: []string{"put /iso/h", "put /iso/live", "@: trymkns doomed", "@: load doomed-held"},
+		Prepare: []string{"put /iso/h", "put /iso/live", "@: try mkns doomed", "@: load doomed-held"},
 		Do:      []string{"cat /iso/h => EACCES"},
-		Clean:   append(clean, "@: trymkns doomed", "@: load doomed-held"),
+		Clean:   append(clean, "@: try mkns doomed", "@: load doomed-held"),
 		Records: []Record{hostDenies, hostDenies},
 	}
 	c.Do = append(append(c.Do, what...), "cat /iso/h => EACCES")
@@ -43,10 +43,10 @@ func twoSpaces(name string, what ...string) Case {
 	return Case{
 		Name:    name,
 		Tasks:   []Task{{Name: "t", Where: InContainer, Label: "held//&:doomed:held"}, {Name: "other", Where: InContainer, Label: "held//&:sibling:held"}},
-		Prepare: []string{"put /iso/live", "@: trymkns doomed", "@: load doomed-held"},
+		Prepare: []string{"put /iso/live", "@: try mkns doomed", "@: load doomed-held"},
 		Do:      append(append([]string{"@: hold doomed"}, what...), "other: cat /iso/live", `other: label => "held (enforce)"`, `@: held => "unchanged"`),
 		Labels:  map[string]string{"other": "held//&:sibling:held (enforce)"},
-		Clean:   []string{"@: trymkns doomed", "@: load doomed-held"},
+		Clean:   []string{"@: try mkns doomed", "@: load doomed-held"},
 	}
 }
 
@@ -142,12 +142,12 @@ var liveRows = []Row{
 		Policy: []Policy{live("doomed", doomed, liveDeny)},
 		Cases: []Case{
 			{
-				Name: "flat", Tasks: []Task{{Name: "t", Where: OnHost}}, Prepare: []string{"@: trymkns doomed", "@: load doomed", "put /iso/f"},
+				Name: "flat", Tasks: []Task{{Name: "t", Where: OnHost}}, Prepare: []string{"@: try mkns doomed", "@: load doomed", "put /iso/f"},
 				Do:       []string{"changeprofile :doomed:live", "cat /iso/f => EACCES", "@: rmns doomed", "cat /iso/f", "@: labelof t", "@: mkns doomed", "@: load doomed", "cat /iso/f", "@: labelof t"},
 				Recorded: "no right answer: the kernel lets a namespace be removed under its tasks",
 			},
 			{
-				Name: "stacked", Tasks: []Task{{Name: "t", Where: OnHost}}, Prepare: []string{"@: trymkns doomed", "@: load doomed", "put /iso/f"},
+				Name: "stacked", Tasks: []Task{{Name: "t", Where: OnHost}}, Prepare: []string{"@: try mkns doomed", "@: load doomed", "put /iso/f"},
 				Do:       []string{"changeprofile host-allow//&:doomed:live", "cat /iso/f => EACCES", "@: rmns doomed", "cat /iso/f", "@: labelof t", "@: mkns doomed", "@: load doomed", "cat /iso/f", "@: labelof t"},
 				Recorded: "no right answer: the kernel lets a namespace be removed under its tasks",
 			},

@@ -39,31 +39,31 @@ func unprivilegedRows() []Row {
 		Row{
 			Group: "unprivileged", Name: "administration", About: "load, replace and remove policy in the own namespace, as root of a user namespace; by the sysctl that governs it", Unprivileged: true,
 			Why:    "policy.c, aa_policy_view_capable: the user namespace's level is the policy namespace's, and kernel.unprivileged_userns_apparmor_policy is 1",
-			Policy: []Policy{inner, inner2},
+			Policy: []Policy{own, ownAgain},
 			Cases: []Case{
 				{
 					Name: "own-namespace", Tasks: inside(InitLabel), Prepare: []string{"put /iso/f"},
 					Do: []string{
-						"@: keep", "loadpolicy inner " + fs + ".load", "changeprofile inner", "cat /iso/f => EACCES", `@: unchanged => "unchanged"`,
-						"loadpolicy inner2 " + fs + ".replace", "cat /iso/f", `@: unchanged => "unchanged"`,
-						"changeprofile ct-allow", "say " + fs + ".remove inner", "changeprofile inner => ENOENT", `@: unchanged => "unchanged"`,
+						"@: hold iso", "loadpolicy own " + fs + ".load", "changeprofile own", "cat /iso/f => EACCES", `@: held => "unchanged"`,
+						"loadpolicy own-again " + fs + ".replace", "cat /iso/f", `@: held => "unchanged"`,
+						"changeprofile ct-allow", "say " + fs + ".remove own", "changeprofile own => ENOENT", `@: held => "unchanged"`,
 					},
-					Clean:  []string{"@: remove iso inner"},
+					Clean:  []string{"@: remove iso own"},
 					Labels: map[string]string{"t": InitLabel + " (enforce)"},
 					Records: []Record{
-						{Operation: "open", Namespace: "iso", Profile: "inner", Name: "/iso/f"},
-						{Operation: "change_profile", Namespace: "iso", Profile: "ct-allow", Name: "inner"},
+						{Operation: "open", Namespace: "iso", Profile: "own", Name: "/iso/f"},
+						{Operation: "change_profile", Namespace: "iso", Profile: "ct-allow", Name: "own"},
 					},
 				},
 				{
 					Name: "sysctl-0", Tasks: inside(InitLabel), Prepare: []string{"@: sysctl kernel/unprivileged_userns_apparmor_policy 0"},
-					Do:     []string{"@: keep", "loadpolicy inner " + fs + ".replace => EACCES", "say " + fs + ".remove ct-allow => EACCES", `@: unchanged => "unchanged"`},
-					Clean:  []string{"@: remove iso inner", "@: sysctl kernel/unprivileged_userns_apparmor_policy 1"},
+					Do:     []string{"@: hold iso", "loadpolicy own " + fs + ".replace => EACCES", "say " + fs + ".remove ct-allow => EACCES", `@: held => "unchanged"`},
+					Clean:  []string{"@: remove iso own", "@: sysctl kernel/unprivileged_userns_apparmor_policy 1"},
 					Labels: map[string]string{"t": InitLabel + " (enforce)"},
 				},
 				{
 					Name: "host-profile-by-name", Tasks: inside(InitLabel),
-					Do: []string{"@: keep", "say " + fs + ".remove host-allow => ENOENT", "say " + fs + ".remove :root:host-allow => ENOENT", `@: unchanged => "unchanged"`},
+					Do: []string{"@: hold iso", "say " + fs + ".remove host-allow => ENOENT", "say " + fs + ".remove :root:host-allow => ENOENT", `@: held => "unchanged"`},
 				},
 			},
 		},

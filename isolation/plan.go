@@ -1,14 +1,3 @@
-// Package isolation says what must hold where a host's policy and a container's
-// policy meet: the matrix of operations, labels and policies, as data. It makes
-// the plan that the probe carries out on the kernel under test
-// (proofhouse/isolation/probe), and judges what the probe found and what the
-// kernel logged. It runs nothing.
-//
-//	for _, row := range isolation.Rows() {
-//		plan := row.Plan(kernel)
-//		… run the probe with the plan on the machine …
-//		results := row.Judge(kernel, found, audit)
-//	}
 package isolation
 
 import (
@@ -71,6 +60,9 @@ type Task struct {
 	// none: it stays unconfined.
 	Label string `json:"label,omitempty"`
 }
+
+// Manager is the name by which a step asks the manager, not a task.
+const Manager = "@"
 
 // The places of a task.
 const (

@@ -83,6 +83,10 @@ type Row struct {
 	// Recorded has a row's outcome written down and compared between kernels,
 	// as it has no right answer; it is the reason.
 	Recorded string
+	// CrashFails is true where a warning or a crash of the kernel is a FAIL of
+	// the row: that the kernel survives what the row does is what it asks. In
+	// other rows it is an ERROR, no verdict on the policy.
+	CrashFails bool
 	// Smoke rows are in the quick choice.
 	Smoke bool
 	// Blind are the parts that do not mediate the operation, "host" or

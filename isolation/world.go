@@ -39,16 +39,26 @@ func World(k Kernel) Plan {
 	return Plan{Namespaces: []string{Namespace}, Policy: base(k)}
 }
 
-// MakeUnprivileged are the commands that make and start the unprivileged
-// container, once the other one is there: it has that one's root, which an
+// ContainerCommands are the commands that create and start a container of the
+// matrix in the World, with the label for its init. The unprivileged container
+// is made of the other one, which must exist: it has that one's root, which an
 // idmapped mount shows it as its own. Its tasks look at policy where LXC shows
 // it: a user namespace may neither mount securityfs nor change how it is
 // mounted.
-func MakeUnprivileged() [][]string {
+func ContainerCommands(name, label string) [][]string {
+	if name == Unprivileged {
+		return [][]string{
+			{"nsmgr", "container", "create", name, "--unprivileged", "--rootfs", containerRoot, "--namespace", Namespace, "--profile", ctAllow, "--host-profile", hostAllow},
+			{"sh", "-c", `echo "$1" >> "$2"`, "sh", "lxc.mount.entry = /sys/kernel/security sys/kernel/security none bind 0 0", "/var/lib/lxc/" + name + "/config"},
+			{"nsmgr", "container", "start", name},
+		}
+	}
 	return [][]string{
-		{"nsmgr", "container", "create", Unprivileged, "--unprivileged", "--rootfs", lifeRoot, "--namespace", Namespace, "--profile", ctAllow, "--host-profile", hostAllow},
-		{"sh", "-c", "echo 'lxc.mount.entry = /sys/kernel/security sys/kernel/security none bind 0 0' >> /var/lib/lxc/" + Unprivileged + "/config"},
-		{"nsmgr", "container", "start", Unprivileged},
+		{"lxc-create", "-n", name, "-t", "busybox"},
+		{"sh", "-c", `printf %s "$1" >> "$2"`, "sh", "lxc.net.0.type = empty\nlxc.apparmor.profile = " + label + "\n", "/var/lib/lxc/" + name + "/config"},
+		{"mkdir", "-p", "/var/lib/lxc/" + name + "/rootfs" + Folder},
+		{"lxc-start", "-n", name},
+		{"lxc-wait", "-n", name, "-s", "RUNNING", "-t", "60"},
 	}
 }
 
@@ -91,9 +101,9 @@ func profileOf(name, flags, rules string) string {
 	return "abi <kernel>,\nprofile " + name + " flags=(" + f + ") {\n  " + strings.TrimSpace(rules) + "\n}\n"
 }
 
-// lifeRoot is the root of the matrix's own container, which these have too: the
+// containerRoot is the root of the matrix's own container, which these have too: the
 // template takes seconds to make another.
-const lifeRoot = "/var/lib/lxc/" + Container + "/rootfs"
+const containerRoot = "/var/lib/lxc/" + Container + "/rootfs"
 
 const fs = "/sys/kernel/security/apparmor/"
 

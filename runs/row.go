@@ -76,7 +76,7 @@ func (l *Bench) runRow(ctx context.Context, b *kernels.Build, row isolation.Row,
 	records := m.Audit().Since(audit)
 	spec.Results = row.Judge(k, found, records)
 	switch {
-	case spec.Crash != "" && row.Group == "limits":
+	case spec.Crash != "" && row.CrashFails:
 		text := m.Console().Since(console)
 		cut := err != nil || crash.Died(text)
 		spec.Results = crashResults(spec.ID, complaints(spec, text), cut, spec.Results)
@@ -184,32 +184,24 @@ func (l *Bench) container(ctx context.Context, m *bench, k isolation.Kernel, nam
 }
 
 func (l *Bench) startContainer(ctx context.Context, m *bench, k isolation.Kernel, name string) error {
-	commands := isolation.MakeUnprivileged()
+	label := isolation.InitLabel
 	if name == isolation.Unprivileged {
 		// It is made of the other.
 		if err := l.container(ctx, m, k, isolation.Container); err != nil {
 			return err
 		}
-		if l.faults.unprivileged != nil {
-			l.faults.unprivileged(commands)
-		}
 	} else {
 		world := isolation.World(k)
-		label := isolation.InitLabel
 		if l.faults.world != nil {
 			l.faults.world(&world, &label)
 		}
 		if _, _, err := l.probe(ctx, m, world); err != nil {
 			return err
 		}
-		config := fmt.Sprintf("lxc.net.0.type = empty\nlxc.apparmor.profile = %s\n", label)
-		commands = [][]string{
-			{"lxc-create", "-n", name, "-t", "busybox"},
-			{"sh", "-c", `printf %s "$1" >> "$2"`, "sh", config, "/var/lib/lxc/" + name + "/config"},
-			{"mkdir", "-p", "/var/lib/lxc/" + name + "/rootfs" + isolation.Folder},
-			{"lxc-start", "-n", name},
-			{"lxc-wait", "-n", name, "-s", "RUNNING", "-t", "60"},
-		}
+	}
+	commands := isolation.ContainerCommands(name, label)
+	if name == isolation.Unprivileged && l.faults.unprivileged != nil {
+		l.faults.unprivileged(commands)
 	}
 	for _, args := range commands {
 		out := newOutput(nil)

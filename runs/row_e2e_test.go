@@ -266,7 +266,7 @@ func TestE2EIsolationSurvives(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.faults.plan = func(p *isolation.Plan) {
-		p.Cells[len(p.Cells)-1].Do = []string{"@: sh echo c > /proc/sysrq-trigger; sleep 60"}
+		p.Cells[len(p.Cells)-1].Do = []string{"@: run echo c > /proc/sysrq-trigger; sleep 60"}
 	}
 	spec := l.tryRow(t, "file/read")
 	if counts := statusesOf(spec); counts[reports.Error] == 0 || spec.Crash == "" {

@@ -136,5 +136,3 @@ func (c *call) buscall() (int, string, syscall.Errno) {
 	}
 	return 0, "", 0
 }
-
-func init() { operations["buscall"] = (*call).buscall }

@@ -43,7 +43,6 @@ type experiment struct {
 	loaded   map[string][]string // profiles by namespace, to be removed
 
 	tasks []*task
-	kept  string // the host's policy as it was
 
 	marked   int               // a container's init
 	surveyed []string          // what there was
@@ -225,13 +224,14 @@ func (x *experiment) undo() error {
 	return nil
 }
 
-func (x *experiment) task(name string) *task {
+// taskNamed is the cell's task of that name.
+func (x *experiment) taskNamed(name string) *task {
 	for _, t := range x.tasks {
 		if t.spec.Name == name {
 			return t
 		}
 	}
-	return nil
+	panic(badStep("no task " + strconv.Quote(name)))
 }
 
 // cell does one experiment.
@@ -387,8 +387,8 @@ func (t *task) confine() syscall.Errno {
 	return e
 }
 
-// step does one step: "[TASK:] [VARIABLE =] OPERATION WORD…". Without a task it
-// is the first one's, and "@" is the manager: this process.
+// step does one step: "[TASK:] [VARIABLE =] [try] OPERATION [PARAMETER…]".
+// Package isolation documents the language.
 func (x *experiment) step(text string) (n int, e syscall.Errno, value string) {
 	words := strings.Fields(text)
 	who := ""
@@ -399,36 +399,34 @@ func (x *experiment) step(text string) (n int, e syscall.Errno, value string) {
 	if len(words) > 1 && words[1] == "=" {
 		variable, words = words[0], words[2:]
 	}
-	if len(words) == 0 {
-		panic(badStep("step " + strconv.Quote(text) + " says nothing"))
-	}
-	if who == "@" {
-		value, e = x.manage(words[0], words[1:])
-		return 0, e, value
-	}
-	var t *task
-	if who == "" && len(x.tasks) > 0 {
-		t = x.tasks[0]
-	} else {
-		t = x.task(who)
-	}
-	if t == nil {
-		panic(badStep("step " + strconv.Quote(text) + " is by no task"))
-	}
-	try := words[0] == "try" && len(words) > 1 // its failure is none
+	try := len(words) > 1 && words[0] == "try" // its failure is ignored
 	if try {
 		words = words[1:]
 	}
-	op, ok := operations[words[0]]
-	if !ok {
-		panic(badStep("step " + strconv.Quote(text) + ": no operation " + words[0]))
+	if len(words) == 0 {
+		panic(badStep("step " + strconv.Quote(text) + " names no operation"))
 	}
-	n, value, e = op(&call{child: t.child, x: x, vars: t.vars, words: words[1:], here: t})
+	c := &call{x: x, words: words[1:]}
+	operations := managerOperations
+	if who != isolation.Manager {
+		operations = taskOperations
+		if who == "" && len(x.tasks) > 0 {
+			c.here = x.tasks[0]
+		} else {
+			c.here = x.taskNamed(who)
+		}
+		c.child, c.vars = c.here.child, c.here.vars
+	}
+	op := find(operations, words[0])
+	if op == nil {
+		panic(badStep("step " + strconv.Quote(text) + ": unknown operation " + words[0]))
+	}
+	n, value, e = op.do(c)
 	if try {
 		e = 0
 	}
-	if e == 0 && variable != "" {
-		t.vars[variable] = n
+	if e == 0 && variable != "" && c.vars != nil {
+		c.vars[variable] = n
 	}
 	return n, e, value
 }

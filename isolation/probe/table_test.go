@@ -1,22 +1,39 @@
 package probe
 
 import (
+	"flag"
+	"os"
 	"strings"
 	"testing"
 
 	"proofhouse/isolation"
 )
 
-// managing are the manager's operations.
-var managing = "load remove mkns trymkns rmns revision profiles labelof sh keep unchanged sysctl nest nestfails longname many race leak "
+var update = flag.Bool("update", false, "write the reference of the operations into isolation/doc.go")
 
-// Every step of the table is one that the probe can do, by a task that the
-// cell has.
+// parameters are the least and the most that a usage allows; -1 is any number.
+func parameters(usage string) (least, most int) {
+	for _, w := range strings.Fields(usage) {
+		if !strings.HasPrefix(w, "[") {
+			least++
+		}
+		most++
+		if strings.HasSuffix(w, "…") {
+			return least, -1
+		}
+	}
+	return least, most
+}
+
+// TestTableSteps demands that each step of each row names an operation, with as
+// many parameters as it takes, by a task that the cell has; and that each
+// operation is used by some row.
 func TestTableSteps(t *testing.T) {
+	used := map[*operation]bool{}
 	k := isolation.Kernel{Features: map[string]string{}}
 	for _, row := range isolation.Rows() {
 		for _, c := range row.Plan(k).Cells {
-			tasks := map[string]bool{"": true, "@": true}
+			tasks := map[string]bool{"": true, isolation.Manager: true}
 			for _, task := range c.Tasks {
 				tasks[task.Name] = true
 			}
@@ -35,10 +52,67 @@ func TestTableSteps(t *testing.T) {
 				if !tasks[who] {
 					t.Errorf("%s/%s: %q is by no task", row.ID(), c.Key, step)
 				}
-				if who == "@" && !strings.Contains(managing, words[0]+" ") && manager[words[0]] == nil || who != "@" && operations[words[0]] == nil {
-					t.Errorf("%s/%s: %q: no such operation", row.ID(), c.Key, step)
+				operations := taskOperations
+				if who == isolation.Manager {
+					operations = managerOperations
+				}
+				op := find(operations, words[0])
+				if op == nil {
+					t.Errorf("%s/%s: %q: unknown operation", row.ID(), c.Key, step)
+					continue
+				}
+				used[op] = true
+				least, most := parameters(op.usage)
+				if n := len(words) - 1; n < least || most >= 0 && n > most {
+					t.Errorf("%s/%s: %q: %s takes %q", row.ID(), c.Key, step, op.name, op.usage)
 				}
 			}
 		}
+	}
+	for _, list := range [][]operation{taskOperations, managerOperations} {
+		for i := range list {
+			if !used[&list[i]] {
+				t.Errorf("no row uses the operation %s", list[i].name)
+			}
+			if find(list, list[i].name) != &list[i] {
+				t.Errorf("the operation %s is in the table twice", list[i].name)
+			}
+		}
+	}
+}
+
+// TestDocumented demands that isolation/doc.go lists the operations as they
+// are. go generate ./isolation writes it.
+func TestDocumented(t *testing.T) {
+	const file = "../doc.go"
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := string(text)
+	for title, list := range map[string][]operation{"# Operations of a task\n": taskOperations, "# Operations of the manager\n": managerOperations} {
+		before, after, ok := strings.Cut(want, "// "+title)
+		if !ok {
+			t.Fatalf("%s has no section %q", file, title)
+		}
+		// A section ends with the first line that is not of its list.
+		lines := strings.SplitAfter(after, "\n")
+		for len(lines) > 0 && (lines[0] == "//\n" || strings.HasPrefix(lines[0], "//\t")) {
+			lines = lines[1:]
+		}
+		end := "//\n"
+		if len(lines) == 0 || !strings.HasPrefix(lines[0], "//") {
+			end = ""
+		}
+		want = before + "// " + title + "//\n" + reference(list) + end + strings.Join(lines, "")
+	}
+	if want == string(text) {
+		return
+	}
+	if !*update {
+		t.Fatalf("%s does not list the operations as they are: run go generate ./isolation", file)
+	}
+	if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }

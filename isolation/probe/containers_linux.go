@@ -21,46 +21,18 @@ import (
 // errExit and the 255 numbers above it are the exit statuses of commands.
 const errExit = syscall.Errno(0x7000)
 
-// manager are the manager's steps that deal with whole containers, with all
-// policy, and with what a program was given.
-var manager = map[string]func(x *experiment, words []string) (string, syscall.Errno){
-	"run": (*experiment).runCommand,
-	// attempt is a command of which anything may come.
-	"attempt": func(x *experiment, words []string) (string, syscall.Errno) {
-		value, _ := x.runCommand(words)
-		return value, 0
-	},
-	"init":        (*experiment).initLabel,
-	"killinit":    func(x *experiment, words []string) (string, syscall.Errno) { return x.killOf(words, false) },
-	"killmonitor": func(x *experiment, words []string) (string, syscall.Errno) { return x.killOf(words, true) },
-	"mark": func(x *experiment, words []string) (_ string, e syscall.Errno) {
-		x.marked, e = x.initPID(words[0])
-		return "", e
-	},
-	"reborn":  (*experiment).reborn,
-	"stopped": (*experiment).stopped,
-	"survey": func(x *experiment, _ []string) (string, syscall.Errno) {
-		x.surveyed = survey()
-		return "", 0
-	},
-	"left":   (*experiment).left,
-	"secure": (*experiment).secure,
-	"hold":   (*experiment).hold,
-	"held":   (*experiment).held,
-}
-
 // commandPatience is how long a command may take, in units of patience: the
 // start of a container is hundreds of system calls.
 const commandPatience = 20
 
-// runCommand runs a command of the guest; its value is all that it printed.
-func (x *experiment) runCommand(words []string) (string, syscall.Errno) {
-	if len(words) == 0 {
+// run runs a command of the guest by a shell; its value is all that it printed.
+func (c *call) run() (int, string, syscall.Errno) {
+	if len(c.words) == 0 {
 		panic(badStep("no command to run"))
 	}
-	ctx, cancel := context.WithTimeout(x.ctx, commandPatience*x.patience)
+	ctx, cancel := context.WithTimeout(c.x.ctx, commandPatience*c.x.patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
+	cmd := exec.CommandContext(ctx, "sh", "-c", strings.Join(c.words, " "))
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	// A monitor has the output open for as long as its container runs.
@@ -70,17 +42,23 @@ func (x *experiment) runCommand(words []string) (string, syscall.Errno) {
 	var ended *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
-		return text, errHangs
+		return 0, text, errHangs
 	case errors.As(err, &ended):
 		status := ended.ExitCode()
-		if ended.Sys().(syscall.WaitStatus).Signaled() {
-			status = 128 + int(ended.Sys().(syscall.WaitStatus).Signal())
+		if ws := ended.Sys().(syscall.WaitStatus); ws.Signaled() {
+			status = 128 + int(ws.Signal())
 		}
-		return text, errExit + syscall.Errno(status)
+		return 0, text, errExit + syscall.Errno(status)
 	case errors.Is(err, exec.ErrWaitDelay):
-		return text, 0
+		return 0, text, 0
 	}
-	return text, errnoOf(err)
+	return 0, text, errnoOf(err)
+}
+
+// mark remembers a container's init.
+func (c *call) mark() (_ int, _ string, e syscall.Errno) {
+	c.x.marked, e = c.x.initPID(c.word(0))
+	return 0, "", e
 }
 
 // initPID is the container's init as the host numbers it; ESRCH says that the
@@ -98,31 +76,31 @@ func (x *experiment) initPID(container string) (int, syscall.Errno) {
 }
 
 // initLabel is the label of a container's init as the host sees it.
-func (x *experiment) initLabel(words []string) (string, syscall.Errno) {
-	pid, e := x.initPID(words[0])
+func (c *call) initLabel() (int, string, syscall.Errno) {
+	pid, e := c.x.initPID(c.word(0))
 	if e != 0 {
-		return "", e
+		return 0, "", e
 	}
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/attr/apparmor/current", pid))
-	return trim(string(b)), errnoOf(err)
+	return 0, trim(string(b)), errnoOf(err)
 }
 
 // killOf kills a container's init, or the monitor, which is its parent, and
 // waits until it is gone.
-func (x *experiment) killOf(words []string, monitor bool) (string, syscall.Errno) {
-	pid, e := x.initPID(words[0])
+func (c *call) killOf(monitor bool) (int, string, syscall.Errno) {
+	pid, e := c.x.initPID(c.word(0))
 	if e != 0 {
-		return "", e
+		return 0, "", e
 	}
 	if monitor {
 		if pid = parentOf(pid); pid <= 1 {
-			return "", unix.ESRCH
+			return 0, "", unix.ESRCH
 		}
 	}
 	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
-		return "", errnoOf(err)
+		return failed(err)
 	}
-	return "", x.until(func() bool { return !runs(pid) })
+	return 0, "", c.x.until(func() bool { return !runs(pid) })
 }
 
 // until waits for what is to come soon.
@@ -160,16 +138,16 @@ func runs(pid int) bool {
 
 // reborn waits until the container has another init than the one marked, and
 // gives its label.
-func (x *experiment) reborn(words []string) (string, syscall.Errno) {
-	e := x.until(func() bool {
-		pid, e := x.initPID(words[0])
+func (c *call) reborn() (int, string, syscall.Errno) {
+	e := c.x.until(func() bool {
+		pid, e := c.x.initPID(c.word(0))
 		// The label is its own once it has executed the container's program.
-		return e == 0 && pid != x.marked && executed(pid)
+		return e == 0 && pid != c.x.marked && executed(pid)
 	})
 	if e != 0 {
-		return "", e
+		return 0, "", e
 	}
-	return x.initLabel(words)
+	return c.initLabel()
 }
 
 // executed says whether a process has executed a program since it was forked:
@@ -184,26 +162,31 @@ func executed(pid int) bool {
 }
 
 // stopped waits until LXC says that the container does not run.
-func (x *experiment) stopped(words []string) (string, syscall.Errno) {
-	return "", x.until(func() bool {
-		out, err := exec.CommandContext(x.ctx, "lxc-info", "-n", words[0], "-s", "-H").Output()
+func (c *call) stopped() (int, string, syscall.Errno) {
+	return 0, "", c.x.until(func() bool {
+		out, err := exec.CommandContext(c.x.ctx, "lxc-info", "-n", c.word(0), "-s", "-H").Output()
 		return err == nil && strings.TrimSpace(string(out)) == "STOPPED"
 	})
 }
 
-// left compares with what the survey found: "nothing" is left, or gone, or
-// what is.
-func (x *experiment) left([]string) (string, syscall.Errno) {
-	if x.surveyed == nil {
+// left compares with what the survey found: "nothing" is left or missing, or
+// what is. With a name, it looks for what has the name in it.
+func (c *call) left() (int, string, syscall.Errno) {
+	before, name := c.x.surveyed, c.word(0)
+	if name == "" && before == nil {
 		panic(badStep("left without a survey"))
 	}
-	var diff string
-	// What is killed is gone a moment later; and it is looked at some times
-	// before that is late, as the machine itself may have stood still.
-	end := time.Now().Add(x.patience / 2)
+	// What was killed ends a moment later. Looking several times matters more
+	// than the time: the machine itself may have stood still.
+	end := time.Now().Add(c.x.patience / 2)
 	for looks := 1; ; looks++ {
-		if diff = difference(x.surveyed, survey()); diff == "nothing" || looks > 10 && time.Now().After(end) {
-			return diff, 0
+		now := survey()
+		if name != "" {
+			before = nil
+			now = slices.DeleteFunc(now, func(s string) bool { return !strings.Contains(s, name) })
+		}
+		if diff := difference(before, now); diff == "nothing" || looks > 10 && time.Now().After(end) {
+			return 0, diff, 0
 		}
 		time.Sleep(50 * time.Millisecond)
 	}

@@ -15,214 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// call is one step of a task: its words, and where it is done.
-type call struct {
-	*child
-	x     *experiment
-	vars  map[string]int
-	words []string // without the operation's name
-	here  *task
-}
-
-func (c *call) word(i int) string {
-	if i < len(c.words) {
-		return c.words[i]
-	}
-	return ""
-}
-
-// n is a number, or a variable that an earlier step set.
-func (c *call) n(i int) uintptr {
-	w := c.word(i)
-	if v, ok := c.vars[w]; ok {
-		return uintptr(v)
-	}
-	v, err := strconv.ParseInt(w, 0, 64)
-	if err != nil {
-		panic(badStep("no variable or number " + strconv.Quote(w)))
-	}
-	return uintptr(v)
-}
-
-// or is word i, or what stands for it.
-func (c *call) or(i int, other string) string {
-	if w := c.word(i); w != "" {
-		return w
-	}
-	return other
-}
-
-// badStep is a step that the table got wrong.
-type badStep string
-
-// operations are what a task can do, by name: each is as few system calls as
-// the operation takes. What they return first is a descriptor or number for a
-// variable, then a value to be judged.
-var operations = map[string]func(c *call) (int, string, syscall.Errno){
-	// files
-	"open":    func(c *call) (int, string, syscall.Errno) { return c.num(c.open(c.word(0), c.or(1, "r"))) },
-	"read":    (*call).read,
-	"write":   func(c *call) (int, string, syscall.Errno) { return c.num(c.write(c.n(0), c.or(1, "text"))) },
-	"close":   func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_CLOSE, c.n(0))) },
-	"cat":     (*call).cat,
-	"put":     (*call).put,
-	"say":     (*call).say,
-	"elf":     (*call).elf,
-	"clear":   (*call).clear,
-	"unlink":  func(c *call) (int, string, syscall.Errno) { return c.path(unix.SYS_UNLINKAT, 0) },
-	"rmdir":   func(c *call) (int, string, syscall.Errno) { return c.path(unix.SYS_UNLINKAT, unix.AT_REMOVEDIR) },
-	"mkdir":   func(c *call) (int, string, syscall.Errno) { return c.path(unix.SYS_MKDIRAT, 0o755) },
-	"mkfifo":  func(c *call) (int, string, syscall.Errno) { return c.path(unix.SYS_MKNODAT, unix.S_IFIFO|0o644, 0) },
-	"mknod":   func(c *call) (int, string, syscall.Errno) { return c.path(unix.SYS_MKNODAT, unix.S_IFCHR|0o600, 0x103) },
-	"chmod":   func(c *call) (int, string, syscall.Errno) { return c.path(unix.SYS_FCHMODAT, 0o600) },
-	"chown":   func(c *call) (int, string, syscall.Errno) { return c.path(unix.SYS_FCHOWNAT, 1234, 1234, 0) },
-	"stat":    (*call).stat,
-	"utime":   func(c *call) (int, string, syscall.Errno) { return c.path(unix.SYS_UTIMENSAT, 0, 0) },
-	"link":    (*call).link,
-	"symlink": (*call).symlink,
-	"rename":  (*call).rename,
-	"trunc": func(c *call) (int, string, syscall.Errno) {
-		return c.num(c.sys(unix.SYS_TRUNCATE, c.str(c.word(0)), 0))
-	},
-	"setxattr": func(c *call) (int, string, syscall.Errno) {
-		return c.num(c.sys(unix.SYS_SETXATTR, c.str(c.word(0)), c.str("user.iso"), c.str("v"), 1, 0))
-	},
-	"getxattr": func(c *call) (int, string, syscall.Errno) {
-		p, b := c.room(64)
-		return c.num(c.sys(unix.SYS_GETXATTR, c.str(c.word(0)), c.str("user.iso"), p, uintptr(len(b))))
-	},
-	"list":  (*call).list,
-	"flock": func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_FLOCK, c.n(0), unix.LOCK_EX)) },
-	"lock":  (*call).lock,
-	"mmap":  (*call).mmap,
-	"lseek": func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_LSEEK, c.n(0), 0, 0)) },
-	"chdir": func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_CHDIR, c.str(c.word(0)))) },
-	"chroot": func(c *call) (int, string, syscall.Errno) {
-		return c.num(c.sys(unix.SYS_CHROOT, c.str(c.word(0))))
-	},
-
-	// execution and labels
-	"exec": (*call).exec,
-	"nnp": func(c *call) (int, string, syscall.Errno) {
-		return c.num(c.sys(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-	},
-	"changeprofile": func(c *call) (int, string, syscall.Errno) {
-		return c.num(0, c.attr("current", "changeprofile "+c.word(0)))
-	},
-	"stack":       func(c *call) (int, string, syscall.Errno) { return c.num(0, c.attr("current", "stack "+c.word(0))) },
-	"onexec":      func(c *call) (int, string, syscall.Errno) { return c.num(0, c.attr("exec", "exec "+c.word(0))) },
-	"stackonexec": func(c *call) (int, string, syscall.Errno) { return c.num(0, c.attr("exec", "stack "+c.word(0))) },
-	"changehat": func(c *call) (int, string, syscall.Errno) {
-		return c.num(0, c.attr("current", "changehat "+fmt.Sprintf("%016x", 0x1234)+"^"+c.word(0)))
-	},
-	"label": func(c *call) (int, string, syscall.Errno) { return c.file("/proc/thread-self/attr/apparmor/current") },
-
-	"loadpolicy": func(c *call) (int, string, syscall.Errno) {
-		fd, e := c.open(c.word(1), "w")
-		if e != 0 {
-			return 0, "", e
-		}
-		b := c.x.policyNamed(c.word(0))
-		_, e = c.sys(unix.SYS_WRITE, fd, c.bytes(b), uintptr(len(b)))
-		_, _ = c.sys(unix.SYS_CLOSE, fd)
-		return 0, "", e
-	},
-	"writepolicy": func(c *call) (int, string, syscall.Errno) {
-		b := c.x.policyNamed(c.word(1))
-		return c.num(c.sys(unix.SYS_WRITE, c.n(0), c.bytes(b), uintptr(len(b))))
-	},
-
-	// processes
-	"kill":   (*call).kill,
-	"alive":  func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_GETPPID)) },
-	"seize":  (*call).seize,
-	"vmread": (*call).vmread,
-	"proc":   (*call).proc,
-	"tryproc": func(c *call) (int, string, syscall.Errno) { // no content: it is another each time
-		_, text, e := c.proc()
-		if e == 0 {
-			text = "read"
-		}
-		return 0, text, e
-	},
-	"exelink": func(c *call) (int, string, syscall.Errno) {
-		p, b := c.room(256)
-		return c.num(c.sys(unix.SYS_READLINKAT, at, c.str(fmt.Sprintf("/proc/%d/exe", c.pidOf(c.word(0)))), p, uintptr(len(b))))
-	},
-	"setuid": func(c *call) (int, string, syscall.Errno) {
-		return c.num(c.sys(unix.SYS_SETRESUID, c.n(0), c.n(0), c.n(0)))
-	},
-	"seteuid": func(c *call) (int, string, syscall.Errno) {
-		return c.num(c.sys(unix.SYS_SETRESUID, ^uintptr(0), c.n(0), ^uintptr(0)))
-	},
-	"setgid": func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_SETGID, c.n(0))) },
-	"prlimit": func(c *call) (int, string, syscall.Errno) {
-		return c.num(c.sys(unix.SYS_PRLIMIT64, c.pid0(0), unix.RLIMIT_NOFILE, 0, 0))
-	},
-	"nice": func(c *call) (int, string, syscall.Errno) {
-		return c.num(c.sys(unix.SYS_SETPRIORITY, 0, 0, ^uintptr(4)))
-	},
-	"unshare": func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_UNSHARE, cloneFlags(c.words))) },
-	"sethostname": func(c *call) (int, string, syscall.Errno) {
-		return c.num(c.sys(unix.SYS_SETHOSTNAME, c.str("iso"), 3))
-	},
-	"settime": func(c *call) (int, string, syscall.Errno) {
-		// As it is: the capability is looked at before the value.
-		p, _ := c.room(16)
-		return c.num(c.sys(unix.SYS_CLOCK_SETTIME, 1 /* CLOCK_MONOTONIC cannot be set */, p))
-	},
-	"reboot": func(c *call) (int, string, syscall.Errno) {
-		// CAD_OFF: needs the right to reboot, and reboots nothing.
-		return c.num(c.sys(unix.SYS_REBOOT, unix.LINUX_REBOOT_MAGIC1, unix.LINUX_REBOOT_MAGIC2, unix.LINUX_REBOOT_CMD_CAD_OFF, 0))
-	},
-
-	// network
-	"socket":   (*call).socket,
-	"pair":     (*call).pair,
-	"bind":     func(c *call) (int, string, syscall.Errno) { return c.address(unix.SYS_BIND) },
-	"connect":  func(c *call) (int, string, syscall.Errno) { return c.address(unix.SYS_CONNECT) },
-	"port":     (*call).port,
-	"listen":   func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_LISTEN, c.n(0), 8)) },
-	"accept":   func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_ACCEPT4, c.n(0), 0, 0, 0)) },
-	"send":     (*call).send,
-	"recv":     (*call).recv,
-	"sendfd":   (*call).sendfd,
-	"recvfd":   (*call).recvfd,
-	"getopt":   (*call).getopt,
-	"setopt":   (*call).setopt,
-	"sockname": (*call).sockname,
-	"shutdown": func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_SHUTDOWN, c.n(0), 2)) },
-
-	// mounts
-	"mount": (*call).mount,
-	"umount": func(c *call) (int, string, syscall.Errno) {
-		return c.num(c.sys(unix.SYS_UMOUNT2, c.str(c.word(0)), unix.MNT_DETACH))
-	},
-	"pivotroot": func(c *call) (int, string, syscall.Errno) {
-		return c.num(c.sys(unix.SYS_PIVOT_ROOT, c.str(c.word(0)), c.str(c.word(1))))
-	},
-	"movemount": func(c *call) (int, string, syscall.Errno) {
-		const fromEmpty = 0x4
-		return c.num(c.sys(unix.SYS_MOVE_MOUNT, c.n(0), c.str(""), ^uintptr(99), c.str(c.word(1)), fromEmpty))
-	},
-	"opentree": func(c *call) (int, string, syscall.Errno) {
-		const clone = 1
-		return c.num(c.sys(unix.SYS_OPEN_TREE, ^uintptr(99), c.str(c.word(0)), clone))
-	},
-
-	// ipc and newer classes
-	"mqopen": func(c *call) (int, string, syscall.Errno) {
-		return c.num(c.sys(unix.SYS_MQ_OPEN, c.str(c.word(0)), unix.O_RDWR|unix.O_CREAT, 0o600, 0))
-	},
-	"mqunlink":   func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_MQ_UNLINK, c.str(c.word(0)))) },
-	"msgget":     func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_MSGGET, c.n(0), 0o600|01000)) },
-	"msgrm":      func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_MSGCTL, c.n(0), 0, 0)) },
-	"iouring":    (*call).iouring,
-	"uringcreds": (*call).uringcreds,
-	"dbussend":   (*call).dbussend,
-	"userns":     (*call).userns,
-}
-
 func cloneFlags(words []string) (flags uintptr) {
 	for _, w := range words {
 		flags |= map[string]uintptr{
@@ -233,9 +25,6 @@ func cloneFlags(words []string) (flags uintptr) {
 	return flags
 }
 
-// num is a call whose number goes into a variable.
-func (c *call) num(r uintptr, e syscall.Errno) (int, string, syscall.Errno) { return int(r), "", e }
-
 // file reads a file whole, and closes it.
 func (c *call) file(path string) (int, string, syscall.Errno) {
 	fd, e := c.open(path, "r")
@@ -245,13 +34,6 @@ func (c *call) file(path string) (int, string, syscall.Errno) {
 	text, e := c.readAll(fd)
 	_, _ = c.sys(unix.SYS_CLOSE, fd)
 	return 0, text, e
-}
-
-// at is AT_FDCWD, which is negative.
-const at = ^uintptr(99)
-
-func (c *call) path(nr uintptr, more ...uintptr) (int, string, syscall.Errno) {
-	return c.num(c.sys(nr, append([]uintptr{at, c.str(c.word(0))}, more...)...))
 }
 
 // open opens with flags such as "r", "w", "rw", "a" (append), "c" (create),
@@ -288,16 +70,6 @@ func (c *call) read() (int, string, syscall.Errno) {
 
 func (c *call) write(fd uintptr, text string) (uintptr, syscall.Errno) {
 	return c.sys(unix.SYS_WRITE, fd, c.str(text), uintptr(len(text)))
-}
-
-func (c *call) cat() (int, string, syscall.Errno) { return c.file(c.word(0)) }
-
-// put makes a file anew, with content.
-func (c *call) put() (int, string, syscall.Errno) {
-	if e := c.place(c.word(0), []byte(c.or(1, "text")), 0o666); e != 0 {
-		return 0, "", e
-	}
-	return 0, "", 0
 }
 
 func (c *call) place(path string, content []byte, mode uintptr) syscall.Errno {
@@ -343,24 +115,6 @@ func (c *call) clear() (int, string, syscall.Errno) {
 		}
 	}
 	return 0, "", 0
-}
-
-func (c *call) stat() (int, string, syscall.Errno) {
-	path := c.str(c.word(0))
-	p, _ := c.room(256)
-	return c.num(c.sys(unix.SYS_NEWFSTATAT, at, path, p, 0))
-}
-
-func (c *call) link() (int, string, syscall.Errno) {
-	return c.num(c.sys(unix.SYS_LINKAT, at, c.str(c.word(0)), at, c.str(c.word(1)), 0))
-}
-
-func (c *call) symlink() (int, string, syscall.Errno) {
-	return c.num(c.sys(unix.SYS_SYMLINKAT, c.str(c.word(0)), at, c.str(c.word(1))))
-}
-
-func (c *call) rename() (int, string, syscall.Errno) {
-	return c.num(c.sys(unix.SYS_RENAMEAT2, at, c.str(c.word(0)), at, c.str(c.word(1)), 0))
 }
 
 // list is the names in a folder, sorted by the kernel.
@@ -458,22 +212,11 @@ func asleep(pid int) bool {
 
 // pidOf is a task's process id as the one that asks sees it.
 func (c *call) pidOf(name string) uintptr {
-	t := c.x.task(name)
-	if t == nil {
-		panic(badStep("no task " + name))
-	}
+	t := c.x.taskNamed(name)
 	if c.here.spec.Where != t.spec.Where || c.here.spec.Where == "host" {
 		return uintptr(t.child.pid)
 	}
 	return uintptr(innerPID(t.child.pid))
-}
-
-// pid0 is a task's process id where it is named, else 0: the caller itself.
-func (c *call) pid0(i int) uintptr {
-	if c.word(i) == "" {
-		return 0
-	}
-	return c.pidOf(c.word(i))
 }
 
 // innerPID is the process id in the innermost PID namespace.
@@ -503,15 +246,10 @@ func (c *call) kill() (int, string, syscall.Errno) {
 	return c.num(c.sys(unix.SYS_KILL, c.pidOf(c.word(0)), uintptr(sig)))
 }
 
-// seize traces a task without stopping it; the tracer's end lets it go.
-func (c *call) seize() (int, string, syscall.Errno) {
-	return c.num(c.sys(unix.SYS_PTRACE, 0x4206, c.pidOf(c.word(0)), 0, 0))
-}
-
 // vmread reads a word of a task's memory. The window is at the same place in
 // both.
 func (c *call) vmread() (int, string, syscall.Errno) {
-	t := c.x.task(c.word(0))
+	t := c.x.taskNamed(c.word(0))
 	pid := c.pidOf(c.word(0))
 	to, _ := c.room(8)
 	iov := func(base uintptr) uintptr {
@@ -567,47 +305,9 @@ func (c *call) address(nr uintptr) (int, string, syscall.Errno) {
 	return c.num(c.sys(nr, c.n(0), c.bytes(b), uintptr(len(b))))
 }
 
-// port is the port that a socket was bound to, for connect.
-func (c *call) port() (int, string, syscall.Errno) {
-	p, b := c.room(128)
-	n, l := c.room(4)
-	binary.NativeEndian.PutUint32(l, 128)
-	_, e := c.sys(unix.SYS_GETSOCKNAME, c.n(0), p, n)
-	return int(binary.BigEndian.Uint16(b[2:])), "", e
-}
-
-func (c *call) sockname() (int, string, syscall.Errno) {
-	p, _ := c.room(128)
-	n, l := c.room(4)
-	binary.NativeEndian.PutUint32(l, 128)
-	return c.num(c.sys(unix.SYS_GETSOCKNAME, c.n(0), p, n))
-}
-
-func (c *call) getopt() (int, string, syscall.Errno) {
-	p, _ := c.room(4)
-	n, l := c.room(4)
-	binary.NativeEndian.PutUint32(l, 4)
-	return c.num(c.sys(unix.SYS_GETSOCKOPT, c.n(0), unix.SOL_SOCKET, unix.SO_TYPE, p, n))
-}
-
-func (c *call) setopt() (int, string, syscall.Errno) {
-	p, b := c.room(4)
-	b[0] = 1
-	return c.num(c.sys(unix.SYS_SETSOCKOPT, c.n(0), unix.SOL_SOCKET, unix.SO_REUSEADDR, p, 4))
-}
-
 func (c *call) send() (int, string, syscall.Errno) {
 	text := c.or(1, "text")
 	return c.num(c.sys(unix.SYS_SENDTO, c.n(0), c.str(text), uintptr(len(text)), unix.MSG_NOSIGNAL, 0, 0))
-}
-
-func (c *call) recv() (int, string, syscall.Errno) {
-	p, b := c.room(256)
-	n, e := c.sys(unix.SYS_RECVFROM, c.n(0), p, uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
-	if e != 0 {
-		return 0, "", e
-	}
-	return 0, string(b[:n]), 0
 }
 
 // message makes a struct msghdr with one byte and room for one descriptor.
@@ -757,6 +457,38 @@ func (c *call) dbussend() (int, string, syscall.Errno) {
 		return 0, string(b[:n]), unix.EACCES
 	}
 	return 0, string(b[:n]), 0
+}
+
+// openat opens a file below an open directory.
+func (c *call) openat() (int, string, syscall.Errno) {
+	flags := uintptr(unix.O_RDONLY)
+	if c.word(2) == "w" {
+		flags = unix.O_WRONLY
+	}
+	return c.num(c.sys(unix.SYS_OPENAT, c.n(0), c.str(c.word(1)), flags, 0))
+}
+
+// loadPolicy opens a file of securityfs, writes policy and closes it.
+func (c *call) loadPolicy() (int, string, syscall.Errno) {
+	fd, e := c.open(c.word(1), "w")
+	if e != 0 {
+		return 0, "", e
+	}
+	b := c.x.policyNamed(c.word(0))
+	_, e = c.sys(unix.SYS_WRITE, fd, c.bytes(b), uintptr(len(b)))
+	_, _ = c.sys(unix.SYS_CLOSE, fd)
+	return 0, "", e
+}
+
+// peersec is the label at a socket's other end.
+func (c *call) peersec() (int, string, syscall.Errno) {
+	p, b := c.room(512)
+	n, l := c.room(4)
+	binary.NativeEndian.PutUint32(l, uint32(len(b)))
+	if _, e := c.sys(unix.SYS_GETSOCKOPT, c.n(0), unix.SOL_SOCKET, unix.SO_PEERSEC, p, n); e != 0 {
+		return 0, "", e
+	}
+	return 0, trim(string(b[:min(len(b), int(binary.NativeEndian.Uint32(l)))])), 0
 }
 
 func trim(s string) string { return strings.TrimRight(s, "\n\x00") }

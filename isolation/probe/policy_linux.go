@@ -1,0 +1,324 @@
+package probe
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// loadNamed loads the policy of the plan that has the name.
+func (x *experiment) loadNamed(name string) error {
+	for i, p := range x.plan.Policy {
+		if p.Name == name {
+			return x.load(i)
+		}
+	}
+	panic(badStep("no policy " + name))
+}
+
+// secure is AT_SECURE of the program that a task executes: whether it was told
+// to distrust its environment.
+func (c *call) secure() (int, string, syscall.Errno) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/auxv", c.x.taskNamed(c.word(0)).child.pid))
+	if err != nil {
+		return failed(err)
+	}
+	const atSecure = 23
+	for ; len(b) >= 16; b = b[16:] {
+		if binary.NativeEndian.Uint64(b) == atSecure {
+			return 0, strconv.FormatUint(binary.NativeEndian.Uint64(b[8:]), 10), 0
+		}
+	}
+	return 0, "", unix.ENODATA
+}
+
+func errnoOf(err error) syscall.Errno {
+	var e syscall.Errno
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &e):
+		return e
+	}
+	return unix.EIO
+}
+
+// hashes names all profiles of a namespace with their hashes.
+func hashes(dir string) (string, error) {
+	entries, err := os.ReadDir(filepath.Join(dir, "profiles"))
+	if err != nil {
+		return "", err
+	}
+	var list []string
+	for _, e := range entries {
+		name, err := os.ReadFile(filepath.Join(dir, "profiles", e.Name(), "name"))
+		if err != nil {
+			return "", err
+		}
+		sum := ""
+		for _, kind := range []string{"sha256", "sha1"} {
+			if b, err := os.ReadFile(filepath.Join(dir, "profiles", e.Name(), kind)); err == nil {
+				sum = trim(string(b))
+				break
+			}
+		}
+		list = append(list, fmt.Sprintf("%s=%s", trim(string(name)), sum))
+	}
+	slices.Sort(list)
+	return strings.Join(list, " "), nil
+}
+
+// policyNamed is the compiled policy of that name.
+func (x *experiment) policyNamed(name string) []byte {
+	for i, p := range x.plan.Policy {
+		if p.Name == name {
+			return x.compiled[i]
+		}
+	}
+	panic(badStep("no policy " + name))
+}
+
+// nest creates namespaces in each other until one fails, and removes them.
+func (c *call) nest() (int, string, syscall.Errno) {
+	deepest, made := "deep", 0
+	var err error
+	for range c.n(0) {
+		if err = os.Mkdir(policyDir(deepest), 0o755); err != nil {
+			break
+		}
+		deepest, made = deepest+"//deep", made+1
+	}
+	if made > 0 {
+		err = errors.Join(err, os.Remove(policyDir("deep")))
+	}
+	return 0, strconv.Itoa(made), errnoOf(err)
+}
+
+// longName creates and removes a namespace with a long name.
+func (c *call) longName() (int, string, syscall.Errno) {
+	dir := policyDir(strings.Repeat("n", int(c.n(0))))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return failed(err)
+	}
+	return failed(os.Remove(dir))
+}
+
+// many creates many namespaces with a policy each, and removes them.
+func (c *call) many() (int, string, syscall.Errno) {
+	policy, made := c.x.policyNamed(c.word(1)), 0
+	var err error
+	for i := range int(c.n(0)) {
+		name := fmt.Sprintf("many%d", i)
+		if err = os.Mkdir(policyDir(name), 0o755); err != nil {
+			break
+		}
+		if err = write(filepath.Join(policyDir(name), ".load"), policy); err != nil {
+			break
+		}
+		made++
+	}
+	for i := range int(c.n(0)) {
+		if e := os.Remove(policyDir(fmt.Sprintf("many%d", i))); e != nil && !errors.Is(e, os.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}
+	return 0, strconv.Itoa(made), errnoOf(err)
+}
+
+// round makes a namespace, loads policy and removes it.
+func round(name string, policy []byte) error {
+	if err := os.Mkdir(policyDir(name), 0o755); err != nil {
+		return err
+	}
+	return errors.Join(write(filepath.Join(policyDir(name), ".load"), policy), os.Remove(policyDir(name)))
+}
+
+// race has three writers, each with a namespace of its own and one that all
+// share, and a reader of all raw_data.
+func (c *call) race() (int, string, syscall.Errno) {
+	rounds, policy := int(c.n(0)), c.x.policyNamed(c.word(1))
+	stop := make(chan struct{})
+	var readers, writers sync.WaitGroup
+	readers.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			_ = filepath.WalkDir(apparmor("policy", "namespaces"), func(path string, d os.DirEntry, err error) error {
+				if err == nil && d.Name() == "raw_data" && !d.IsDir() {
+					_, _ = os.ReadFile(path)
+				}
+				return nil
+			})
+		}
+	})
+	errs := make(chan error, 3)
+	for w := range 3 {
+		writers.Go(func() {
+			var err error
+			for range rounds / 3 {
+				err = errors.Join(err, round(fmt.Sprintf("race%d", w), policy))
+				_ = round("race", policy) // another may be there, or take it away
+			}
+			errs <- err
+		})
+	}
+	writers.Wait()
+	close(stop)
+	readers.Wait()
+	close(errs)
+	var err error
+	for e := range errs {
+		err = errors.Join(err, e)
+	}
+	_ = os.Remove(policyDir("race"))
+	return 0, "done", errnoOf(err)
+}
+
+// used is the kernel's memory in KiB, without the page cache.
+func used() int {
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	total := 0
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) > 1 && slices.Contains([]string{"SUnreclaim:", "VmallocUsed:", "Percpu:"}, f[0]) {
+			n, _ := strconv.Atoi(f[1])
+			total += n
+		}
+	}
+	return total
+}
+
+// leak measures how much memory rounds leave allocated, after some that fill
+// caches. What is removed is freed after a grace period.
+func (c *call) leak() (int, string, syscall.Errno) {
+	rounds, policy := int(c.n(0)), c.x.policyNamed(c.word(1))
+	for range 100 {
+		if err := round("leak", policy); err != nil {
+			return failed(err)
+		}
+	}
+	settle := func() int {
+		least := used()
+		for range 10 {
+			time.Sleep(100 * time.Millisecond)
+			least = min(least, used())
+		}
+		return least
+	}
+	before := settle()
+	for range rounds {
+		if err := round("leak", policy); err != nil {
+			return failed(err)
+		}
+	}
+	if kib := settle() - before; kib >= 4*rounds {
+		return 0, fmt.Sprintf("%d KiB remain allocated", kib), 0
+	}
+	return 0, "freed", 0
+}
+
+// hold remembers all policy outside a namespace: the revision and the profiles
+// with their hashes of every namespace.
+func (c *call) hold() (int, string, syscall.Errno) {
+	c.x.free = c.word(0)
+	var err error
+	c.x.holds, err = c.x.outside()
+	return failed(err)
+}
+
+// held compares it with what is there now.
+func (c *call) held() (int, string, syscall.Errno) {
+	x := c.x
+	now, err := x.outside()
+	if err != nil {
+		return failed(err)
+	}
+	if x.holds == nil {
+		panic(badStep("held without hold"))
+	}
+	var diff []string
+	for _, ns := range slices.Sorted(maps.Keys(x.holds)) {
+		if is, there := now[ns]; !there {
+			diff = append(diff, fmt.Sprintf("namespace %q is gone", ns))
+		} else if is != x.holds[ns] {
+			diff = append(diff, fmt.Sprintf("policy of %q was %s and is %s", ns, x.holds[ns], is))
+		}
+	}
+	for _, ns := range slices.Sorted(maps.Keys(now)) {
+		if _, there := x.holds[ns]; !there {
+			diff = append(diff, fmt.Sprintf("namespace %q is new", ns))
+		}
+	}
+	if diff == nil {
+		return 0, "unchanged", 0
+	}
+	return 0, strings.Join(diff, "; "), 0
+}
+
+// outside is the policy of all namespaces but x.free and those below it.
+func (x *experiment) outside() (map[string]string, error) {
+	all := map[string]string{}
+	var walk func(ns string) error
+	walk = func(ns string) error {
+		if ns == x.free {
+			return nil
+		}
+		revision, err := revisionOf(ns)
+		if err != nil {
+			return err
+		}
+		profiles, err := hashes(policyDir(ns))
+		if err != nil {
+			return err
+		}
+		all[ns] = "revision " + revision + ": " + profiles
+		below, err := os.ReadDir(filepath.Join(policyDir(ns), "namespaces"))
+		if err != nil {
+			return err
+		}
+		for _, d := range below {
+			name := d.Name()
+			if ns != "" {
+				name = ns + "//" + name
+			}
+			if err := walk(name); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return all, walk("")
+}
+
+// revisionOf is a namespace's revision. To read that of one into which nothing
+// was loaded yet waits until something is (apparmorfs.c, ns_revision_read).
+func revisionOf(ns string) (string, error) {
+	fd, err := unix.Open(filepath.Join(policyDir(ns), "revision"), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	b := make([]byte, 32)
+	n, err := unix.Read(fd, b)
+	if errors.Is(err, unix.EAGAIN) {
+		return "0", nil
+	}
+	return trim(string(b[:max(0, n)])), err
+}
