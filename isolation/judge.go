@@ -3,6 +3,7 @@ package isolation
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -10,90 +11,181 @@ import (
 	"proofhouse/reports"
 )
 
-// Judge says what came of each cell of the row: found is what the probe
-// reported, and audit the kernel's records meanwhile, a line each. Every cell
-// that was planned has a result, also one that the probe said nothing about.
+// Judge judges each cell of the row: found is what the probe reported, and audit
+// the kernel's records meanwhile, a line each. Every planned cell has a result,
+// also one that the probe did not report. What is unknown, missing, incomplete
+// or contradictory is an ERROR, never a PASS.
 func (r Row) Judge(k Kernel, found []Found, audit string) []reports.Result {
 	if lacks := Lacks(k, r.Needs); lacks != "" {
 		return []reports.Result{skipped(r.ID(), lacks)}
 	}
-	records, stray := attribute(found, audit)
-	byKey := map[string]Found{}
-	for _, f := range found {
-		byKey[f.Key] = f
-	}
+	log := attribute(found, audit)
+	cells := r.reported(found)
 	var results []reports.Result
 	if r.Cases != nil {
 		for _, c := range r.Cases {
-			results = append(results, r.judgeCase(k, c, byKey, records[c.Name]))
+			results = append(results, r.judgeCase(k, c, cells, log))
 		}
 	} else {
 		for _, s := range r.squares() {
-			results = append(results, r.judgeSquare(s, byKey, records[s.key]))
+			results = append(results, r.judgeSquare(s, cells, log))
 		}
 	}
-	for _, s := range stray {
-		results = append(results, reports.Result{
+	return append(results, r.strays(k, cells, log)...)
+}
+
+// strays are the results for what belongs to no cell of the row.
+func (r Row) strays(k Kernel, cells map[string]cellFound, log auditLog) (results []reports.Result) {
+	missing := false
+	planned := map[string]bool{}
+	for _, c := range r.Plan(k).Cells {
+		planned[c.Key] = true
+		if _, ok := cells[c.Key]; !ok {
+			missing = true
+		}
+	}
+	if len(log.stray) > 0 {
+		first := describe(log.stray[0])
+		res := reports.Result{
 			ID: r.ID() + "/(records)", Status: reports.Fail,
-			Expected: "no record but the cells' own", Got: describe(s), Reason: "the kernel logged a denial of nobody's: " + describe(s),
-		})
-		break // one is enough to say so
+			Expected: "only records of the cells' tasks", Got: first, Reason: "the kernel logged a denial for an unrelated process: " + first,
+		}
+		if missing {
+			// It may be of a cell that the probe did not report.
+			res.Status = reports.Error
+		}
+		results = append(results, res)
+	}
+	for _, key := range slices.Sorted(maps.Keys(cells)) {
+		if !planned[key] {
+			results = append(results, broken(r.ID()+"/(probe)", fmt.Sprintf("the probe reported the cell %q, which is not in the plan", key)))
+			break
+		}
 	}
 	return results
 }
 
-// helping is the name of a task whose own records say nothing: it only has
-// the kernel log something else in between.
+// cellFound is what the probe reported about a cell, and how often.
+type cellFound struct {
+	Found
+	times int
+}
+
+// reported sorts what the probe reported by cell.
+func (r Row) reported(found []Found) map[string]cellFound {
+	cells := map[string]cellFound{}
+	for _, f := range found {
+		cells[f.Key] = cellFound{Found: f, times: cells[f.Key].times + 1}
+	}
+	return cells
+}
+
+// helping is the name of a task whose own records are ignored: it only makes the
+// kernel log something else in between.
 const helping = "flush"
 
+// auditLog is the kernel's records, by the cell whose task they are about.
+type auditLog struct {
+	by map[string][]nsmgr.Record
+	// stray are denials of processes that belong to no cell.
+	stray []nsmgr.Record
+	// lost is why the log may lack records, or "".
+	lost string
+	// shared are cells of which a process id is another cell's, too: their
+	// records cannot be distinguished.
+	shared map[string]bool
+}
+
 // attribute gives each record to the cell whose task it is of, by process id.
-// stray are denials of processes that are no cell's.
-func attribute(found []Found, audit string) (by map[string][]nsmgr.Record, stray []nsmgr.Record) {
-	by = map[string][]nsmgr.Record{}
+func attribute(found []Found, audit string) auditLog {
+	log := auditLog{by: map[string][]nsmgr.Record{}, shared: map[string]bool{}}
 	cell := map[int]string{}
 	helper := map[int]bool{}
 	for _, f := range found {
-		for name, pid := range f.PIDs {
+		for _, name := range slices.Sorted(maps.Keys(f.PIDs)) {
+			pid := f.PIDs[name]
+			if other, twice := cell[pid]; twice {
+				log.shared[other], log.shared[f.Key] = true, true
+			}
 			cell[pid] = f.Key
 			helper[pid] = name == helping
 		}
 	}
 	for line := range strings.Lines(audit) {
 		rec, ok := nsmgr.ParseRecord(line)
-		if !ok || rec.Kind == "STATUS" || helper[rec.PID] {
+		if !ok || !slices.Contains(kinds, rec.Kind) || rec.Operation == "" || rec.PID <= 0 {
+			if log.lost == "" && !harmless(line) {
+				log.lost = strings.TrimSpace(line)
+			}
+			continue
+		}
+		if rec.Kind == "STATUS" || helper[rec.PID] {
 			continue
 		}
 		if key, ok := cell[rec.PID]; ok {
-			by[key] = append(by[key], rec)
+			log.by[key] = append(log.by[key], rec)
 		} else {
-			stray = append(stray, rec)
+			log.stray = append(log.stray, rec)
 		}
 	}
-	return by, stray
+	return log
 }
 
-// trial is what a cell is held against.
+// harmless reports whether a line that is no record of AppArmor proves nothing
+// about its records: a mark by which the harness synchronises, or a whole record
+// of another security module. Any other is a notice that records were lost, or
+// a record that was damaged.
+func harmless(line string) bool {
+	line = strings.TrimSpace(line)
+	return line == "" || mark.MatchString(line) || strings.Contains(line, "audit(") && !strings.Contains(line, "apparmor")
+}
+
+// kinds are those of records of AppArmor (security/apparmor/audit.c,
+// aa_audit_type); a record of another was cut or damaged.
+var kinds = []string{"AUDIT", "ALLOWED", "DENIED", "HINT", "STATUS", "ERROR", "KILLED", "AUTO"}
+
+// mark is a line of machines.Machine's SyncAudit.
+var mark = regexp.MustCompile(`^sync-\d+\.$`)
+
+// LostRecords is a line for the audit text of Judge that says why records may be
+// missing from it.
+func LostRecords(why string) string {
+	return "records were lost: " + strings.ReplaceAll(why, "\n", " ") + "\n"
+}
+
+// trial is one cell and what speaks against it.
 type trial struct {
-	id       string
+	id string
+	// problems are what certainly differs from what is expected.
 	problems []string
-	got      string
-	want     string
+	// missing are records that are not in the log.
+	missing []string
+	got     string
+	want    string
 }
 
 func (t *trial) wrong(format string, args ...any) {
 	t.problems = append(t.problems, fmt.Sprintf(format, args...))
 }
 
-// result closes the trial.
-func (t *trial) result(recorded string, f Found, records []nsmgr.Record) reports.Result {
+// result ends the trial.
+func (t *trial) result(recorded string, f Found, records []nsmgr.Record, lost string) reports.Result {
 	r := reports.Result{ID: t.id, Expected: t.want, Got: t.got}
+	if lost != "" && (recorded != "" || len(t.problems) == 0) {
+		// The records that are there match, or some are missing: neither says
+		// what the kernel logged.
+		r.Status, r.Reason = reports.Error, "the audit log is incomplete, so the kernel's records cannot be judged: "+lost
+		r.Output = evidence(f, records)
+		return r
+	}
+	problems := append(t.problems, t.missing...)
 	switch {
 	case recorded != "":
 		r.Status, r.Expected = reports.Recorded, ""
 		r.Reason = recorded
 		r.Got = strings.Join(append([]string{t.got}, recordNames(records)...), "; ")
-	case len(t.problems) > 0:
-		r.Status, r.Reason = reports.Fail, strings.Join(t.problems, "; ")
+	case len(problems) > 0:
+		r.Status, r.Reason = reports.Fail, strings.Join(problems, "; ")
 		r.Output = evidence(f, records)
 	default:
 		r.Status = reports.Pass
@@ -101,24 +193,29 @@ func (t *trial) result(recorded string, f Found, records []nsmgr.Record) reports
 	return r
 }
 
-// broken is the result of a cell that was not tried, through no fault of the
+// broken is the result of a cell that cannot be judged: no verdict on the
 // kernel's policy.
 func broken(id, why string) reports.Result {
 	return reports.Result{ID: id, Status: reports.Error, Reason: why}
 }
 
-// begun looks at what keeps a cell from being judged at all. A label that the
-// kernel refuses is a FAIL: nothing was enforced there.
-func begun(id string, found map[string]Found, key string, tasks []Task) (Found, *reports.Result) {
-	f, ok := found[key]
+// begun reports what keeps a cell from being judged at all; steps are those that
+// were planned. A label that the kernel refuses is a FAIL: nothing was enforced.
+func begun(id string, cells map[string]cellFound, log auditLog, key string, tasks []Task, steps []string) (Found, *reports.Result) {
+	c, ok := cells[key]
+	f := c.Found
 	var r reports.Result
 	switch {
 	case !ok:
-		r = broken(id, "the probe ended before this cell")
+		r = broken(id, "the probe stopped before this cell")
+	case c.times > 1:
+		r = broken(id, fmt.Sprintf("the probe reported this cell %d times", c.times))
 	case f.Trouble != "":
-		r = broken(id, "the probe: "+f.Trouble)
+		r = broken(id, "the probe failed: "+f.Trouble)
 	case f.Prepared != nil:
-		r = broken(id, fmt.Sprintf("preparing it failed: %q: %s", f.Prepared.Step, f.Prepared.Errno))
+		r = broken(id, fmt.Sprintf("the preparation failed: %q: %s", f.Prepared.Step, f.Prepared.Errno))
+	case log.shared[key]:
+		r = broken(id, "two tasks have the same process id, so the kernel's records cannot be attributed")
 	case len(f.Refused) > 0:
 		r = reports.Result{ID: id, Status: reports.Fail, Expected: "the task gets its label", Got: "refused"}
 		for _, name := range slices.Sorted(maps.Keys(f.Refused)) {
@@ -127,13 +224,43 @@ func begun(id string, found map[string]Found, key string, tasks []Task) (Found, 
 	case inContainer(tasks) && f.Init != InitLabel+" (enforce)":
 		r = reports.Result{
 			ID: id, Status: reports.Fail, Expected: InitLabel + " (enforce)", Got: f.Init,
-			Reason: fmt.Sprintf("the container's init runs in %q and not in %q", f.Init, InitLabel+" (enforce)"),
+			Reason: fmt.Sprintf("the container's init has the label %q, not %q", f.Init, InitLabel+" (enforce)"),
 		}
 	default:
-		return f, nil
+		why := contradiction(f, tasks, steps)
+		if why == "" {
+			return f, nil
+		}
+		r = broken(id, why)
 	}
 	return f, &r
 }
+
+// contradiction is what in the probe's report of a cell does not fit the plan,
+// or "".
+func contradiction(f Found, tasks []Task, steps []string) string {
+	for _, t := range tasks {
+		if f.PIDs[t.Name] <= 0 {
+			return fmt.Sprintf("the probe did not report the process id of task %s", t.Name)
+		}
+	}
+	if len(f.Done) > len(steps) {
+		return fmt.Sprintf("the probe reported %d steps, and %d were planned", len(f.Done), len(steps))
+	}
+	for i, d := range f.Done {
+		if d.Step != steps[i] {
+			return fmt.Sprintf("the probe reported the step %q, and %q was planned", d.Step, steps[i])
+		}
+		if d.Errno == hangs {
+			return fmt.Sprintf("%s: the system call did not return in time", d.Step)
+		}
+	}
+	return ""
+}
+
+// hangs is the errno that the probe reports for a system call that does not
+// return in time.
+const hangs = "hangs"
 
 func inContainer(tasks []Task) bool {
 	return slices.ContainsFunc(tasks, func(t Task) bool { return t.Where != OnHost })
@@ -148,9 +275,9 @@ func labelOf(tasks []Task, name string) string {
 	return ""
 }
 
-func (r Row) judgeSquare(s square, found map[string]Found, records []nsmgr.Record) reports.Result {
+func (r Row) judgeSquare(s square, cells map[string]cellFound, log auditLog) reports.Result {
 	id := r.ID() + "/" + s.key
-	f, end := begun(id, found, s.key, r.tasks(s))
+	f, end := begun(id, cells, log, s.key, r.tasks(s), r.Do)
 	if end != nil {
 		return *end
 	}
@@ -163,7 +290,7 @@ func (r Row) judgeSquare(s square, found map[string]Found, records []nsmgr.Recor
 	}
 	t.got = outcome(f.Done)
 	if t.got == "ok" && len(f.Done) != len(r.Do) {
-		return broken(id, "the probe did not do all steps")
+		return broken(id, "the probe did not report all steps")
 	}
 	if t.got != t.want {
 		t.wrong("%s: %s, not %s", lastStep(f.Done), t.got, t.want)
@@ -187,8 +314,8 @@ func (r Row) judgeSquare(s square, found map[string]Found, records []nsmgr.Recor
 			expected = append(expected, rec)
 		}
 	}
-	t.compare(expected, records)
-	return t.result(r.Recorded, f, records)
+	t.compare(expected, log.by[s.key])
+	return t.result(r.Recorded, f, log.by[s.key], log.lost)
 }
 
 // outcome is the errno of the first step that failed, or "ok".
@@ -221,12 +348,12 @@ func skipped(id, lacks string) reports.Result {
 	return reports.Result{ID: id, Status: reports.Skip, Lacks: "kernel: " + lacks, Reason: reason}
 }
 
-func (r Row) judgeCase(k Kernel, c Case, found map[string]Found, records []nsmgr.Record) reports.Result {
+func (r Row) judgeCase(k Kernel, c Case, cells map[string]cellFound, log auditLog) reports.Result {
 	id := r.ID() + "/" + c.Name
 	if lacks := Lacks(k, c.Needs); lacks != "" {
 		return skipped(id, lacks)
 	}
-	f, end := begun(id, found, c.Name, c.Tasks)
+	f, end := begun(id, cells, log, c.Name, c.Tasks, c.cell().Do)
 	if end != nil {
 		return *end
 	}
@@ -235,7 +362,7 @@ func (r Row) judgeCase(k Kernel, c Case, found map[string]Found, records []nsmgr
 	for i, step := range c.Do {
 		what, want := splitStep(step)
 		if i >= len(f.Done) {
-			return broken(id, "the probe did not come to "+what)
+			return broken(id, "the probe stopped before "+what)
 		}
 		is := f.Done[i].Errno
 		value, quoted := strings.CutPrefix(want, `"`)
@@ -262,31 +389,31 @@ func (r Row) judgeCase(k Kernel, c Case, found map[string]Found, records []nsmgr
 			t.wrong("the host sees the label %q of task %s, not %q", is, name, c.Labels[name])
 		}
 	}
-	t.compare(c.Records, records)
+	t.compare(c.Records, log.by[c.Name])
 	if c.Recorded != "" {
 		for _, name := range slices.Sorted(maps.Keys(f.Labels)) {
 			t.got += fmt.Sprintf("; %s is %s", name, f.Labels[name])
 		}
 	}
-	return t.result(c.Recorded, f, records)
+	return t.result(c.Recorded, f, log.by[c.Name], log.lost)
 }
 
-// compare holds the records against those that are expected: each exactly
-// once, and no others.
+// compare compares the records with those that are expected: each exactly once,
+// and no others.
 func (t *trial) compare(want []Record, got []nsmgr.Record) {
 	left := slices.Clone(got)
 	for _, w := range want {
 		i := slices.IndexFunc(left, w.matches)
 		if i < 0 {
 			if !w.Maybe {
-				t.wrong("no record of %s", w)
+				t.missing = append(t.missing, fmt.Sprintf("no record of %s", w))
 			}
 			continue
 		}
 		left = slices.Delete(left, i, i+1)
 	}
 	for _, r := range left {
-		t.wrong("a record too many: %s", describe(r))
+		t.wrong("unexpected record: %s", describe(r))
 	}
 }
 

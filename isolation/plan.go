@@ -99,17 +99,18 @@ type Found struct {
 	Init string `json:"init,omitempty"`
 }
 
-// ReadFound reads what the probe wrote. What it has read before a line that it
-// cannot read is returned too.
+// ReadFound reads what the probe wrote. It also returns what it read before an
+// error: a line that is cut, damaged, or has a field that is unknown.
 func ReadFound(r io.Reader) ([]Found, error) {
 	var list []Found
 	dec := json.NewDecoder(r)
+	dec.DisallowUnknownFields()
 	for {
 		var f Found
 		if err := dec.Decode(&f); errors.Is(err, io.EOF) {
 			return list, nil
 		} else if err != nil {
-			return list, fmt.Errorf("read what the probe found: %w", err)
+			return list, fmt.Errorf("read the report of the probe: %w", err)
 		}
 		list = append(list, f)
 	}
