@@ -62,3 +62,16 @@ func TestBears(t *testing.T) {
 		}
 	}
 }
+
+// The kernel says on its console that it dropped audit records.
+func TestLostNotice(t *testing.T) {
+	for console, want := range map[string]string{
+		"": "", "audit: type=1400 audit(1.1:2): apparmor=\"DENIED\"\n": "",
+		"x\n[    9.1] audit: audit_lost=1 audit_rate_limit=0 audit_backlog_limit=64\n": "[    9.1] audit: audit_lost=1 audit_rate_limit=0 audit_backlog_limit=64",
+		"[    9.1] audit: backlog limit exceeded\n":                                    "[    9.1] audit: backlog limit exceeded",
+	} {
+		if got := lostNotice(console); got != want {
+			t.Errorf("%q: %q", console, got)
+		}
+	}
+}
