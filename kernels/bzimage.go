@@ -2,7 +2,6 @@ package kernels
 
 import (
 	"bytes"
-	"compress/bzip2"
 	"compress/gzip"
 	"context"
 	"encoding/binary"
@@ -11,16 +10,13 @@ import (
 	"io"
 	"strings"
 
-	"proofhouse/internal/child"
+	"proofhouse/internal/archive"
 	"proofhouse/internal/exit"
 )
 
 // maxHeader is how far into a bzImage its header and the version string that
 // it points to can reach: the pointer has 16 bits, from 0x200 on.
 const maxHeader = 0x200 + 0x10000 + 0x200
-
-// maxKernel is more than any kernel has bytes, decompressed.
-const maxKernel = 1 << 30
 
 // A header is what the setup header of a bzImage says (the kernel's
 // Documentation/arch/x86/boot.rst).
@@ -96,62 +92,21 @@ func splitVersion(text string) (release, version string) {
 	return release, version
 }
 
-// compressions are the ways to compress a kernel (the kernel's
-// scripts/Makefile.lib). Behind all but gzip's stream stand four bytes with
-// the length, which most tools call garbage.
-var compressions = []struct {
-	magic string
-	tool  []string // and its package; nil: Go has it
-}{
-	{"\x1f\x8b", nil},
-	{"BZh", nil},
-	{"\xfd7zXZ\x00", []string{"xz", "-dc", "--single-stream"}},
-	{"\x5d\x00\x00", []string{"xz", "-dc", "--format=lzma"}},
-	{"\x28\xb5\x2f\xfd", []string{"zstd", "-dcq"}},
-	{"\x02\x21\x4c\x18", []string{"lz4", "-dcq"}},
-	{"\x89LZO", []string{"lzop", "-dc"}},
-}
-
-var toolPackages = map[string]string{"xz": "xz-utils", "zstd": "zstd", "lz4": "lz4", "lzop": "lzop"}
-
-// decompress gives the kernel inside a bzImage's payload, or what it could
+// decompress returns the kernel inside a bzImage's payload, or what could be
 // read of it: what is wanted of it is searched for, so a part is better than
-// nothing.
+// nothing. Behind all streams but gzip's are four bytes with the length (the
+// kernel's scripts/Makefile.lib), which is an error behind the kernel.
 func decompress(ctx context.Context, payload []byte) ([]byte, error) {
-	for _, c := range compressions {
-		if !bytes.HasPrefix(payload, []byte(c.magic)) {
-			continue
-		}
-		if c.tool != nil {
-			return decompressWith(ctx, c.tool, payload)
-		}
-		r := io.Reader(bytes.NewReader(payload))
-		if c.magic == "BZh" {
-			r = bzip2.NewReader(r)
-		} else {
-			z, err := gzip.NewReader(r)
-			if err != nil {
-				return nil, err
-			}
-			z.Multistream(false)
-			r = z
-		}
-		return orPart(io.ReadAll(io.LimitReader(r, maxKernel)))
+	if !archive.Compressed(payload) {
+		return nil, errors.New("decompress the kernel: unknown compression")
 	}
-	return nil, errors.New("compressed in an unknown way")
-}
-
-func decompressWith(ctx context.Context, tool []string, payload []byte) ([]byte, error) {
-	path, err := toolPath(tool[0])
+	r, err := archive.Decompress(ctx, bytes.NewReader(payload))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("decompress the kernel: %w", err)
 	}
-	cmd := child.Command(ctx, path, tool[1:]...)
-	cmd.Stdin = bytes.NewReader(payload)
-	return orPart(cmd.Output())
+	defer func() { _ = r.Close() }()
+	return orPart(io.ReadAll(io.LimitReader(r, maxKernel)))
 }
-
-func toolPath(name string) (string, error) { return tool(name, toolPackages[name]) }
 
 // orPart forgives an error behind at least a megabyte of kernel.
 func orPart(b []byte, err error) ([]byte, error) {

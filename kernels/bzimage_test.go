@@ -132,6 +132,8 @@ func FuzzParseHeader(f *testing.F) {
 			t.Error("a bzImage without a payload offset")
 		}
 		embeddedConfig(b)
-		bannerVersion(b, "6.1")
+		banner(b)
+		umlConfig(b)
+		hasAppArmor(b)
 	})
 }

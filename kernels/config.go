@@ -5,11 +5,11 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
 	"proofhouse/internal/exit"
+	"proofhouse/internal/host"
 )
 
 // maxConfig is more than any .config has bytes (Debian's has 280 kB).
@@ -54,7 +54,7 @@ func (b *Build) readOptions() {
 
 // readConfig reads a .config, gzipped or not.
 func readConfig(path string) ([]byte, error) {
-	b, err := os.ReadFile(path)
+	b, err := host.ReadFile(path, maxConfig)
 	if err != nil || !bytes.HasPrefix(b, []byte("\x1f\x8b")) {
 		return b, err
 	}

@@ -7,18 +7,26 @@ import (
 	"path/filepath"
 	"strings"
 
+	"proofhouse/internal/bounded"
 	"proofhouse/internal/cache"
 	"proofhouse/internal/child"
 	"proofhouse/internal/exit"
+	"proofhouse/internal/host"
 )
+
+// maxFields is more than the fields have bytes that are read of a package.
+const maxFields = 1 << 20
 
 // debFields reads fields of a .deb's control file.
 func debFields(ctx context.Context, deb string, names ...string) (map[string]string, error) {
-	path, err := tool("dpkg-deb", "dpkg")
+	path, err := host.Find("dpkg-deb")
 	if err != nil {
 		return nil, err
 	}
-	out, err := child.Command(ctx, path, append([]string{"--field", deb}, names...)...).Output()
+	cmd := child.Command(ctx, path, append([]string{"--field", deb}, names...)...)
+	said := bounded.Head{Limit: maxFields}
+	cmd.Stdout = &said
+	err = cmd.Run()
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -26,7 +34,7 @@ func debFields(ctx context.Context, deb string, names ...string) (map[string]str
 		return nil, exit.BadInputf("read %s: not a whole .deb (%w)", filepath.Base(deb), err)
 	}
 	fields := map[string]string{}
-	for line := range strings.Lines(string(out)) {
+	for line := range strings.Lines(said.String()) {
 		if name, value, ok := strings.Cut(line, ":"); ok && line[0] != ' ' {
 			fields[name] = strings.TrimSpace(value)
 		}

@@ -3,9 +3,7 @@ package kernels
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,6 +33,11 @@ func makeEntry(ctx context.Context, key string, fill func(ctx context.Context, d
 		r, err := fill(ctx, dir, final)
 		if err != nil {
 			return err
+		}
+		if r.Modules != "" {
+			if r.ModulesSHA256, err = sumModules(r.Modules); err != nil {
+				return err
+			}
 		}
 		for _, p := range r.paths() {
 			if *p == "" {
@@ -75,6 +78,11 @@ func readEntry(dir string) (*Build, error) {
 		}
 	}
 	r.noAppArmor = r.NoAppArmor
+	if r.Modules != "" && r.ModulesSHA256 == "" { // an entry of an older proofhouse
+		if r.ModulesSHA256, err = sumModules(r.Modules); err != nil {
+			return nil, fmt.Errorf("read a cached kernel: %w", err)
+		}
+	}
 	return r.Build, nil
 }
 
@@ -90,19 +98,4 @@ func move(from, to string) error {
 		return err
 	}
 	return os.Rename(from, to)
-}
-
-func copyFile(from, to string, mode os.FileMode) (err error) {
-	src, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = src.Close() }()
-	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, dst.Close()) }()
-	_, err = io.Copy(dst, src)
-	return err
 }

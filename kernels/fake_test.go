@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"proofhouse/internal/host"
 )
 
 // A fakeImage is a bzImage with nothing to boot in it.
@@ -77,7 +79,7 @@ func write(t testing.TB, dir, name, text string) string {
 func need(t testing.TB, names ...string) {
 	t.Helper()
 	for _, n := range names {
-		if _, err := tool(n, ""); err != nil {
+		if !host.Have(n) {
 			t.Skipf("no %s on this machine", n)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"proofhouse/internal/cache"
 	"proofhouse/internal/exit"
+	"proofhouse/internal/host"
 )
 
 // fromPath finds the build that a path of the user's names.
@@ -35,6 +36,9 @@ func fromPath(ctx context.Context, path string, progress func(string)) (*Build, 
 	if err != nil {
 		return nil, err
 	}
+	if kind != fileDeb && fi.Size() > maxKernel {
+		return nil, exit.BadInputf("not a kernel: it has %d MiB", fi.Size()>>20)
+	}
 	switch kind {
 	case fileDeb:
 		return fromDeb(ctx, path, progress)
@@ -54,7 +58,7 @@ func fromBzImage(ctx context.Context, path string) (*Build, error) {
 	}
 	b, err := makeEntry(ctx, key("bzimage", sum[:16]), func(ctx context.Context, dir, _ string) (record, error) {
 		image := filepath.Join(dir, "vmlinuz")
-		if err := copyFile(path, image, 0o644); err != nil {
+		if err := host.CopyFile(path, image, 0o644); err != nil {
 			return record{}, err
 		}
 		r, err := readBzImage(ctx, dir, image)
@@ -94,7 +98,7 @@ func configBeside(path, release string) string {
 // readBzImage describes the image, which is in dir, and puts the config that
 // it carries beside it.
 func readBzImage(ctx context.Context, dir, image string) (record, error) {
-	b, err := os.ReadFile(image)
+	b, err := readImage(image)
 	if err != nil {
 		return record{}, err
 	}
@@ -128,16 +132,6 @@ func readBzImage(ctx context.Context, dir, image string) (record, error) {
 		}
 	}
 	return r, nil
-}
-
-func isFile(path string) bool {
-	fi, err := os.Stat(path)
-	return err == nil && fi.Mode().IsRegular()
-}
-
-func isDir(path string) bool {
-	fi, err := os.Stat(path)
-	return err == nil && fi.IsDir()
 }
 
 // local is the kernel that runs here.

@@ -14,16 +14,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
-	"syscall"
-
-	"proofhouse/internal/child"
-	"proofhouse/internal/exit"
 )
 
 // Default is the spec that stands for "any healthy kernel": it needs neither
@@ -52,6 +45,9 @@ type Build struct {
 	// Modules is the folder …/lib/modules/<release>, with modules.dep and the
 	// like in it; "" if there are no modules.
 	Modules string `json:"modules,omitempty"`
+	// ModulesSHA256 is that of the modules' names and contents, as their maker
+	// left them; "" for a Local build and one without modules.
+	ModulesSHA256 string `json:"modulesSha256,omitempty"`
 	// Append are more words for the kernel's command line.
 	Append  []string `json:"-"`
 	Release string   `json:"release"` // uname -r
@@ -125,9 +121,9 @@ func resolve(ctx context.Context, text string, progress func(string)) (*Build, e
 
 var notInNames = regexp.MustCompile(`[^A-Za-z0-9._+~-]+`)
 
-// ID is a name for the build that is the same on every machine and can be that
-// of a folder: <release>[-uml]-<8 hex of the image's SHA-256>, and 8 hex more
-// where words are added to the command line.
+// ID is a name for the build that is the same on every host and can be that of
+// a directory: <release>[-uml]-<8 hex of the SHA-256 of the image and its
+// modules>, and 8 hex more where parameters are added to the command line.
 func (b *Build) ID() string {
 	id := notInNames.ReplaceAllString(b.Release, "_")
 	if id == "" {
@@ -140,6 +136,9 @@ func (b *Build) ID() string {
 	if sum == "" {
 		sum = hash(b.Release, b.Version)
 	}
+	if b.ModulesSHA256 != "" {
+		sum = hash(sum, b.ModulesSHA256)
+	}
 	id += "-" + sum[:8]
 	if len(b.Append) > 0 {
 		id += "-" + hash(b.Append...)[:8]
@@ -151,41 +150,4 @@ func (b *Build) ID() string {
 func hash(words ...string) string {
 	sum := sha256.Sum256([]byte(strings.Join(words, "\x00")))
 	return hex.EncodeToString(sum[:])
-}
-
-// tool finds a program of the machine, also where only root's PATH leads, or
-// says which package brings it.
-func tool(name, pkg string) (string, error) {
-	if path, err := exec.LookPath(name); err == nil {
-		return path, nil
-	}
-	for _, dir := range []string{"/usr/sbin", "/sbin"} {
-		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-			return path, nil
-		}
-	}
-	return "", exit.BadInputf("no %s on this machine: apt-get install %s", name, pkg)
-}
-
-// run runs a program in the folder dir ("" = ours). Its error carries the last
-// line that the program wrote.
-func run(ctx context.Context, dir, path string, args ...string) error {
-	cmd := child.Command(ctx, path, args...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
-	out, err := cmd.CombinedOutput()
-	if err == nil {
-		return nil
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	text := strings.TrimSpace(string(out))
-	if strings.Contains(text, syscall.ENOSPC.Error()) || strings.Contains(text, "No space left on device") {
-		err = syscall.ENOSPC
-	}
-	if text != "" {
-		err = fmt.Errorf("%s (%w)", text[strings.LastIndexByte(text, '\n')+1:], err)
-	}
-	return fmt.Errorf("%s: %w", filepath.Base(path), err)
 }

@@ -3,6 +3,7 @@ package kernels
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -367,25 +368,35 @@ func TestTree(t *testing.T) {
 	refused(t, dir, "a build tree for arm64")
 }
 
-// A kernel's answers, without a kernel.
+// staticELF is an executable for x86-64 without a dynamic loader, and with text
+// behind its header.
+func staticELF(text string) string {
+	h := make([]byte, 64)
+	copy(h, "\x7fELF\x02\x01\x01")
+	le := binary.LittleEndian
+	le.PutUint16(h[16:], 2)  // ET_EXEC
+	le.PutUint16(h[18:], 62) // EM_X86_64
+	le.PutUint32(h[20:], 1)
+	le.PutUint16(h[52:], 64)
+	le.PutUint16(h[54:], 56)
+	le.PutUint16(h[58:], 64)
+	return string(h) + text
+}
+
+// A kernel is described by what is in it, and never started.
 func TestReadUML(t *testing.T) {
 	const banner = "User Mode Linux\nLinux version 7.2.7 (a@b) (gcc (Debian) 16) # \x00\nLinux version 7.2.7 (a@b) (gcc (Debian) 16) #3 Fri Sep 25 UTC 2026\n\x00\n"
-	for _, c := range []struct{ name, script, want string }{
-		{"healthy", "case $1 in --version) echo 7.2.7;; --showconfig) echo CONFIG_64BIT=y;; esac", ""},
-		{"no config", "test $1 = --version && echo 7.2.7", ""},
-		{"other program", "echo GNU ls 9.1", "not an ARCH=um kernel"},
-		{"broken", "echo cannot do that >&2; exit 3", "does not run here: cannot do that"},
-		{"old libc", "echo \"$0: version \\`GLIBC_2.38' not found\" >&2; exit 1", "C library is too old"},
+	const config = "\x00#\n\x00# Linux/um 7.2.7 Kernel Configuration\n\x00CONFIG_64BIT=y\n\x00# CONFIG_SWAP is not set\n\x00CONFIG_A=\"b\"\n\x00"
+	for _, c := range []struct{ name, text, want string }{
+		{"healthy", staticELF(banner + config), ""},
+		{"no config", staticELF(banner), ""},
+		{"no version", staticELF("User Mode Linux"), "no version in it"},
+		{"other program", staticELF("GNU ls 9.1"), "not a kernel"},
+		{"a vmlinux", staticELF("Linux version 7.2.7 (a@b) (gcc) #1"), "an uncompressed vmlinux"},
+		{"a script", "#!/bin/sh\n" + banner, "read the kernel"},
 	} {
 		dir := t.TempDir()
-		image := write(t, dir, "linux", "#!/bin/sh\n"+c.script+"\nexit\n"+banner)
-		if c.name == "old libc" {
-			if _, err := umlRelease(t.Context(), image); !errors.Is(err, errOldLibc) {
-				t.Errorf("%s: %v", c.name, err)
-			}
-			continue
-		}
-		r, err := readUML(t.Context(), dir, dir, image, "forky", func(string) {})
+		r, err := readUML(t.Context(), dir, dir, write(t, dir, "linux", c.text), "forky", func(string) {})
 		if c.want != "" {
 			if exit.Status(err) != exit.Usage || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%s: %v, want bad input: %s", c.name, err, c.want)
@@ -394,10 +405,51 @@ func TestReadUML(t *testing.T) {
 		}
 		if err != nil || r.Release != "7.2.7" || r.Version != "#3 Fri Sep 25 UTC 2026" || (r.Config != "") != (c.name == "healthy") {
 			t.Errorf("%s: %+v, %v", c.name, r.Build, err)
+			continue
 		}
 		if id := r.ID(); id != "7.2.7-uml-"+r.SHA256[:8] {
 			t.Errorf("ID %s", id)
 		}
+		if c.name != "healthy" {
+			continue
+		}
+		if v, known := r.ConfigValue("CONFIG_A"); v != "b" || !known || !r.Off("CONFIG_SWAP") {
+			b, _ := os.ReadFile(r.Config)
+			t.Errorf("its config: %q", b)
+		}
+	}
+}
+
+func TestStarts(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := starts(self); err != nil {
+		t.Errorf("this very program: %v", err)
+	}
+	for _, program := range []string{"/bin/true", "/usr/bin/env"} { // dynamically linked
+		if err := starts(program); err != nil && !strings.Contains(err.Error(), "not part of the C library") {
+			t.Errorf("%s: %v", program, err)
+		}
+	}
+	b, err := os.ReadFile("/bin/true")
+	if err != nil || !bytes.Contains(b, []byte("/lib64/ld-linux-x86-64.so.2")) {
+		t.Skip("no dynamically linked program here")
+	}
+	moved := bytes.ReplaceAll(b, []byte("/lib64/ld-linux-x86-64.so.2"), []byte("/lib64/ld-elsewhere-64.so.2"))
+	if err := starts(write(t, t.TempDir(), "true", string(moved))); !errors.Is(err, errOldLibc) {
+		t.Errorf("its loader is gone: %v", err)
+	}
+	if have := libcVersions(); !have["GLIBC_2.2.5"] || have["GLIBC_99.1"] {
+		t.Errorf("%v", have)
+	}
+	newer := bytes.ReplaceAll(b, []byte("GLIBC_2.34\x00"), []byte("GLIBC_9.99\x00"))
+	if bytes.Equal(newer, b) {
+		t.Skip("it needs no new C library")
+	}
+	if err := starts(write(t, t.TempDir(), "true", string(newer))); !errors.Is(err, errOldLibc) {
+		t.Errorf("it needs a newer C library: %v", err)
 	}
 }
 

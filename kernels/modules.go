@@ -2,14 +2,19 @@ package kernels
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"proofhouse/internal/archive"
 	"proofhouse/internal/cache"
 	"proofhouse/internal/exit"
+	"proofhouse/internal/host"
 )
 
 // takeModules gives the build the modules in a folder or tarball of the
@@ -26,37 +31,36 @@ func (b *Build) takeModules(ctx context.Context, path string, progress func(stri
 	if err != nil {
 		return exit.BadInputf("modules: %w", err)
 	}
-	var found string
+	var found modules
 	if fi.IsDir() {
-		found, err = modulesFromFolder(ctx, path, b.Release, progress)
+		found, err = modulesFromDirectory(ctx, path, b.Release, progress)
 	} else {
 		found, err = modulesFromTarball(ctx, path, b.Release, progress)
 	}
 	if err != nil {
 		return fmt.Errorf("modules %s: %w", path, err)
 	}
-	b.Modules = found
+	b.Modules, b.ModulesSHA256 = found.dir, found.sum
 	return nil
 }
 
-// modulesFromFolder takes the modules where they are, or a copy of them if
-// depmod still has to index them: a folder of the user's is not written to.
-func modulesFromFolder(ctx context.Context, path, release string, progress func(string)) (string, error) {
+// modules are those of one kernel, in the cache.
+type modules struct{ dir, sum string }
+
+// modulesFromDirectory takes a copy of the modules, so that what changes there
+// during a run does not change the kernel under test.
+func modulesFromDirectory(ctx context.Context, path, release string, progress func(string)) (modules, error) {
 	found, err := findModules(path, release)
-	if err != nil || isFile(filepath.Join(found, "modules.dep")) {
-		return found, err
-	}
-	state, err := treeState(found)
 	if err != nil {
-		return "", exit.BadInput(err)
+		return modules{}, err
 	}
-	return modulesEntry(ctx, hash("folder", state), func(_ context.Context, dir string) error {
-		progress("indexing the modules")
-		to := filepath.Join(dir, "lib/modules", filepath.Base(found))
-		if err := os.MkdirAll(to, 0o755); err != nil {
-			return err
-		}
-		if err := os.CopyFS(to, os.DirFS(found)); err != nil {
+	state, err := sumDirectory(found, func(string) bool { return true })
+	if err != nil {
+		return modules{}, exit.BadInput(err)
+	}
+	return modulesEntry(ctx, hash("directory", state), func(ctx context.Context, dir string) error {
+		progress("copying the modules")
+		if err := archive.Copy(ctx, found, filepath.Join(dir, "lib/modules", filepath.Base(found)), limits); err != nil {
 			return fmt.Errorf("copy the modules: %w", err)
 		}
 		return nil
@@ -64,28 +68,24 @@ func modulesFromFolder(ctx context.Context, path, release string, progress func(
 }
 
 // modulesFromTarball unpacks what Yocto and make tar*-pkg leave.
-func modulesFromTarball(ctx context.Context, path, release string, progress func(string)) (string, error) {
+func modulesFromTarball(ctx context.Context, path, release string, progress func(string)) (modules, error) {
 	sum, err := cache.SHA256(path)
 	if err != nil {
-		return "", exit.BadInput(err)
-	}
-	tar, err := tool("tar", "tar")
-	if err != nil {
-		return "", err
+		return modules{}, exit.BadInput(err)
 	}
 	return modulesEntry(ctx, hash("tarball", sum), func(ctx context.Context, dir string) error {
 		progress("unpacking the modules")
-		if err := run(ctx, dir, tar, "--extract", "--file", path, "--no-same-owner"); err != nil {
-			return exit.BadInputf("unpack: %w", err)
-		}
-		return nil
+		return archive.UntarFile(ctx, path, dir, limits)
 	}, release)
 }
 
-// modulesEntry is the cache entry with modules that fill puts into a folder,
+// sumName is the file in a cache entry with the modules' SHA-256.
+const sumName = "modules.sha256"
+
+// modulesEntry is the cache entry with modules that fill puts into a directory,
 // indexed by depmod.
-func modulesEntry(ctx context.Context, sum string, fill func(ctx context.Context, dir string) error, release string) (string, error) {
-	dir, err := cache.Entry(ctx, room, key("modules", hash(sum, release)[:16]), func(ctx context.Context, dir string) error {
+func modulesEntry(ctx context.Context, sum string, fill func(ctx context.Context, dir string) error, release string) (modules, error) {
+	dir, err := cache.Entry(ctx, room, key("modules2", hash(sum, release)[:32]), func(ctx context.Context, dir string) error {
 		if err := fill(ctx, dir); err != nil {
 			return err
 		}
@@ -93,12 +93,62 @@ func modulesEntry(ctx context.Context, sum string, fill func(ctx context.Context
 		if err != nil {
 			return err
 		}
+		sum, err := sumModules(found)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, sumName), []byte(sum), 0o644); err != nil {
+			return err
+		}
 		return depmod(ctx, found)
 	})
 	if err != nil {
+		return modules{}, err
+	}
+	b, err := os.ReadFile(filepath.Join(dir, sumName))
+	if err != nil {
+		return modules{}, fmt.Errorf("read cached modules: %w", err)
+	}
+	found, err := findModules(dir, release)
+	return modules{found, string(b)}, err
+}
+
+// sumModules is the SHA-256 of the modules' names and contents: not of their
+// indexes, which each version of depmod writes in its own way.
+func sumModules(dir string) (string, error) { return sumDirectory(dir, isModule) }
+
+func isModule(name string) bool {
+	for _, compression := range []string{".xz", ".zst", ".gz"} {
+		name = strings.TrimSuffix(name, compression)
+	}
+	return strings.HasSuffix(name, ".ko")
+}
+
+// sumDirectory is the SHA-256 of the names and contents of the regular files
+// below dir that of accepts, in hex.
+func sumDirectory(dir string, of func(name string) bool) (string, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
 		return "", err
 	}
-	return findModules(dir, release)
+	defer func() { _ = root.Close() }()
+	h := sha256.New()
+	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() || !of(name) {
+			return err
+		}
+		f, fi, err := archive.Open(root, name)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = f.Close() }()
+		if _, err := fmt.Fprintf(h, "%q %d\n", name, fi.Size()); err != nil {
+			return err
+		}
+		_, err = io.Copy(h, f)
+		return err
+	})
+	return hex.EncodeToString(h.Sum(nil)), err
 }
 
 // findModules finds the modules of the release in or below root: a folder
@@ -156,20 +206,16 @@ func depmod(ctx context.Context, modules string) error {
 	if isFile(filepath.Join(modules, "modules.dep")) {
 		return nil
 	}
-	path, err := tool("depmod", "kmod")
-	if err != nil {
-		return err
-	}
 	lib := filepath.Dir(filepath.Dir(modules))
 	if filepath.Base(lib) != "lib" || filepath.Base(filepath.Dir(modules)) != "modules" {
 		// depmod knows BASE/lib/modules/RELEASE only.
-		return indexElsewhere(ctx, path, modules)
+		return indexElsewhere(ctx, modules)
 	}
-	return run(ctx, "", path, "-b", filepath.Dir(lib), filepath.Base(modules))
+	return host.Run(ctx, "", "depmod", "-b", filepath.Dir(lib), filepath.Base(modules))
 }
 
 // indexElsewhere shows depmod the folder under a name that it expects.
-func indexElsewhere(ctx context.Context, depmod, modules string) error {
+func indexElsewhere(ctx context.Context, modules string) error {
 	base, err := os.MkdirTemp("", "proofhouse-depmod-")
 	if err != nil {
 		return err
@@ -182,24 +228,5 @@ func indexElsewhere(ctx context.Context, depmod, modules string) error {
 	if err := os.Symlink(modules, filepath.Join(base, "lib/modules", name)); err != nil {
 		return err
 	}
-	return run(ctx, "", depmod, "-b", base, name)
-}
-
-// treeState is a text that changes when a file below dir does.
-func treeState(dir string) (string, error) {
-	var b strings.Builder
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		fi, err := d.Info()
-		if err != nil {
-			return err
-		}
-		if fi.Mode().IsRegular() {
-			fmt.Fprintf(&b, "%s %d %d\n", path, fi.Size(), fi.ModTime().UnixNano())
-		}
-		return nil
-	})
-	return b.String(), err
+	return host.Run(ctx, "", "depmod", "-b", base, name)
 }

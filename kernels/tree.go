@@ -10,12 +10,13 @@ import (
 	"strings"
 
 	"proofhouse/internal/exit"
+	"proofhouse/internal/host"
 )
 
 // treeRelease is the release of the kernel that was built in a tree; empty
 // where nothing was built.
 func treeRelease(tree string) (string, error) {
-	b, err := os.ReadFile(filepath.Join(tree, "include/config/kernel.release"))
+	b, err := host.ReadFile(filepath.Join(tree, "include/config/kernel.release"), 1<<10)
 	return strings.TrimSpace(string(b)), err
 }
 
@@ -38,7 +39,7 @@ var configArchRE = regexp.MustCompile(`(?m)^# Linux/(\S+) `)
 // fromTree is the build in a folder where a kernel was made (its O= folder,
 // if it has one), with its modules.
 func fromTree(ctx context.Context, tree string, progress func(string)) (*Build, error) {
-	config, err := os.ReadFile(filepath.Join(tree, treeConfig))
+	config, err := host.ReadFile(filepath.Join(tree, treeConfig), maxConfig)
 	if os.IsNotExist(err) {
 		return nil, exit.BadInputf("a folder without .config: not a kernel build tree")
 	}
@@ -105,24 +106,23 @@ func (b *Build) installModules(ctx context.Context, tree, arch string, progress 
 	if err != nil {
 		return err
 	}
-	makePath, err := tool("make", "make")
-	if err != nil {
+	if err := host.Need("make", "depmod"); err != nil {
 		return err
 	}
-	if _, err := tool("depmod", "kmod"); err != nil {
-		return err
-	}
-	b.Modules, err = modulesEntry(ctx, hash("tree", b.SHA256, state), func(ctx context.Context, dir string) error {
+	m, err := modulesEntry(ctx, hash("tree", b.SHA256, state), func(ctx context.Context, dir string) error {
 		progress("installing the tree's modules into the cache")
 		args := []string{"-C", tree, "modules_install", "INSTALL_MOD_PATH=" + dir, "INSTALL_MOD_STRIP=1"}
 		if arch == "um" {
 			args = append(args, "ARCH=um")
 		}
-		if err := run(ctx, "", makePath, args...); err != nil {
+		if err := host.Run(ctx, "", "make", args...); err != nil {
 			return fmt.Errorf("modules_install in %s: %w", tree, err)
 		}
 		return nil
 	}, release)
+	if err == nil {
+		b.Modules, b.ModulesSHA256 = m.dir, m.sum
+	}
 	return err
 }
 

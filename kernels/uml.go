@@ -9,14 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
-	"time"
 
 	"proofhouse/internal/apt"
-	"proofhouse/internal/bounded"
 	"proofhouse/internal/cache"
 	"proofhouse/internal/exit"
-	"proofhouse/internal/sandbox"
+	"proofhouse/internal/host"
 )
 
 // umlSuite is where the C library for an ARCH=um executable of the user's
@@ -32,7 +31,7 @@ func fromUML(ctx context.Context, path string, progress func(string)) (*Build, e
 	}
 	b, err := umlEntry(ctx, key("uml", sum[:16]), func(ctx context.Context, dir, final string) (record, error) {
 		image := filepath.Join(dir, "linux")
-		if err := copyFile(path, image, 0o755); err != nil {
+		if err := host.CopyFile(path, image, 0o755); err != nil {
 			return record{}, err
 		}
 		r, err := readUML(ctx, dir, final, image, umlSuite, progress)
@@ -49,18 +48,15 @@ func fromUML(ctx context.Context, path string, progress func(string)) (*Build, e
 }
 
 // umlEntry is makeEntry for an entry with an executable. One that does not
-// run any more (the cache was moved, or shared with a machine whose C library
+// start any more (the cache was moved, or is shared with a host whose C library
 // is older) is made anew.
 func umlEntry(ctx context.Context, key string, fill func(ctx context.Context, dir, final string) (record, error)) (*Build, error) {
 	b, err := makeEntry(ctx, key, fill)
 	if err != nil || b.Kind != UML {
 		return b, err
 	}
-	if _, err := umlRelease(ctx, b.Image); err == nil {
-		return b, nil
-	}
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+	if err := starts(b.Image); !errors.Is(err, errOldLibc) {
+		return b, err
 	}
 	if err := cache.Remove(ctx, cache.Item{Room: room, Key: key}); err != nil {
 		return nil, err
@@ -68,17 +64,15 @@ func umlEntry(ctx context.Context, key string, fill func(ctx context.Context, di
 	if b, err = makeEntry(ctx, key, fill); err != nil {
 		return nil, err
 	}
-	if _, err := umlRelease(ctx, b.Image); err != nil {
-		return nil, err
-	}
-	return b, nil
+	return b, starts(b.Image)
 }
 
 // readUML describes the executable image, which is in dir, and puts beside it
 // what it needs to run here: its config, and a copy that uses a newer C
-// library, if this machine's is too old. final is what dir will be called.
+// library, if this host's is too old. final is what dir will be called. The
+// kernel is only read: nothing of it runs outside of a machine.
 func readUML(ctx context.Context, dir, final, image, suite string, progress func(string)) (record, error) {
-	text, err := os.ReadFile(image)
+	text, err := readImage(image)
 	if err != nil {
 		return record{}, err
 	}
@@ -93,33 +87,30 @@ func readUML(ctx context.Context, dir, final, image, suite string, progress func
 		return record{}, err
 	}
 	r := record{Build: &Build{Kind: UML, Arch: "x86_64", Image: image, SHA256: sum}}
-	runnable := image // as long as dir has its present name
-	r.Release, err = umlRelease(ctx, image)
+	if r.Release, r.Version = banner(text); r.Release == "" {
+		return record{}, exit.BadInputf("not an ARCH=um kernel: no version in it")
+	}
+	err = starts(image)
 	if errors.Is(err, errOldLibc) {
-		progress("this machine's C library is too old for the kernel: taking that of Debian " + suite)
-		if runnable, err = ownLibc(ctx, dir, final, image, suite, progress); err != nil {
+		progress("this host's C library is too old for the kernel: taking that of Debian " + suite)
+		if err = ownLibc(ctx, dir, final, image, suite, progress); err != nil {
 			return record{}, fmt.Errorf("give the kernel a newer C library: %w", err)
 		}
-		defer func() { _ = os.Remove(runnable) }()
 		r.Image, r.OwnLibc = filepath.Join(dir, patchedName), true
-		r.Release, err = umlRelease(ctx, runnable)
 	}
 	if err != nil {
 		return record{}, err
 	}
-	r.Version = bannerVersion(text, r.Release)
-	// Every ARCH=um kernel prints its config (arch/um/kernel/um_arch.c).
-	config, err := umlSays(ctx, runnable, "--showconfig")
-	if err == nil && isConfig([]byte(config)) {
+	if config := umlConfig(text); config != nil {
 		r.Config = filepath.Join(dir, "config")
-		if err := os.WriteFile(r.Config, []byte(config), 0o644); err != nil {
+		if err := os.WriteFile(r.Config, config, 0o644); err != nil {
 			return record{}, err
 		}
 	}
 	return r, nil
 }
 
-// looksLikeUML tells a kernel from other executables before it is run. (Its
+// looksLikeUML distinguishes a kernel from other executables. (Its
 // /proc/cpuinfo says so: arch/um/kernel/um_arch.c.)
 func looksLikeUML(text []byte) error {
 	switch {
@@ -131,57 +122,123 @@ func looksLikeUML(text []byte) error {
 	return exit.BadInput(errNoKernel)
 }
 
-var errOldLibc = errors.New("this machine's C library is too old")
-
-// umlRelease runs the kernel with --version: it prints its release.
-func umlRelease(ctx context.Context, image string) (string, error) {
-	out, err := umlSays(ctx, image, "--version")
-	if err != nil {
-		return "", err
-	}
-	release := strings.TrimSpace(out)
-	if !releaseRE.MatchString(release) {
-		return "", exit.BadInputf("not an ARCH=um kernel: its --version says %q", cut(release, 60))
-	}
-	return release, nil
-}
-
-// umlSays runs the kernel, which somebody else built, in a sandbox: it reaches its
-// own libraries, and only the first 4 MiB of what it prints are kept.
-func umlSays(ctx context.Context, image, option string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	defer cancel()
-	cmd, err := sandbox.Spec{Program: image}.Command(ctx, option)
-	if err != nil {
-		return "", exit.BadInputf("the kernel does not run here: %w", err)
-	}
-	var stdout, stderr bounded.Head
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err = cmd.Run()
-	switch {
-	case err == nil:
-		return stdout.String(), nil
-	case ctx.Err() != nil:
-		return "", fmt.Errorf("run the kernel with %s: %w", option, context.Cause(ctx))
-	case strings.Contains(stderr.String(), "version `GLIBC_"):
-		return "", errOldLibc
-	}
-	return "", exit.BadInputf("the kernel does not run here: %s (%w)", cut(strings.TrimSpace(stderr.String()), 200), err)
-}
-
-func cut(s string, n int) string { return s[:min(len(s), n)] }
-
 var bannerRE = regexp.MustCompile(`Linux version (\S+) \([^\n\x00]*?\) (#[0-9][^\n\x00]*)`)
 
-// bannerVersion is uname -v, from the banner in the image (init/version.c);
-// "" if there is none for the release.
-func bannerVersion(image []byte, release string) string {
+// banner is uname -r and uname -v, from the banner in a kernel (init/version.c);
+// "" if it has none.
+func banner(image []byte) (release, version string) {
 	for _, m := range bannerRE.FindAllSubmatch(image, -1) {
-		if string(m[1]) == release {
-			return strings.TrimSpace(string(m[2]))
+		if r, v := splitVersion(string(m[1]) + " " + string(m[2])); r != "" && len(v) <= 64 { // __NEW_UTS_LEN
+			return r, v
 		}
 	}
-	return ""
+	return "", ""
+}
+
+// configLineRE is a line of the config that every ARCH=um kernel has in it as
+// strings of their own, for its option --showconfig (arch/um/kernel/config.c.in).
+var configLineRE = regexp.MustCompile(`\x00((?:# Linux/um [^\n\x00]* Kernel Configuration|CONFIG_\w+=[^\n\x00]*|# CONFIG_\w+ is not set)\n)(?:\x00)`)
+
+// umlConfig is the .config in an ARCH=um kernel; nil if it has none.
+func umlConfig(image []byte) []byte {
+	var text []byte
+	// A string's end is the start of the next one.
+	for rest := image; ; {
+		m := configLineRE.FindSubmatchIndex(rest)
+		if m == nil || len(text) > maxConfig {
+			break
+		}
+		text = append(text, rest[m[2]:m[3]]...)
+		rest = rest[m[1]-1:]
+	}
+	if !isConfig(text) {
+		return nil
+	}
+	return text
+}
+
+var errOldLibc = errors.New("this host's C library is too old")
+
+// libraries are those of the C library, on which a kernel may depend.
+var libraries = []string{"libc.so.6", "libm.so.6", "librt.so.1", "libutil.so.1", "libpthread.so.0", "libdl.so.2", "ld-linux-x86-64.so.2"}
+
+// starts reports why an executable does not start on this host: errOldLibc if a
+// newer C library is what it takes.
+func starts(image string) error {
+	e, err := elf.Open(image)
+	if err != nil {
+		return exit.BadInputf("read the kernel: %w", err)
+	}
+	defer func() { _ = e.Close() }()
+	loader, err := interpreter(e)
+	if err != nil || loader == "" { // statically linked
+		return err
+	}
+	needed, err := e.ImportedLibraries()
+	if err != nil {
+		return exit.BadInputf("read which libraries the kernel needs: %w", err)
+	}
+	for _, name := range needed {
+		if !slices.Contains(libraries, name) {
+			return exit.BadInputf("the kernel needs %q, which is not part of the C library: build it with CONFIG_STATIC_LINK=y", name)
+		}
+	}
+	if !isFile(loader) {
+		return errOldLibc
+	}
+	if filepath.Base(filepath.Dir(loader)) == libcName { // our own copy has one that fits
+		return nil
+	}
+	versions, err := e.DynamicVersionNeeds()
+	if err != nil {
+		return exit.BadInputf("read which C library the kernel needs: %w", err)
+	}
+	have := libcVersions()
+	for _, n := range versions {
+		for _, v := range n.Needs {
+			if n.Name == "libc.so.6" && !have[v.Dep] {
+				return errOldLibc
+			}
+		}
+	}
+	return nil
+}
+
+// interpreter is the path of an executable's dynamic loader; "" if it has none.
+func interpreter(e *elf.File) (string, error) {
+	for _, p := range e.Progs {
+		if p.Type != elf.PT_INTERP {
+			continue
+		}
+		b := make([]byte, min(p.Filesz, 4096))
+		if _, err := p.ReadAt(b, 0); err != nil {
+			return "", exit.BadInputf("read the kernel: %w", err)
+		}
+		return strings.TrimRight(string(b), "\x00"), nil
+	}
+	return "", nil
+}
+
+// libcVersions are the versions of symbols that this host's C library has, such
+// as GLIBC_2.38; none where there is no glibc.
+func libcVersions() map[string]bool {
+	have := map[string]bool{}
+	for _, path := range []string{"/lib/x86_64-linux-gnu/libc.so.6", "/lib64/libc.so.6", "/usr/lib/libc.so.6"} {
+		e, err := elf.Open(path)
+		if err != nil {
+			continue
+		}
+		defs, err := e.DynamicVersions()
+		_ = e.Close()
+		if err != nil {
+			continue
+		}
+		for _, d := range defs {
+			have[d.Name] = true
+		}
+		break
+	}
+	return have
 }
 
 const (
@@ -191,33 +248,22 @@ const (
 )
 
 // ownLibc puts a suite's C library into dir, and a copy of the executable
-// that uses it as of when dir is called final. It returns another copy, which
-// runs meanwhile.
+// that uses it once dir is called final.
 //
 // Starting the executable through ld.so would not do: User Mode Linux starts
 // itself again through /proc/self/exe, which would be ld.so.
-func ownLibc(ctx context.Context, dir, final, image, suite string, progress func(string)) (string, error) {
-	patchelf, err := tool("patchelf", "patchelf")
-	if err != nil {
-		return "", err
+func ownLibc(ctx context.Context, dir, final, image, suite string, progress func(string)) error {
+	if err := host.Need("patchelf"); err != nil {
+		return err
 	}
 	if err := fetchLibc(ctx, dir, image, suite, progress); err != nil {
-		return "", err
+		return err
 	}
-	runnable := image + ".here"
-	for _, c := range []struct{ path, home string }{
-		{filepath.Join(dir, patchedName), final},
-		{runnable, dir},
-	} {
-		if err := copyFile(image, c.path, 0o755); err != nil {
-			return "", err
-		}
-		libc := filepath.Join(c.home, libcName)
-		if err := run(ctx, "", patchelf, "--set-interpreter", filepath.Join(libc, "ld-linux-x86-64.so.2"), "--set-rpath", libc, c.path); err != nil {
-			return "", err
-		}
+	patched, libc := filepath.Join(dir, patchedName), filepath.Join(final, libcName)
+	if err := host.CopyFile(image, patched, 0o755); err != nil {
+		return err
 	}
-	return runnable, nil
+	return host.Run(ctx, "", "patchelf", "--set-interpreter", filepath.Join(libc, "ld-linux-x86-64.so.2"), "--set-rpath", libc, patched)
 }
 
 // fetchLibc puts the loader and the libraries that image needs into dir/libc.
@@ -243,21 +289,29 @@ func fetchLibc(ctx context.Context, dir, image, suite string, progress func(stri
 		return fmt.Errorf("read the kernel: %w", err)
 	}
 	defer func() { _ = e.Close() }()
-	needed, err := e.ImportedLibraries()
+	needed, err := e.ImportedLibraries() // starts has looked at them
 	if err != nil {
 		return fmt.Errorf("read which libraries the kernel needs: %w", err)
 	}
 	if err := os.Mkdir(filepath.Join(dir, libcName), 0o755); err != nil {
 		return err
 	}
-	for _, name := range append(needed, "ld-linux-x86-64.so.2") {
+	for _, name := range union(needed, "ld-linux-x86-64.so.2") {
 		from := filepath.Join(tmp, libcFolder, filepath.Base(name))
 		if !isFile(from) {
 			return exit.BadInputf("the kernel needs %s, which is not part of the C library: build it with CONFIG_STATIC_LINK=y, or on this machine", name)
 		}
-		if err := copyFile(from, filepath.Join(dir, libcName, filepath.Base(name)), 0o755); err != nil {
+		if err := host.CopyFile(from, filepath.Join(dir, libcName, filepath.Base(name)), 0o755); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// union is the list with a name that it may have already.
+func union(list []string, name string) []string {
+	if slices.Contains(list, name) {
+		return list
+	}
+	return append(slices.Clone(list), name)
 }

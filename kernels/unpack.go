@@ -1,38 +1,48 @@
 package kernels
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
+	"proofhouse/internal/archive"
+	"proofhouse/internal/bounded"
 	"proofhouse/internal/child"
 	"proofhouse/internal/exit"
+	"proofhouse/internal/host"
 )
 
-// unpack puts the regular files of a .deb below root; a kernel needs no
-// others. (dpkg-deb --extract leaves the writing to a process of its own,
-// which outlives us if we are killed, and goes on to write into a cache folder
-// that the next run wants to remove.)
+// What a kernel's packages and modules may have in all. Modules that are not
+// stripped of their debugging information have some 5 GB.
+const (
+	maxUnpacked = 8 << 30
+	maxFiles    = 200_000
+)
+
+// limits are for what somebody else packed: no links, as no kernel needs one.
+var limits = archive.Options{MaxBytes: maxUnpacked, MaxFiles: maxFiles}
+
+// unpack puts the regular files of a .deb below root. (dpkg-deb --extract leaves
+// the writing to a process of its own, which outlives us if we are killed, and
+// goes on to write into a cache directory that the next run wants to remove.)
 func unpack(ctx context.Context, deb, root string) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("unpack %s: %w", filepath.Base(deb), err)
 		}
 	}()
-	dpkg, err := tool("dpkg-deb", "dpkg")
+	dpkg, err := host.Find("dpkg-deb")
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	cmd := child.Command(ctx, dpkg, "--fsys-tarfile", deb)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
+	cmd.Env = host.Env()
+	said := bounded.Head{Limit: 4 << 10}
+	cmd.Stderr = &said
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
@@ -40,66 +50,41 @@ func unpack(ctx context.Context, deb, root string) (err error) {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	unpackErr := untar(out, root)
-	if unpackErr == nil {
-		_, unpackErr = io.Copy(io.Discard, out) // what is behind the end
-	} else {
-		_ = out.Close() // so that dpkg-deb ends
+	err = archive.Untar(ctx, out, root, limits)
+	if err == nil {
+		_, err = io.Copy(io.Discard, io.LimitReader(out, maxUnpacked)) // what is behind the end
 	}
-	waitErr := cmd.Wait()
-	var writing *fs.PathError
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case errors.As(unpackErr, &writing):
-		return unpackErr // then dpkg-deb fails too: nobody reads it
-	case waitErr != nil && stderr.Len() > 0:
-		return exit.BadInputf("not a whole .deb: %s", strings.TrimSpace(stderr.String()))
-	case unpackErr != nil:
-		return unpackErr
-	}
-	return waitErr
-}
-
-// untar writes the regular files of an archive below root, and nowhere else,
-// whatever names they have.
-func untar(r io.Reader, root string) error {
-	if err := os.MkdirAll(root, 0o755); err != nil {
+	if err != nil && said.String() == "" {
+		cancel() // it may be writing still, and nobody reads
+		_ = cmd.Wait()
 		return err
 	}
-	base, err := os.OpenRoot(root)
-	if err != nil {
-		return err
+	if waitErr := cmd.Wait(); waitErr != nil && said.String() != "" {
+		return exit.BadInputf("not a complete .deb: %w", host.With(said.String(), waitErr))
+	} else if err == nil {
+		err = waitErr
 	}
-	defer func() { _ = base.Close() }()
-	files := tar.NewReader(r)
-	for {
-		h, err := files.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if h.Typeflag != tar.TypeReg {
-			continue
-		}
-		name := strings.TrimLeft(filepath.Clean(h.Name), "/")
-		if err := untarFile(base, name, files); err != nil {
-			return err
-		}
-	}
-}
-
-func untarFile(base *os.Root, name string, r io.Reader) (err error) {
-	if err := base.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return err
-	}
-	f, err := base.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	_, err = io.Copy(f, r)
 	return err
+}
+
+// maxKernel is more than any kernel has bytes, decompressed.
+const maxKernel = 512 << 20
+
+// readImage reads a kernel image.
+func readImage(path string) ([]byte, error) {
+	b, err := host.ReadFile(path, maxKernel)
+	if err != nil {
+		return nil, exit.BadInput(err)
+	}
+	return b, nil
+}
+
+func isFile(path string) bool {
+	fi, err := os.Stat(path)
+	return err == nil && fi.Mode().IsRegular()
+}
+
+func isDir(path string) bool {
+	fi, err := os.Stat(path)
+	return err == nil && fi.IsDir()
 }

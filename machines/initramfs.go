@@ -2,14 +2,18 @@ package machines
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"proofhouse/internal/archive"
+	"proofhouse/internal/exit"
 	"proofhouse/machines/wire"
 
 	"github.com/cavaliergopher/cpio"
@@ -24,7 +28,7 @@ func writeInitramfs(file string, o Options, cfg wire.Init, modules []string) (er
 		return fmt.Errorf("write the initramfs: %w", err)
 	}
 	buf := bufio.NewWriterSize(f, 1<<20)
-	a := &archive{w: cpio.NewWriter(buf)}
+	a := &initramfs{w: cpio.NewWriter(buf)}
 	a.dir("dev", "proc", "sys", "sysroot", "tools", "modules")
 	a.device("dev/console", 5, 1) // the kernel opens it for us before devtmpfs is there
 	a.copy("init", o.Init)
@@ -59,13 +63,13 @@ func writeInitramfs(file string, o Options, cfg wire.Init, modules []string) (er
 	return nil
 }
 
-// archive writes entries until the first error, which it keeps.
-type archive struct {
+// initramfs writes entries until the first error, which it keeps.
+type initramfs struct {
 	w   *cpio.Writer
 	err error
 }
 
-func (a *archive) entry(h *cpio.Header, b []byte) {
+func (a *initramfs) entry(h *cpio.Header, b []byte) {
 	if a.err != nil {
 		return
 	}
@@ -75,21 +79,21 @@ func (a *archive) entry(h *cpio.Header, b []byte) {
 	}
 }
 
-func (a *archive) dir(names ...string) {
+func (a *initramfs) dir(names ...string) {
 	for _, n := range names {
 		a.entry(&cpio.Header{Name: n, Mode: cpio.TypeDir | 0o755}, nil)
 	}
 }
 
-func (a *archive) device(name string, major, minor int) {
+func (a *initramfs) device(name string, major, minor int) {
 	a.entry(&cpio.Header{Name: name, Mode: cpio.TypeChar | 0o600, DeviceID: major<<8 | minor}, nil)
 }
 
-func (a *archive) file(name string, mode cpio.FileMode, b []byte) {
+func (a *initramfs) file(name string, mode cpio.FileMode, b []byte) {
 	a.entry(&cpio.Header{Name: name, Mode: cpio.TypeReg | mode}, b)
 }
 
-func (a *archive) copy(name, from string) {
+func (a *initramfs) copy(name, from string) {
 	if a.err != nil {
 		return
 	}
@@ -101,27 +105,35 @@ func (a *archive) copy(name, from string) {
 	a.file(name, 0o755, b)
 }
 
-// decompressors are the programs that read a compressed module: the kernel's
-// own ability to do so is an option that we don't rely on.
-var decompressors = map[string][]string{
-	".xz":  {"xz", "-dc"},
-	".zst": {"zstd", "-dc"},
-	".gz":  {"gzip", "-dc"},
-}
+// maxModule is more than any module has bytes, decompressed.
+const maxModule = 256 << 20
+
+// compressed are the endings of compressed modules. They are decompressed here:
+// the kernel's own ability to do so is an option that we don't rely on.
+var compressed = []string{".xz", ".zst", ".gz"}
 
 func trimCompression(name string) string {
-	if _, ok := decompressors[path.Ext(name)]; ok {
+	if slices.Contains(compressed, path.Ext(name)) {
 		return strings.TrimSuffix(name, path.Ext(name))
 	}
 	return name
 }
 
 func readModule(file string) ([]byte, error) {
-	prog, ok := decompressors[path.Ext(file)]
-	if !ok {
-		return os.ReadFile(file)
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
 	}
-	b, err := exec.Command(prog[0], append(prog[1:], "--", file)...).Output()
+	defer func() { _ = f.Close() }()
+	r, err := archive.Decompress(context.Background(), f)
+	if err != nil {
+		return nil, fmt.Errorf("unpack module %s: %w", file, err)
+	}
+	defer func() { _ = r.Close() }()
+	b, err := io.ReadAll(io.LimitReader(r, maxModule+1))
+	if err == nil && len(b) > maxModule {
+		err = exit.BadInputf("more than %d MiB", maxModule>>20)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("unpack module %s: %w", file, err)
 	}
@@ -130,12 +142,18 @@ func readModule(file string) ([]byte, error) {
 
 // moduleFiles are the files of the named modules and of all that they need, in
 // the order to load them. A name that modules.dep does not have is built in,
-// or this kernel goes without.
+// or this kernel goes without. modules.dep came with the kernel: what it names
+// must be a regular file in dir.
 func moduleFiles(dir string, names ...string) ([]string, error) {
 	if dir == "" {
 		return nil, nil
 	}
-	b, err := os.ReadFile(filepath.Join(dir, "modules.dep"))
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read the kernel's modules: %w", err)
+	}
+	defer func() { _ = root.Close() }()
+	b, err := root.ReadFile("modules.dep")
 	if err != nil {
 		return nil, fmt.Errorf("read what the kernel's modules need: %w", err)
 	}
@@ -154,7 +172,7 @@ func moduleFiles(dir string, names ...string) ([]string, error) {
 	add := func(file string) {
 		if !seen[file] {
 			seen[file] = true
-			order = append(order, filepath.Join(dir, file))
+			order = append(order, file)
 		}
 	}
 	for _, n := range names {
@@ -168,6 +186,14 @@ func moduleFiles(dir string, names ...string) ([]string, error) {
 			add(deps[i])
 		}
 		add(file)
+	}
+	for i, file := range order {
+		f, _, err := archive.Open(root, file)
+		if err != nil {
+			return nil, exit.BadInputf("read the kernel's modules: modules.dep names %q: %w", file, err)
+		}
+		_ = f.Close()
+		order[i] = filepath.Join(dir, file)
 	}
 	return order, nil
 }
