@@ -53,7 +53,16 @@ func TestLabels(t *testing.T) {
 		// The policy names another profile for the program that is executed.
 		{"host-ct//&:web:container", "host-ct//&:web:nginx (enforce)", false, true},
 		{"host-ct//&:web:container", "host-ct//&:web:container//hat (enforce)", false, true},
-		{"host-ct//&:web:container", "host-ct//&:web:unconfined (mixed)", false, true},
+		{"host-ct//&:web:container", "host-ct//&:web:unconfined (mixed)", false, false},
+		{"host-ct//&:web:container", "unconfined//&:web:container", false, false},
+		{"host-ct//&:web:container", "host-ct//&:web:container//null-/bin/x (complain)", false, true},
+		{"host-ct//&:web:container", "other-host//&:web:container", false, true},
+		{"host-ct//&:web:container", "off//&:web:container (mixed)", false, false}, // a profile in unconfined mode
+		{"host-ct//&:web:container", "host-ct//&:web:off (mixed)", false, false},
+		{"host-ct//&:web:container", "---//&:web:container", false, false},
+		{"host-ct//&:web:unconfined", "host-ct//&:web:unconfined", true, true},
+		{"host-ct//&:web:unconfined", "host-ct//hat//&:web:unconfined", false, true},
+		{"host-ct//&:web:unconfined", "unconfined//&:web:unconfined", false, false},
 		{"host-ct//&:a//b:c", "host-ct//&:a//b:c (enforce)", true, true},
 		{"host-ct//&:a//b:c", "host-ct//&:a:c (enforce)", false, false},
 		{"host-ct//&:a:p//&:a//b:c", "host-ct//&:a:p//&:a//b:c (enforce)", true, true},
@@ -61,8 +70,9 @@ func TestLabels(t *testing.T) {
 		{":web:container", "unconfined", false, false},
 	} {
 		want, got := label(t, c.want), label(t, c.got)
-		if same(want, got) != c.same || keeps(want, got) != c.keeps {
-			t.Errorf("%s, %s: same %v, keeps %v", c.want, c.got, same(want, got), keeps(want, got))
+		off := func(p nsmgr.Part) bool { return p.Profile == "off" }
+		if same(want, got) != c.same || keeps(want, got, off) != c.keeps {
+			t.Errorf("%s, %s: same %v, keeps %v", c.want, c.got, same(want, got), keeps(want, got, off))
 		}
 	}
 }

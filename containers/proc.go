@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -36,7 +37,7 @@ func readTask(pid int) (task, error) {
 func parseStat(b []byte) (task, error) {
 	const flags = 6 // of the fields behind the name
 	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
-	if len(fields) <= flags {
+	if len(fields) <= flags || len(fields[0]) != 1 || fields[0][0] < 'A' {
 		return task{}, fmt.Errorf("%q is no process's state", b)
 	}
 	n, err := strconv.ParseUint(string(fields[flags]), 10, 64)
@@ -84,26 +85,55 @@ func readBack(ctx context.Context, pid int, want nsmgr.Label) (got nsmgr.Label, 
 	}
 }
 
-// keeps says whether a label that a task got by executing a program still
-// confines it as the wanted one does: by each of its namespaces, and not by
-// the unconfined profile alone. The policy may name another profile of the same namespace
-// for a program.
-func keeps(want, got nsmgr.Label) bool {
+// keeps reports whether a label that a task got by executing a program still
+// confines it by each namespace of the wanted label, and by no other. The
+// policy may name another profile of the same namespace for a program. A
+// namespace whose part of the label is unconfined does not confine the task,
+// unless that was wanted. modeless reports whether a profile is in unconfined
+// mode; it may be nil.
+func keeps(want, got nsmgr.Label, modeless func(nsmgr.Part) bool) bool {
 	if same(want, got) {
 		return true
 	}
-	has := map[nsmgr.Name]bool{}
-	confined := false
-	for _, p := range got.Parts {
-		has[p.Namespace] = true
-		confined = confined || p.Profile != nsmgr.Unconfined
+	confines := func(l nsmgr.Label) map[nsmgr.Name]bool {
+		by := map[nsmgr.Name]bool{}
+		for _, p := range l.Parts {
+			confined := p.Profile != nsmgr.Unconfined && p.Profile != "" && p.Profile != nsmgr.Hidden
+			if confined && modeless != nil && !slices.Contains(want.Parts, p) {
+				confined = !modeless(p)
+			}
+			by[p.Namespace] = by[p.Namespace] || confined
+		}
+		return by
 	}
-	need := map[nsmgr.Name]bool{}
-	for _, p := range want.Parts {
-		need[p.Namespace] = true
-		if !has[p.Namespace] {
+	wanted, has := confines(want), confines(got)
+	if len(wanted) != len(has) {
+		return false
+	}
+	for ns, confined := range wanted {
+		if now, in := has[ns]; !in || confined && !now {
 			return false
 		}
 	}
-	return confined && len(need) == len(has)
+	return true
+}
+
+// unconfinedMode reports whether a profile is in unconfined mode, or cannot be
+// read: such a profile confines nothing, whatever its name.
+func unconfinedMode(p nsmgr.Part) bool {
+	v, err := nsmgr.Open()
+	if err != nil {
+		return true
+	}
+	all, err := v.Profiles(p.Namespace)
+	if err != nil {
+		return true
+	}
+	for _, known := range all {
+		if known.Name == p.Profile {
+			return known.Mode == nsmgr.Unconfined
+		}
+	}
+	// A learning profile, or one that was removed and is still enforced.
+	return false
 }
