@@ -279,11 +279,11 @@ func (c Container) owns(pid int, rootfs, dir string) bool {
 	}
 	want, err := os.Stat(rootfsFolder(rootfs))
 	if err != nil {
-		return c.path() == DefaultPath
+		return c.path() == knownPath()
 	}
 	got, err := os.Stat(filepath.Join(proc, "root"))
 	if err != nil { // gone, or not to be seen
-		return c.path() == DefaultPath
+		return c.path() == knownPath()
 	}
 	return os.SameFile(want, got)
 }

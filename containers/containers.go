@@ -18,6 +18,7 @@ package containers
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,14 +26,29 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"proofhouse/internal/exit"
 	"proofhouse/nsmgr"
 )
 
-// DefaultPath is the folder of LXC's containers.
+// DefaultPath is the directory of LXC's containers where LXC's configuration
+// names no other.
 const DefaultPath = "/var/lib/lxc"
+
+// SystemPath returns the directory of this system's containers: lxc.lxcpath of
+// LXC's configuration.
+func SystemPath(ctx context.Context) (string, error) { return systemPath(ctx) }
+
+// knownPath is SystemPath, read once; [DefaultPath] where LXC cannot tell.
+var knownPath = sync.OnceValue(func() string {
+	path, err := systemPath(context.Background())
+	if err != nil {
+		return DefaultPath
+	}
+	return path
+})
 
 // ErrMissing is the error of every operation in a program that was built
 // without liblxc.
@@ -41,12 +57,12 @@ var ErrMissing = errors.New("this nsmgr was built without liblxc and cannot driv
 // Container is a container of LXC's, which need not exist.
 type Container struct {
 	Name string
-	Path string // folder of LXC's containers; "" = [DefaultPath]
+	Path string // directory of LXC's containers; "" means [SystemPath]
 }
 
 func (c Container) path() string {
 	if c.Path == "" {
-		return DefaultPath
+		return knownPath()
 	}
 	return c.Path
 }

@@ -26,17 +26,13 @@ func Available() error { return nil }
 // Version is liblxc's.
 func Version() string { return lxc.Version() }
 
-// The keys of LXC's configuration that are used here (lxc.container.conf(5)).
-const (
-	keyProfile = "lxc.apparmor.profile"
-	keyNesting = "lxc.apparmor.allow_nesting"
-	keyRootfs  = "lxc.rootfs.path"
-	keyOptions = "lxc.rootfs.options"
-	keyManaged = "lxc.rootfs.managed"
-	keyIDMap   = "lxc.idmap"
-	keyLink    = "lxc.net.0.link"
-	keyMounts  = "lxc.mount.entry"
-)
+// systemPath is lxc.lxcpath, as LXC reads it from its configuration.
+func systemPath(context.Context) (string, error) {
+	if path := lxc.GlobalConfigItem("lxc.lxcpath"); filepath.IsAbs(path) {
+		return filepath.Clean(path), nil
+	}
+	return DefaultPath, nil
+}
 
 // open is liblxc's object of the container.
 func (c Container) open() (*lxc.Container, error) {
@@ -521,7 +517,7 @@ func (c Container) attach(ctx context.Context, ct *lxc.Container, args []string,
 		return End{}, exit.Fail(fmt.Errorf("container %q: run %s: %w", c.Name, args[0], err))
 	}
 	got, executed, err := readBack(ctx, pid, want)
-	if err != nil || executed && !keeps(want, got) {
+	if err != nil || executed && !keeps(want, got, unconfinedMode) {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 		_, _ = wait(pid)
 		if err != nil {

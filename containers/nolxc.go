@@ -15,6 +15,9 @@ func Available() error { return exit.BadInput(ErrMissing) }
 // Version is liblxc's.
 func Version() string { return "" }
 
+// systemPath is lxc.lxcpath, as LXC reads it from its configuration.
+func systemPath(ctx context.Context) (string, error) { return lxcPathByProgram(ctx) }
+
 // List are the names of the containers in path, "" for the default.
 func List(string) ([]string, error) { return nil, Available() }
 

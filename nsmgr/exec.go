@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"proofhouse/internal/exit"
 )
 
@@ -65,6 +67,8 @@ func (v *View) Exec(t Target, path string, argv, env []string) error {
 		switch {
 		case errors.Is(err, syscall.ENOENT):
 			why = ": a part of it is not there"
+		case errors.Is(err, syscall.EPERM) && noNewPrivs():
+			why = ": no_new_privs is set for this process, so the kernel only allows labels that stack on its present one (without --stack-on)"
 		case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
 			why = ": the policy that confines this process does not let it"
 		}
@@ -74,6 +78,49 @@ func (v *View) Exec(t Target, path string, argv, env []string) error {
 	// The wish must not stay for another program.
 	_ = writeOnce(attr, []byte("exec "))
 	return exit.BadInput(fmt.Errorf("run %s with the label %s: %w", path, t.Label(), err))
+}
+
+// noNewPrivs reports whether this thread cannot gain privileges by an exec
+// (prctl(2), PR_SET_NO_NEW_PRIVS).
+func noNewPrivs() bool {
+	set, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
+	return err == nil && set == 1
+}
+
+// ErrTransition is the error of a label that the policy of this process, or
+// no_new_privs, does not let it change to.
+var ErrTransition = errors.New("permission denied by the policy that confines this process")
+
+// CheckTransition reports whether this process may change to the label, which
+// must be loaded. It requests the label for the next exec of a thread and takes
+// the request back. The error is [ErrTransition] where the kernel refuses.
+func (v *View) CheckTransition(l Label) error {
+	l.Mode = ""
+	result := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and ends the thread: the request cannot outlive it
+		attr := filepath.Join(v.proc, "thread-self", "attr", "apparmor", "exec")
+		if _, err := os.Stat(attr); err != nil {
+			attr = filepath.Join(v.proc, "thread-self", "attr", "exec") // kernels before 5.8
+		}
+		err := writeOnce(attr, []byte("exec "+l.String()))
+		if err == nil {
+			err = writeOnce(attr, []byte("exec "))
+		}
+		result <- err
+	}()
+	err := <-result
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		now := "unknown"
+		if b, err := readSmall(filepath.Join(v.proc, "self", "attr", "current")); err == nil {
+			now = strings.TrimRight(string(b), "\n\x00")
+		}
+		return fmt.Errorf("change from label %s to %s: %w", now, l, ErrTransition)
+	}
+	return fmt.Errorf("request the label %s: %w", l, err)
 }
 
 // checkTarget says what of the target is not there.

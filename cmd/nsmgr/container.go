@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -45,7 +44,7 @@ another is ended.`,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	var lxcPath string
-	c.PersistentFlags().StringVar(&lxcPath, "lxcpath", containers.DefaultPath, "`folder` of LXC's containers")
+	c.PersistentFlags().StringVar(&lxcPath, "lxcpath", "", "`directory` of LXC's containers (default: what \"lxc-config lxc.lxcpath\" prints)")
 	named := func(name string) containers.Container { return containers.Container{Name: name, Path: lxcPath} }
 	c.AddCommand(
 		containerCreateCommand(named), containerStartCommand(named), containerRunCommand(named), containerStopCommand(named),
@@ -155,7 +154,7 @@ func (o *containerCreation) run(c *cobra.Command, ct containers.Container, templ
 	if t.Host == "" {
 		t.Host = profiles.Host
 		if m.Nesting {
-			t.Host = hostProfile(profiles.Nested)
+			t.Host = containers.HostProfile(profiles.Nested)
 		}
 	}
 	if t.Profile == "" {
@@ -164,7 +163,7 @@ func (o *containerCreation) run(c *cobra.Command, ct containers.Container, templ
 		}
 	}
 	m.Label = t.Label()
-	if err := checkLabel(c.Context(), v, m.Label); err != nil {
+	if err := containers.CheckLabel(c.Context(), v, m.Label); err != nil {
 		return err
 	}
 	if err := ct.Create(c.Context(), m); err != nil {
@@ -173,34 +172,6 @@ func (o *containerCreation) run(c *cobra.Command, ct containers.Container, templ
 	say(c, "made container %s", ct.Name)
 	say(c, "label  %s", m.Label)
 	say(c, "undo   nsmgr container destroy %s", ct.Name)
-	return nil
-}
-
-// checkLabel makes sure that all parts of a container's label are loaded. A
-// host side that nsmgr ships is loaded where it is missing.
-func checkLabel(ctx context.Context, v *nsmgr.View, l nsmgr.Label) error {
-	for _, p := range l.Parts {
-		if p.Profile == nsmgr.Unconfined || p.Profile == "" {
-			if p.Namespace != "" && !v.Exists(p.Namespace) {
-				return exit.BadInput(fmt.Errorf("%w namespace %q (nsmgr create)", nsmgr.ErrNotExist, p.Namespace))
-			}
-			continue
-		}
-		there, err := v.HasProfile(p.Namespace, p.Profile)
-		switch {
-		case err != nil:
-			return err
-		case there:
-		case p.Namespace != "":
-			return exit.BadInput(fmt.Errorf("%w profile %q in namespace %q (nsmgr load)", nsmgr.ErrNotExist, p.Profile, p.Namespace))
-		case p.Profile == profiles.Host || p.Profile == hostProfile(profiles.Nested):
-			if _, err := loadHost(ctx, v, p.Profile); err != nil {
-				return err
-			}
-		default:
-			return exit.BadInput(fmt.Errorf("%w profile %q on the host to stack a container on (apparmor_parser loads it)", nsmgr.ErrNotExist, p.Profile))
-		}
-	}
 	return nil
 }
 
@@ -224,7 +195,7 @@ label must be there.`,
 				if err != nil {
 					return err
 				}
-				if err := checkLabel(c.Context(), v, l); err != nil {
+				if err := containers.CheckLabel(c.Context(), v, l); err != nil {
 					return fmt.Errorf("start container %q: %w", ct.Name, err)
 				}
 			}
@@ -277,7 +248,7 @@ one, having said so: a shell then has 128 and the signal's number in $?.`,
 				return err
 			}
 			if end.Signal != 0 {
-				_, _ = fmt.Fprintf(c.ErrOrStderr(), "nsmgr: container %s: %s was %s\n", got[0], got[1], end)
+				note(c, "nsmgr: container %s: %s was %s", got[0], got[1], end)
 				containers.DieOf(end.Signal)
 				return exit.With(128+int(end.Signal), errors.New(""))
 			}
@@ -355,7 +326,7 @@ func containerListCommand(named func(string) containers.Container) *cobra.Comman
 			for _, name := range names {
 				s, err := named(name).Status(c.Context())
 				if err != nil { // its configuration is broken, which is no reason to hide the others
-					_, _ = fmt.Fprintf(c.ErrOrStderr(), "nsmgr: %v\n", err)
+					note(c, "nsmgr: %v", err)
 					s = containers.Status{Name: name, State: "UNREADABLE"}
 				}
 				list = append(list, s)

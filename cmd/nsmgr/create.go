@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"proofhouse/containers"
 	"proofhouse/internal/exit"
 	"proofhouse/nsmgr"
 	"proofhouse/profiles"
@@ -46,17 +47,23 @@ left out. What fails leaves nothing behind.`,
 	f.StringVar(&o.kind, "kind", profiles.Privileged, "shipped profile to load: privileged, unprivileged or nested")
 	f.StringVar(&o.parent, "parent", "", "make it below the namespace `NS`")
 	f.StringVar(&o.container, "for-container", "", "name it as LXC does for the container `CT`")
-	f.StringVar(&o.lxcPath, "lxcpath", "/var/lib/lxc", "`folder` of LXC's containers")
+	f.StringVar(&o.lxcPath, "lxcpath", "", "`directory` of LXC's containers (default: what \"lxc-config lxc.lxcpath\" prints)")
 	f.BoolVar(&o.ifNotExists, "if-not-exists", false, "do nothing if it is there already")
 	f.BoolVar(&o.bare, "empty", false, "load no policy")
 	return c
 }
 
 // name is the namespace to make.
-func (o *creation) name(got []string) (nsmgr.Name, error) {
+func (o *creation) name(ctx context.Context, got []string) (nsmgr.Name, error) {
 	name := ""
 	switch {
 	case o.container != "" && len(got) == 0:
+		if o.lxcPath == "" {
+			var err error
+			if o.lxcPath, err = containers.SystemPath(ctx); err != nil {
+				return "", err
+			}
+		}
 		name = nsmgr.LXCName(o.container, o.lxcPath)
 	case o.container == "" && len(got) == 1:
 		name = got[0]
@@ -75,7 +82,7 @@ func (o *creation) name(got []string) (nsmgr.Name, error) {
 }
 
 func (o *creation) run(c *cobra.Command, got []string) error {
-	ns, err := o.name(got)
+	ns, err := o.name(c.Context(), got)
 	if err != nil {
 		return err
 	}
@@ -91,8 +98,8 @@ func (o *creation) run(c *cobra.Command, got []string) error {
 	if err != nil {
 		return err
 	}
-	host := hostProfile(o.kind)
-	loaded, err := loadHost(c.Context(), v, host)
+	host := containers.HostProfile(o.kind)
+	loaded, err := containers.LoadHost(c.Context(), v, host)
 	if err != nil {
 		return err
 	}
@@ -125,7 +132,7 @@ func (o *creation) policy(ctx context.Context, v *nsmgr.View) (nsmgr.Policy, err
 	if o.bare {
 		return nil, nil
 	}
-	comp, err := compiler(v)
+	comp, err := containers.Compiler(v)
 	if len(o.paths) > 0 {
 		if err != nil {
 			return nil, err
@@ -139,34 +146,6 @@ func (o *creation) policy(ctx context.Context, v *nsmgr.View) (nsmgr.Policy, err
 		return nil, exit.BadInputf("profile %s is for the host's side", o.kind)
 	}
 	return comp.Shipped(ctx, o.kind, profiles.Parameters{Name: profiles.DefaultName})
-}
-
-// hostProfile is the host's side for a shipped container profile.
-func hostProfile(kind string) string {
-	if kind == profiles.Nested {
-		return profiles.Host + "-nested"
-	}
-	return profiles.Host
-}
-
-// loadHost loads a host side, if the host has none of that name: what an
-// administrator put there stays. loaded says whether it did.
-func loadHost(ctx context.Context, v *nsmgr.View, name string) (loaded bool, err error) {
-	if there, err := v.HasProfile("", name); err != nil || there {
-		return false, err
-	}
-	comp, err := compiler(v)
-	if err != nil {
-		return false, err
-	}
-	policy, err := comp.Shipped(ctx, profiles.Host, profiles.Parameters{Name: name, Nested: name != profiles.Host})
-	if err != nil {
-		return false, err
-	}
-	if err := v.Load(ctx, "", policy, nsmgr.LoadOptions{}); err != nil {
-		return false, err
-	}
-	return true, nil
 }
 
 func loadCommand() *cobra.Command {
@@ -185,7 +164,7 @@ run as well. With --replace-all the others are removed.`,
 			if err != nil {
 				return err
 			}
-			comp, err := compiler(v)
+			comp, err := containers.Compiler(v)
 			if err != nil {
 				return err
 			}

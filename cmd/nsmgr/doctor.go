@@ -56,7 +56,7 @@ var checks = []check{
 		return "", v.MayAdminister()
 	}},
 	{"policy compiler", true, func(ctx context.Context, v *nsmgr.View) (string, error) {
-		comp, err := compiler(v)
+		comp, err := containers.Compiler(v)
 		if err != nil {
 			return "", err
 		}

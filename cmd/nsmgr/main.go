@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -16,15 +15,17 @@ import (
 	_ "proofhouse/cmd/nsmgr/brief" // makes the start short
 	"proofhouse/internal/cli"
 	"proofhouse/internal/exit"
+	"proofhouse/internal/printable"
 	"proofhouse/nsmgr"
-	"proofhouse/profiles"
 )
 
 func main() { os.Exit(start()) }
 
 // start runs the command and returns its exit status.
 func start() int {
-	ctx := interruptible()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	err := command(os.Args[1:]).ExecuteContext(ctx)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted")
@@ -32,60 +33,23 @@ func start() int {
 	return exit.Report(os.Stderr, "nsmgr", err)
 }
 
-// told is done when the process is told to end, and listens for that from when
-// somebody first waits for it: to listen takes a thread. Until then a signal
-// ends nsmgr as it would any program, which leaves what any kill leaves: the old
-// state, the new one, or what gc finishes or undoes.
-type told struct {
-	context.Context
-	listen func()
-}
-
-func (t told) Done() <-chan struct{} {
-	t.listen()
-	return t.Context.Done()
-}
-
-func interruptible() told {
-	ctx, cancel := context.WithCancel(context.Background())
-	return told{ctx, sync.OnceFunc(func() {
-		c := make(chan os.Signal, 1)
-		signal.Notify(c, os.Interrupt, syscall.SIGTERM)
-		go func() {
-			<-c
-			signal.Stop(c) // the second one ends it at once
-			cancel()
-		}()
-	})}
-}
-
 // maker makes a command.
 type maker struct {
 	name string
 	make func() *cobra.Command
-	long bool // it changes several things, and is to end between two of them; or it goes on until it is told to end
 }
 
-// command is the command; a long one listens from its start.
-func (m maker) command() *cobra.Command {
-	c := m.make()
-	if m.long {
-		c.PersistentPreRun = func(c *cobra.Command, _ []string) { _ = c.Context().Done() }
-	}
-	return c
-}
-
-// makers make the commands of nsmgr, in a list that takes no time at the start.
-// What else is known of them before that is in package brief.
+// makers make the commands of nsmgr. Commands are made on demand: making all of
+// them takes a twentieth of the time of a short one.
 var makers = []maker{
-	{"create", createCommand, false}, {"list", listCommand, false}, {"show", showCommand, false},
-	{"load", loadCommand, false}, {"unload", unloadCommand, false}, {"exec", execCommand, false},
-	{"tasks", tasksCommand, false}, {"delete", deleteCommand, false}, {"container", containerCommand, true},
-	{"features", featuresCommand, false}, {"gc", gcCommand, true}, {"verify", verifyCommand, true},
-	{"probe", probeCommand, false}, {"audit", auditCommand, false}, {"watch", watchCommand, true},
-	{"save", saveCommand, false}, {"restore", restoreCommand, false}, {"apply", applyCommand, true},
-	{"hook", hookCommand, true}, {"doctor", doctorCommand, false}, {"man", manCommand, false},
-	{"completion", completionCommand, false}, {"version", versionCommand, false},
+	{"create", createCommand}, {"list", listCommand}, {"show", showCommand},
+	{"load", loadCommand}, {"unload", unloadCommand}, {"exec", execCommand},
+	{"tasks", tasksCommand}, {"delete", deleteCommand}, {"container", containerCommand},
+	{"features", featuresCommand}, {"gc", gcCommand}, {"verify", verifyCommand},
+	{"probe", probeCommand}, {"audit", auditCommand}, {"watch", watchCommand},
+	{"save", saveCommand}, {"restore", restoreCommand}, {"apply", applyCommand},
+	{"hook", hookCommand}, {"doctor", doctorCommand}, {"man", manCommand},
+	{"completion", completionCommand}, {"version", versionCommand},
 }
 
 func versionCommand() *cobra.Command { return cli.Version("nsmgr") }
@@ -113,11 +77,11 @@ input, 3 something broke.`,
 		if m.name == "man" || m.name == "completion" { // they look at the others
 			break
 		}
-		root.AddCommand(m.command())
+		root.AddCommand(m.make())
 		return root
 	}
 	for _, m := range makers {
-		root.AddCommand(m.command())
+		root.AddCommand(m.make())
 	}
 	return root
 }
@@ -158,15 +122,6 @@ func completeNames(_ *cobra.Command, got []string, _ string) ([]string, cobra.Sh
 	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
-// compiler compiles for this machine's kernel.
-func compiler(v *nsmgr.View) (*profiles.Compiler, error) {
-	f, err := v.StableFeatures()
-	if err != nil {
-		return nil, err
-	}
-	return profiles.NewCompiler(f)
-}
-
 // printJSON writes a value as the command's --json form.
 func printJSON(c *cobra.Command, value any) error {
 	e := json.NewEncoder(c.OutOrStdout())
@@ -175,9 +130,15 @@ func printJSON(c *cobra.Command, value any) error {
 	return e.Encode(value)
 }
 
-// say writes a line to the command's output.
+// say writes a line to the command's output. What a name in it contains, it
+// stays one line, without control characters.
 func say(c *cobra.Command, format string, a ...any) {
-	_, _ = fmt.Fprintf(c.OutOrStdout(), format+"\n", a...)
+	_, _ = fmt.Fprintln(c.OutOrStdout(), printable.Text(fmt.Sprintf(format, a...)))
+}
+
+// note writes a line to the command's error output, like say.
+func note(c *cobra.Command, format string, a ...any) {
+	_, _ = fmt.Fprintln(c.ErrOrStderr(), printable.Text(fmt.Sprintf(format, a...)))
 }
 
 func completionCommand() *cobra.Command {

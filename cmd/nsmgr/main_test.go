@@ -2,9 +2,7 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -57,6 +55,7 @@ func TestBadInput(t *testing.T) {
 		{"apply", "-f"},
 		{"apply -f /no/such/file", "no such file"},
 		{"hook pre-start", "LXC_NAME"},
+		{"hook nope", "unknown hook"},
 		{"completion tcsh", "bash, zsh and fish"},
 		{"container nope", "unknown command"},
 	} {
@@ -83,39 +82,10 @@ func TestMakers(t *testing.T) {
 		if c := m.make(); c.Name() != m.name {
 			t.Errorf("%s makes %s", m.name, c.Name())
 		}
-		if m.long && slices.Contains(brief.Commands, m.name) {
-			t.Errorf("%s is long and brief", m.name)
-		}
 	}
 	for _, name := range brief.Commands {
 		if !slices.ContainsFunc(makers, func(m maker) bool { return m.name == name }) {
-			t.Errorf("there is no command %s", name)
-		}
-	}
-}
-
-// asked is a context that says whether somebody waits for its end.
-type asked struct {
-	context.Context
-	done *bool
-}
-
-func (a asked) Done() <-chan struct{} { *a.done = true; return a.Context.Done() }
-
-// What is long listens before it does anything, wherever its name stands, and
-// what is short does not.
-func TestLongListens(t *testing.T) {
-	for words, want := range map[string]bool{
-		"gc --dry-run": true, "--dry-run=true gc": true, "watch no:name": true, "apply": true, "version": false, "show no:name": false,
-	} {
-		heard := false
-		c := command(strings.Fields(words))
-		c.SetOut(&bytes.Buffer{})
-		c.SetErr(&bytes.Buffer{})
-		c.SetArgs(strings.Fields(words))
-		_ = c.ExecuteContext(asked{t.Context(), &heard})
-		if heard != want {
-			t.Errorf("nsmgr %s listens: %v", words, heard)
+			t.Errorf("package brief names the unknown command %s", name)
 		}
 	}
 }
@@ -156,51 +126,6 @@ func TestCompletion(t *testing.T) {
 	for _, shell := range []string{"bash", "zsh", "fish"} {
 		if out, err := run(t, "completion", shell); err != nil || !strings.Contains(out, "nsmgr") {
 			t.Errorf("%s: %v", shell, err)
-		}
-	}
-}
-
-func TestReadContainer(t *testing.T) {
-	for text, want := range map[string]container{
-		"lxc.apparmor.profile = generated\nlxc.apparmor.profile = host-ct//&:c1:container\n": {"c1", "host-ct", "c1", "container", false, false},
-		"lxc.idmap = u 0 100000 65536\nlxc.apparmor.profile=h//&:a//b:\n":                    {"c1", "h", "a//b", "", true, false},
-		"lxc.apparmor.allow_nesting = 1\nlxc.apparmor.profile = h//&:n:unconfined":           {"c1", "h", "n", "unconfined", false, true},
-	} {
-		path := filepath.Join(t.TempDir(), "config")
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		if got, err := readContainer("c1", path); err != nil || got != want {
-			t.Errorf("%q: %+v, %v, want %+v", text, got, err, want)
-		}
-	}
-	for _, text := range []string{"", "lxc.apparmor.profile = generated", "lxc.apparmor.profile = :ns:p", "lxc.apparmor.profile = a//&b", "lxc.apparmor.profile = a//&"} {
-		path := filepath.Join(t.TempDir(), "config")
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		if got, err := readContainer("c1", path); exit.Status(err) != exit.Usage {
-			t.Errorf("%q: %+v, %v", text, got, err)
-		}
-	}
-}
-
-func TestReadDeclaration(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "f.yaml")
-	for text, good := range map[string]bool{
-		"namespaces:\n- name: a\n  kind: nested\n  profiles: [x.aa]\n  container: c\n": true,
-		"namespaces: []\n":                   true,
-		"namespaces:\n- name: a\n  kin: x\n": false, // a slip must not pass unnoticed
-		"other: 1\n":                         false,
-		"namespaces: 3\n":                    false,
-		"":                                   false,
-	} {
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		d, err := readDeclaration(command(nil), path)
-		if (err == nil) != good || err != nil && exit.Status(err) != exit.Usage {
-			t.Errorf("%q: %+v, %v", text, d, err)
 		}
 	}
 }

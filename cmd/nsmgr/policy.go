@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,11 +9,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"go.yaml.in/yaml/v3"
 
+	"proofhouse/containers"
 	"proofhouse/internal/exit"
 	"proofhouse/nsmgr"
-	"proofhouse/profiles"
+	"proofhouse/profiles/declaration"
 )
 
 func saveCommand() *cobra.Command {
@@ -105,16 +104,6 @@ other. It is made if it is not there.`,
 	}
 }
 
-// declaration is the file of apply.
-type declaration struct {
-	Namespaces []struct {
-		Name      string   `yaml:"name"`
-		Kind      string   `yaml:"kind"`     // a shipped profile
-		Profiles  []string `yaml:"profiles"` // relative to the file
-		Container string   `yaml:"container"`
-	} `yaml:"namespaces"`
-}
-
 func applyCommand() *cobra.Command {
 	var file string
 	var dryRun, prune bool
@@ -157,7 +146,11 @@ func apply(c *cobra.Command, file string, dryRun, prune bool) error {
 	if err != nil {
 		return err
 	}
-	wanted, err := d.wanted(c.Context(), v, filepath.Dir(file))
+	comp, err := containers.Compiler(v)
+	if err != nil {
+		return err
+	}
+	wanted, err := d.Wanted(c.Context(), comp)
 	if err != nil {
 		return err
 	}
@@ -185,58 +178,15 @@ func apply(c *cobra.Command, file string, dryRun, prune bool) error {
 	return nil
 }
 
-func readDeclaration(c *cobra.Command, file string) (d declaration, err error) {
-	in := c.InOrStdin()
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return d, exit.BadInput(err)
-		}
-		defer func() { _ = f.Close() }()
-		in = f
+// readDeclaration reads the file of apply; "-" is the standard input.
+func readDeclaration(c *cobra.Command, file string) (declaration.File, error) {
+	if file == "-" {
+		return declaration.Read(c.InOrStdin(), "the standard input", ".")
 	}
-	dec := yaml.NewDecoder(in)
-	dec.KnownFields(true)
-	if err := dec.Decode(&d); err != nil {
-		return d, exit.BadInputf("read %s: %w", file, err)
-	}
-	return d, nil
-}
-
-func (d declaration) wanted(ctx context.Context, v *nsmgr.View, dir string) ([]nsmgr.Wanted, error) {
-	comp, err := compiler(v)
+	f, err := os.Open(file)
 	if err != nil {
-		return nil, err
+		return declaration.File{}, exit.BadInput(err)
 	}
-	var all []nsmgr.Wanted
-	for _, n := range d.Namespaces {
-		w := nsmgr.Wanted{Container: n.Container}
-		if w.Name, err = nsmgr.ParseName(n.Name); err != nil {
-			return nil, err
-		}
-		for _, part := range w.Name.Parts() {
-			if err := nsmgr.CheckName(part); err != nil {
-				return nil, err
-			}
-		}
-		if n.Kind != "" {
-			p, err := comp.Shipped(ctx, n.Kind, profiles.Parameters{Name: profiles.DefaultName})
-			if err != nil {
-				return nil, err
-			}
-			w.Policy = append(w.Policy, p...)
-		}
-		for _, path := range n.Profiles {
-			if !filepath.IsAbs(path) {
-				path = filepath.Join(dir, path)
-			}
-			p, err := comp.Files(ctx, path)
-			if err != nil {
-				return nil, err
-			}
-			w.Policy = append(w.Policy, p...)
-		}
-		all = append(all, w)
-	}
-	return all, nil
+	defer func() { _ = f.Close() }()
+	return declaration.Read(f, file, filepath.Dir(file))
 }

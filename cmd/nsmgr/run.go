@@ -96,7 +96,7 @@ having said what becomes unconfined, and asks if it is on a terminal.`,
 			if err != nil {
 				return err
 			}
-			d.Doubt = func(held *nsmgr.HeldError) { _, _ = fmt.Fprintln(c.ErrOrStderr(), "nsmgr: note:", held) }
+			d.Doubt = func(held *nsmgr.HeldError) { note(c, "nsmgr: note: %v", held) }
 			d.Confirm = func(flat, stacked []nsmgr.Task) error { return confirmForce(c, flat, stacked, yes) }
 			if err := v.Delete(c.Context(), ns, d); err != nil {
 				return err
@@ -116,17 +116,16 @@ having said what becomes unconfined, and asks if it is on a terminal.`,
 // confirmForce says what --force is about to do to which tasks, and asks if
 // somebody is there to answer.
 func confirmForce(c *cobra.Command, flat, stacked []nsmgr.Task, yes bool) error {
-	w := c.ErrOrStderr()
 	for _, t := range flat {
-		_, _ = fmt.Fprintf(w, "becomes unconfined: %s\n", t)
+		note(c, "becomes unconfined: %s", t)
 	}
 	for _, t := range stacked {
-		_, _ = fmt.Fprintf(w, "keeps the policy it has, which nobody can change any more: %s\n", t)
+		note(c, "keeps the policy it has, which nobody can change any more: %s", t)
 	}
 	if yes || !term.IsTerminal(int(os.Stdin.Fd())) {
 		return nil
 	}
-	_, _ = fmt.Fprint(w, "go on? [y/N] ")
+	_, _ = fmt.Fprint(c.ErrOrStderr(), "continue? [y/N] ")
 	var answer string
 	_, _ = fmt.Fscanln(c.InOrStdin(), &answer) // no answer is a no
 	if answer = strings.ToLower(answer); answer != "y" && answer != "yes" {

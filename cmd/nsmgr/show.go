@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"proofhouse/internal/exit"
+	"proofhouse/internal/printable"
 	"proofhouse/nsmgr"
 )
 
@@ -22,10 +23,14 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %s", n, what)
 }
 
-// table writes rows with aligned columns.
+// table writes rows with aligned columns. Cells are printed without control
+// characters: containers choose names that are in them.
 func table(w io.Writer, rows [][]string) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	for _, row := range rows {
+		for i := range row {
+			row[i] = printable.Text(row[i])
+		}
 		if _, err := fmt.Fprintln(t, strings.Join(row, "\t")); err != nil {
 			return err
 		}
@@ -287,13 +292,15 @@ func printFeatures(c *cobra.Command, f nsmgr.Features) {
 	}
 	missing := f.Missing()
 	if len(missing) == 0 {
-		say(c, "\nnothing is missing for stacked containers")
+		say(c, "")
+		say(c, "nothing is missing for stacked containers")
 	}
 	for _, n := range missing {
 		weight := "would help"
 		if n.Must {
 			weight = "needed"
 		}
-		say(c, "\nmissing: %s (from %s on), %s for %s", strings.TrimSpace(n.File+" "+n.Word), n.Since, weight, n.For)
+		say(c, "")
+		say(c, "missing: %s (from %s on), %s for %s", strings.TrimSpace(n.File+" "+n.Word), n.Since, weight, n.For)
 	}
 }

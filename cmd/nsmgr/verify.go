@@ -4,16 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
-	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"proofhouse/containers"
 	"proofhouse/internal/child"
 	"proofhouse/internal/exit"
 	"proofhouse/nsmgr"
@@ -38,7 +34,11 @@ Exit status 1: something is not in force.`,
 			if err != nil {
 				return err
 			}
-			tried, err := try(c.Context(), v, ns)
+			comp, err := containers.Compiler(v)
+			if err != nil {
+				return err
+			}
+			tried, err := v.Try(c.Context(), ns, comp.Text, startProbe)
 			if err != nil {
 				return err
 			}
@@ -72,127 +72,34 @@ func reportFindings(c *cobra.Command, found []nsmgr.Finding, asJSON bool) error 
 	return nil
 }
 
-// tryPolicy is the profile that verify tries: all is allowed but one file, and
-// nothing of it is logged. NAME and FILE are replaced.
-const tryPolicy = `abi <kernel>,
-profile "NAME" flags=(attach_disconnected) {
-  file,
-  signal,
-  ptrace,
-  capability,
-  network,
-  unix,
-  deny "FILE" rwklx,
-}
-`
-
-// try runs a process in the namespace and looks at what it could do.
-func try(ctx context.Context, v *nsmgr.View, ns nsmgr.Name) (found []nsmgr.Finding, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	defer cancel()
-	dir, err := os.MkdirTemp("", "nsmgr-verify-")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	open, shut := filepath.Join(dir, "open"), filepath.Join(dir, "shut")
-	for _, f := range []string{open, shut} {
-		if err := os.WriteFile(f, nil, 0o600); err != nil {
-			return nil, err
-		}
-	}
-	name := filepath.Base(dir)
-	comp, err := compiler(v)
-	if err != nil {
-		return nil, err
-	}
-	blob, err := comp.Text(ctx, "the profile of the trial", []byte(strings.NewReplacer("NAME", name, "FILE", shut).Replace(tryPolicy)))
-	if err != nil {
-		return nil, err
-	}
-	if err := v.Load(ctx, ns, nsmgr.Policy{blob}, nsmgr.LoadOptions{}); err != nil {
-		return nil, err
-	}
-	defer func() {
-		// Also when ctx has ended.
-		err = errors.Join(err, v.Unload(context.WithoutCancel(ctx), ns, name))
-	}()
-	saw, err := runProbe(ctx, ns, name, open, shut)
-	if err != nil {
-		return nil, err
-	}
-	label, err := nsmgr.ParseLabel(saw.Label)
-	if err != nil {
-		return nil, err
-	}
-	last := label.Parts[len(label.Parts)-1]
-	return []nsmgr.Finding{
-		{What: fmt.Sprintf("a process started in it has its profile (it sees %q)", strings.TrimSpace(saw.Label)), OK: strings.HasSuffix(last.Profile, name)},
-		{What: "what the profile allows is allowed" + because(saw.Open), OK: saw.Open == ""},
-		{What: "what the profile denies is refused" + because(saw.Shut), OK: saw.Shut == syscall.EACCES.Error()},
-	}, nil
-}
-
-func because(said string) string {
-	if said == "" {
-		return ""
-	}
-	return " (" + said + ")"
-}
-
-// seen is what a probe tells.
-type seen struct {
-	Label string `json:"label"`
-	Open  string `json:"open"` // "" or the error
-	Shut  string `json:"shut"`
-}
-
-func runProbe(ctx context.Context, ns nsmgr.Name, profile, open, shut string) (s seen, err error) {
+// startProbe runs "nsmgr probe" in the namespace, through "nsmgr exec".
+func startProbe(ctx context.Context, ns nsmgr.Name, profile, allowed, denied string) (s nsmgr.Seen, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return s, err
 	}
-	cmd := child.Command(ctx, self, "exec", string(ns), "-p", profile, "--", self, "probe", open, shut)
+	cmd := child.Command(ctx, self, "exec", string(ns), "-p", profile, "--", self, "probe", allowed, denied)
 	// The Go runtime signals itself to preempt goroutines, which policy may
 	// deny.
 	cmd.Env = append(os.Environ(), "GODEBUG=asyncpreemptoff=1")
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	if err := cmd.Run(); err != nil {
-		return s, exit.With(exit.Failed, fmt.Errorf("start a process in namespace %q: %w: %s", ns, err, errOut.String()))
+		return s, fmt.Errorf("%w: %s", err, errOut.String())
 	}
-	if err := json.Unmarshal(out.Bytes(), &s); err != nil {
-		return s, fmt.Errorf("read what the process in namespace %q saw: %w", ns, err)
-	}
-	return s, nil
+	return s, json.Unmarshal(out.Bytes(), &s)
 }
 
 // probeCommand is what verify runs in the namespace.
 func probeCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "probe OPEN SHUT", Hidden: true, Args: args(2, 2, "give two files"),
+		Use: "probe ALLOWED DENIED", Hidden: true, Args: args(2, 2, "give two files"),
 		RunE: func(c *cobra.Command, got []string) error {
-			label, err := os.ReadFile("/proc/thread-self/attr/apparmor/current")
-			if err != nil {
-				label, err = os.ReadFile("/proc/thread-self/attr/current")
-			}
+			s, err := nsmgr.Probe(got[0], got[1])
 			if err != nil {
 				return err
 			}
-			return printLine(c, seen{string(label), tryOpen(got[0]), tryOpen(got[1])})
+			return printLine(c, s)
 		},
 	}
-}
-
-func tryOpen(path string) string {
-	f, err := os.Open(path)
-	if err == nil {
-		_ = f.Close()
-		return ""
-	}
-	var errno syscall.Errno
-	if errors.As(err, &errno) {
-		return errno.Error()
-	}
-	return err.Error()
 }
