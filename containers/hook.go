@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"proofhouse/internal/exit"
@@ -132,7 +133,8 @@ func (h Hook) checkTransition(v *nsmgr.View) error {
 	if !errors.Is(err, nsmgr.ErrTransition) {
 		return err
 	}
-	return exit.BadInputf("container %q: %w; allow it in the policy of LXC: add the rule \"change_profile -> %s,\" to %s and reload it (nsmgr doctor)", h.Name, err, h.Config.Label, StartAbstraction)
+	return exit.BadInputf("container %q: %w: let its label begin with %s, such as %s%s, or add the rule \"change_profile -> %s//&**,\" to %s and reload %s",
+		h.Name, err, lxcPrefix, lxcPrefix+HostProfile(h.kind()), strings.TrimPrefix(h.Config.Label, h.bind.Host), h.bind.Host, StartAbstraction, "/etc/apparmor.d/usr.bin.lxc-start")
 }
 
 // StartAbstraction is the file with the rules of lxc-start's profile, as

@@ -3,11 +3,16 @@ package containers
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"proofhouse/internal/exit"
 	"proofhouse/nsmgr"
 	"proofhouse/profiles"
 )
+
+// lxcPrefix makes another name of a shipped host profile: the profile that
+// distributions confine lxc-start with allows a change to labels that begin so.
+const lxcPrefix = "lxc-"
 
 // HostProfile returns the name of the shipped host profile for a container with
 // the shipped profile of that kind.
@@ -16,6 +21,35 @@ func HostProfile(kind string) string {
 		return profiles.Host + "-nested"
 	}
 	return profiles.Host
+}
+
+// HostProfileHere is [HostProfile], with a name that lxc-start may change to
+// where it is confined: lxc-host-ct.
+func HostProfileHere(v *nsmgr.View, kind string) (string, error) {
+	confined, err := LXCConfined(v)
+	if err != nil || !confined {
+		return HostProfile(kind), err
+	}
+	return lxcPrefix + HostProfile(kind), nil
+}
+
+// startProfile is the name of the profile that distributions confine lxc-start
+// with (Debian's and Ubuntu's /etc/apparmor.d/usr.bin.lxc-start).
+const startProfile = "/usr/bin/lxc-start"
+
+// LXCConfined reports whether the profile of lxc-start is loaded.
+func LXCConfined(v *nsmgr.View) (bool, error) { return v.HasProfile("", startProfile) }
+
+// shippedHost reports whether name is one of a shipped host profile, and
+// whether that allows nesting.
+func shippedHost(name string) (nested, ok bool) {
+	switch strings.TrimPrefix(name, lxcPrefix) {
+	case HostProfile(profiles.Privileged):
+		return false, true
+	case HostProfile(profiles.Nested):
+		return true, true
+	}
+	return false, false
 }
 
 // Compiler returns a compiler for the running kernel.
@@ -33,11 +67,15 @@ func LoadHost(ctx context.Context, v *nsmgr.View, name string) (loaded bool, err
 	if there, err := v.HasProfile("", name); err != nil || there {
 		return false, err
 	}
+	nested, ok := shippedHost(name)
+	if !ok {
+		return false, exit.BadInput(fmt.Errorf("%w profile %q on the host to stack a container on (apparmor_parser loads it)", nsmgr.ErrNotExist, name))
+	}
 	comp, err := Compiler(v)
 	if err != nil {
 		return false, err
 	}
-	policy, err := comp.Shipped(ctx, profiles.Host, profiles.Parameters{Name: name, Nested: name != profiles.Host})
+	policy, err := comp.Shipped(ctx, profiles.Host, profiles.Parameters{Name: name, Nested: nested})
 	if err != nil {
 		return false, err
 	}
@@ -65,12 +103,10 @@ func CheckLabel(ctx context.Context, v *nsmgr.View, l nsmgr.Label) error {
 		case there:
 		case p.Namespace != "":
 			return exit.BadInput(fmt.Errorf("%w profile %q in namespace %q (nsmgr load)", nsmgr.ErrNotExist, p.Profile, p.Namespace))
-		case p.Profile == profiles.Host || p.Profile == HostProfile(profiles.Nested):
+		default:
 			if _, err := LoadHost(ctx, v, p.Profile); err != nil {
 				return err
 			}
-		default:
-			return exit.BadInput(fmt.Errorf("%w profile %q on the host to stack a container on (apparmor_parser loads it)", nsmgr.ErrNotExist, p.Profile))
 		}
 	}
 	return nil

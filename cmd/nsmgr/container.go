@@ -152,9 +152,12 @@ func (o *containerCreation) run(c *cobra.Command, ct containers.Container, templ
 	}
 	t := nsmgr.Target{Namespace: ns, Profile: o.profile, Host: o.host}
 	if t.Host == "" {
-		t.Host = profiles.Host
+		kind := profiles.Privileged
 		if m.Nesting {
-			t.Host = containers.HostProfile(profiles.Nested)
+			kind = profiles.Nested
+		}
+		if t.Host, err = containers.HostProfileHere(v, kind); err != nil {
+			return err
 		}
 	}
 	if t.Profile == "" {

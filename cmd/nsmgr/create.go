@@ -98,7 +98,10 @@ func (o *creation) run(c *cobra.Command, got []string) error {
 	if err != nil {
 		return err
 	}
-	host := containers.HostProfile(o.kind)
+	host, err := containers.HostProfileHere(v, o.kind)
+	if err != nil {
+		return err
+	}
 	loaded, err := containers.LoadHost(c.Context(), v, host)
 	if err != nil {
 		return err

@@ -78,6 +78,13 @@ var checks = []check{
 		}
 		return path, nil
 	}},
+	{"lxc-start's profile", false, func(_ context.Context, v *nsmgr.View) (string, error) {
+		confined, err := containers.LXCConfined(v)
+		if err != nil || !confined {
+			return "not loaded", err
+		}
+		return "loaded: labels of containers must begin with lxc- (lxc-host-ct//&:NAMESPACE:PROFILE), or " + containers.StartAbstraction + " needs a rule change_profile for them", nil
+	}},
 	{"container commands", false, func(context.Context, *nsmgr.View) (string, error) {
 		err := containers.Available()
 		if self, selfErr := os.Executable(); err != nil && selfErr == nil {
@@ -104,7 +111,7 @@ func doctorCommand() *cobra.Command {
 				note, err := ch.ask(c.Context(), v)
 				switch {
 				case err == nil:
-					say(c, "ok       %-22s %s", ch.what, note)
+					say(c, "%s", strings.TrimRight(fmt.Sprintf("ok       %-22s %s", ch.what, note), " "))
 				case ch.must:
 					bad++
 					say(c, "MISSING  %-22s %v", ch.what, err)
