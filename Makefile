@@ -13,7 +13,7 @@ VALE     = $(GO) run github.com/vale-cli/vale/v3/cmd/vale@v3.21.0 --output=line
 RUN_FLAGS = $(foreach k,$(KERNEL),--kernel '$(k)') $(if $(SMOKE),--smoke) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build nsmgr-lxc run test test-unit test-e2e test-vm isolation-docs lint words bench bench-loop clean
+.PHONY: help setup build nsmgr-lxc run test test-unit test-e2e test-vm isolation-docs mutants lint words bench bench-loop clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ isolation-docs: build ## run the isolation matrix on UML and Debian's kernels, a
 	rm -rf out/isolation-docs
 	-bin/proofhouse run --label-filter isolation --out out/isolation-docs -k uml:debian:forky -k debian:bookworm -k debian:trixie -k debian:trixie-backports
 	$(GO) run ./cmd/isolation-doc out/isolation-docs > docs/isolation.md
+
+mutants: build ## plant faults in AppArmor and count which the suite catches: KERNEL= a kernel with faults (docs/mutants.md; hours)
+	@bin/proofhouse mutants run --kernel '$(KERNEL)' $(ARGS)
 
 lint: ## gofmt, vet and golangci-lint
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }

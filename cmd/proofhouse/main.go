@@ -45,7 +45,7 @@ Exit status: 0 all as expected, 1 something failed, 2 bad usage or bad input,
 	})
 	root.AddCommand(
 		runCommand(), execCommand(), shellCommand(), kernelsCommand(), reportCommand(), compareCommand(),
-		mergeCommand(), runsCommand(), bisectCommand(), bisectStepCommand(), cacheCommand(), doctorCommand(), setupCommand(), cli.Version("proofhouse"),
+		mergeCommand(), runsCommand(), bisectCommand(), bisectStepCommand(), mutantsCommand(), cacheCommand(), doctorCommand(), setupCommand(), cli.Version("proofhouse"),
 	)
 	return root
 }

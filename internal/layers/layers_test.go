@@ -19,7 +19,7 @@ import (
 // machines and machines/guest. Go itself refuses cycles.
 var layers = [][]string{
 	{"cmd"},
-	{"bisect", "suite"},
+	{"bisect", "mutants", "suite"},
 	{"runs"},
 	{"isolation", "regression", "containers"},
 	{"machines"},

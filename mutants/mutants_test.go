@@ -1,0 +1,220 @@
+package mutants
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"proofhouse/internal/exit"
+	"proofhouse/reports"
+)
+
+func sampleTree(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("testdata/tree")); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestSites(t *testing.T) {
+	sites, err := Sites(sampleTree(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, s := range sites {
+		if s.Operator == Never || s.Operator == Always { // as Negate
+			continue
+		}
+		got = append(got, fmt.Sprintf("%s %s %d line %d: %s", s.Function, s.Operator, s.Nth, s.Line, s.Text))
+	}
+	want := []string{
+		"decide negate 1 line 11: !label || (request & MAY_WRITE && label->size > 1)",
+		"decide left 1 line 11: (request & MAY_WRITE && label->size > 1)",
+		"decide right 1 line 11: !label",
+		"decide negate 2 line 13: label->unconfined",
+		"decide drop 1 line 14: note(label, text);",
+		"decide drop 2 line 16: count(label);",
+		"decide succeed 1 line 12: -EACCES",
+		"decide succeed 2 line 23: error",
+		"decide zero 1 line 11: MAY_WRITE",
+		"decide zero 2 line 18: MAY_READ",
+		"other negate 1 line 28: ready(1) && ready(2)",
+		"other left 1 line 28: ready(2)",
+		"other right 1 line 28: ready(1)",
+		"other drop 1 line 30: report();",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestPlant(t *testing.T) {
+	dir := sampleTree(t)
+	faults := []Mutant{
+		{Number: 1, File: "sample.c", Function: "decide", Operator: Negate, Nth: 1},
+		{Number: 2, File: "sample.c", Function: "decide", Operator: Left, Nth: 1},
+		{Number: 3, File: "sample.c", Function: "decide", Operator: Zero, Nth: 1},
+		{Number: 4, File: "sample.c", Function: "decide", Operator: Drop, Nth: 2},
+		{Number: 5, File: "sample.c", Function: "decide", Operator: Succeed, Nth: 1},
+		{Number: 6, File: "sample.c", Function: "other", Operator: Right, Nth: 1},
+		{Number: 7, File: "sample.c", Function: "decide", Operator: Always, Nth: 1},
+	}
+	if err := Plant(dir, faults); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "security/apparmor/sample.c"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(b)
+	for _, want := range []string{
+		"if (aa_mutant(1) != !!((!label ||(!aa_mutant(2) && ( (request & (aa_mutant(3) ? 0 : MAY_WRITE) && label->size > 1)))) || aa_mutant(7)))",
+		"return (aa_mutant(5) ? 0 : -EACCES);",
+		"else\n\t\tdo { if (!aa_mutant(4)) count(label); } while (0);",
+		"if ((aa_mutant(6) || (ready(1) ))&&",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("missing %q in:\n%s", want, text)
+		}
+	}
+	if err := Plant(dir, faults); exit.Status(err) != exit.Usage {
+		t.Errorf("planted twice: %v", err)
+	}
+}
+
+// A place that is not in the tree leaves the tree as it is.
+func TestPlantMissing(t *testing.T) {
+	dir := sampleTree(t)
+	for _, m := range []Mutant{
+		{Number: 1, File: "sample.c", Function: "decide", Operator: Negate, Nth: 9},
+		{Number: 1, File: "gone.c", Function: "decide", Operator: Negate, Nth: 1},
+		{Number: 1, File: "../sample.c", Function: "decide", Operator: Negate, Nth: 1},
+	} {
+		if err := Plant(dir, []Mutant{{Number: 2, File: "sample.c", Function: "decide", Operator: Negate, Nth: 1}, m}); exit.Status(err) != exit.Usage {
+			t.Errorf("%+v: got %v", m, err)
+		}
+	}
+	got, _ := os.ReadFile(filepath.Join(dir, "security/apparmor/sample.c"))
+	want, err := os.ReadFile("testdata/tree/security/apparmor/sample.c")
+	if err != nil || string(got) != string(want) {
+		t.Errorf("the tree was changed: %v", err)
+	}
+	if err := Plant(t.TempDir(), nil); exit.Status(err) != exit.Usage {
+		t.Errorf("no kernel tree: got %v", err)
+	}
+}
+
+func TestTable(t *testing.T) {
+	all, err := Table()
+	if err != nil {
+		t.Fatal(err)
+	}
+	chosen := map[string]int{}
+	for _, m := range all {
+		chosen[m.Chosen]++
+	}
+	if len(all) < 150 || chosen["rule"] < len(all)/2 {
+		t.Errorf("%d faults, %v: want at least 150, half of them by rule", len(all), chosen)
+	}
+	for _, bad := range []string{
+		"1\tf.c\tf\tnegate\t1\thand",
+		"0\tf.c\tf\tnegate\t1\thand\t",
+		"1\tf.c\tf\tnegate\t1\ttaste\t",
+		"1\tf.c\tf\tnegate\t1\thand\t\n1\tf.c\tf\tnegate\t2\thand\t",
+		"1\tf.c\tf\tnegate\t1\thand\t\n2\tf.c\tf\tnegate\t1\thand\t",
+	} {
+		if _, err := parseTable(bad); err == nil {
+			t.Errorf("accepted %q", bad)
+		}
+	}
+}
+
+func kernelOf(results map[string]reports.Status) *reports.Kernel {
+	k := &reports.Kernel{}
+	for id, s := range results {
+		k.Specs = append(k.Specs, reports.Spec{ID: specOf(id), Results: []reports.Result{{ID: id, Status: s}}})
+	}
+	return k
+}
+
+func TestCompare(t *testing.T) {
+	base := kernelOf(map[string]reports.Status{
+		"isolation/file/read/a": reports.Pass, "isolation/file/read/b": reports.Pass,
+		"isolation/file/write/a": reports.XFail, "isolation/signal/kill/a": reports.Skip,
+		"regression/open/OPEN": reports.Pass,
+	})
+	good := goodResults(base)
+	if len(good) != 4 {
+		t.Fatalf("good: %q", good)
+	}
+	for _, c := range []struct {
+		name           string
+		now            map[string]reports.Status
+		caught, broken []string
+	}{
+		{"nothing", map[string]reports.Status{"isolation/file/read/a": reports.Pass, "isolation/file/read/b": reports.Pass, "isolation/file/write/a": reports.XFail, "regression/open/OPEN": reports.Pass}, nil, nil},
+		{"a failure", map[string]reports.Status{"isolation/file/read/a": reports.Pass, "isolation/file/read/b": reports.Fail, "isolation/file/write/a": reports.XFail, "regression/open/OPEN": reports.Pass}, []string{"isolation/file/read"}, nil},
+		{"an error, a loss", map[string]reports.Status{"isolation/file/read/a": reports.Error, "isolation/file/read/b": reports.Pass, "isolation/file/write/a": reports.XFail}, nil, []string{"isolation/file/read", "regression/open"}},
+		{"a complaint", map[string]reports.Status{"isolation/file/read/a": reports.Pass, "isolation/file/read/b": reports.Pass, "isolation/file/write/a": reports.XFail, "regression/open/OPEN": reports.Pass, "isolation/limits/x/(kernel-log) BUG": reports.Fail}, []string{"isolation/limits/x"}, nil},
+	} {
+		caught, broken := compare(good, kernelOf(c.now))
+		if !slices.Equal(caught, c.caught) || !slices.Equal(broken, c.broken) {
+			t.Errorf("%s: caught %q, broken %q", c.name, caught, broken)
+		}
+	}
+}
+
+func TestReadOutcomes(t *testing.T) {
+	all, err := readOutcomes(strings.NewReader(`{"number":1,"build":"x","filter":"","caught":["a/b"]}` + "\n" +
+		`{"number":2,"build":"x","filter":""}` + "\n" + `{"number":3,"bui`))
+	if err != nil || len(all) != 2 || all[1].Verdict() != "caught" || all[2].Verdict() != "survived" {
+		t.Errorf("got %v, %v", all, err)
+	}
+	if _, err := readOutcomes(strings.NewReader("no json\n")); exit.Status(err) != exit.Usage {
+		t.Errorf("damaged line: got %v", err)
+	}
+}
+
+func TestWriteMarkdown(t *testing.T) {
+	faults := []Mutant{
+		{Number: 1, File: "a.c", Function: "f", Operator: Negate, Nth: 1, Chosen: "rule"},
+		{Number: 2, File: "a.c", Function: "f", Operator: Zero, Nth: 1, Chosen: "hand", Note: "equivalent: not reached"},
+		{Number: 3, File: "a.c", Function: "f", Operator: Zero, Nth: 2, Chosen: "hand"},
+		{Number: 4, File: "a.c", Function: "f", Operator: Zero, Nth: 3, Chosen: "hand"},
+		{Number: 5, File: "a.c", Function: "f", Operator: Zero, Nth: 4, Chosen: "hand"},
+	}
+	var b strings.Builder
+	score, err := WriteMarkdown(&b, faults, map[int]Outcome{
+		0: {Good: []string{"isolation/file/read/x", "regression/open/y"}},
+		1: {Caught: []string{"isolation/file/read"}}, 2: {}, 3: {}, 4: {Refused: "panic | <b>"},
+	})
+	if err != nil || score != (Score{Caught: 1, Broken: 1, Survived: 1, Equivalent: 1, NotTried: 1}) {
+		t.Errorf("got %+v, %v", score, err)
+	}
+	if text := b.String(); strings.Contains(text, "<b>") || !strings.Contains(text, "1 of the 2 specs that ran caught no fault") {
+		t.Errorf("got:\n%s", text)
+	}
+}
+
+func TestPart(t *testing.T) {
+	all := make([]Mutant, 10)
+	for i := range all {
+		all[i].Number = i + 1
+	}
+	if got := len(Part(all, 4, reports.Shard{})); got != 4 {
+		t.Errorf("sample of 4: got %d", got)
+	}
+	n := 0
+	for i := 1; i <= 3; i++ {
+		n += len(Part(all, 0, reports.Shard{Index: i, Count: 3}))
+	}
+	if n != len(all) {
+		t.Errorf("three shards have %d of %d faults", n, len(all))
+	}
+}
