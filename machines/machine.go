@@ -19,6 +19,7 @@ import (
 
 	"proofhouse/internal/bounded"
 	"proofhouse/internal/exit"
+	"proofhouse/internal/sandbox"
 	"proofhouse/kernels"
 	"proofhouse/machines/wire"
 )
@@ -122,6 +123,9 @@ type Options struct {
 	Accelerator string
 	// Memory of the machine in MiB; 0 = DefaultMemory.
 	Memory int
+	// Parameters are added to the kernel's command line, before those of the
+	// build (Kernel.Append), which win.
+	Parameters []string
 	// Plain leaves out the words that make a kernel under QEMU boot faster
 	// (see tuning).
 	Plain bool
@@ -167,6 +171,13 @@ func Open(ctx context.Context, o Options) (Machine, error) {
 		return openLocal(ctx, o)
 	}
 	return nil, exit.BadInputf("kernel %s: no machine runs a build of kind %q", o.Kernel.Spec, o.Kernel.Kind)
+}
+
+// Sandbox describes what confines a machine's process on this host, and what it
+// can still do there, each with what closes the gap.
+func Sandbox() (summary string, gaps []string) {
+	s := sandbox.Supported()
+	return s.String(), s.Gaps()
 }
 
 // Output runs a short command and returns what it wrote to stdout. An exit

@@ -166,6 +166,7 @@ func bootQEMU(ctx context.Context, o Options, a arch, accel string, dir *runDir,
 			words = append(words, slow...)
 		}
 	}
+	words = append(words, o.Parameters...)
 	words = append(words, o.Kernel.Append...)
 	q.add("-append", strings.Join(words, " "))
 	ours, theirs, err := socketPair()

@@ -57,11 +57,11 @@ func bootUML(ctx context.Context, o Options, dir *runDir, begun time.Time) (Mach
 		"hostfs=" + filepath.Join(dir.guest, "none"),
 		"initrd=" + initrd, "con=null", "con0=null,fd:1", "ssl0=fd:3",
 	}, disks...)
-	// Debian's package has another module first in its built-in order.
-	words = append(words, "security=apparmor", "audit_backlog_limit=8192", "loglevel=5", "panic=-1")
+	words = append(words, "audit_backlog_limit=8192", "loglevel=5", "panic=-1")
 	if seccomp {
 		words = append(words, "seccomp=on")
 	}
+	words = append(words, o.Parameters...)
 	words = append(words, o.Kernel.Append...)
 	ours, theirs, err := socketPair()
 	if err != nil {

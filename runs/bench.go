@@ -300,6 +300,7 @@ func (l *Bench) examine(ctx context.Context, b *kernels.Build, m machines.Machin
 	}
 	for name, value := range map[string]string{
 		"accelerator": info.Accelerator, "cmdline": info.Cmdline, "slowness": fmt.Sprintf("%.1f", info.Slowness),
+		"sandbox": info.Sandbox,
 	} {
 		if value != "" {
 			k.Properties[name] = value

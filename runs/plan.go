@@ -300,11 +300,16 @@ func (p *Plan) programs(ctx context.Context, progress func(string)) (err error) 
 
 // Options is how to open a machine for the build.
 func (p *Plan) Options(b *kernels.Build) machines.Options {
-	return machines.Options{
+	o := machines.Options{
 		Kernel: b, Root: p.Image, Modules: p.Modules[b.ID()],
 		Init: p.Init, Tools: maps.Clone(p.Tools), Prepare: regression.GuestPrepare(),
 		Accelerator: p.Config.Accelerator, Memory: p.Config.Memory, Plain: p.Config.Plain,
 	}
+	if b.Kind == kernels.UML {
+		// Debian's package has another module first in its built-in order.
+		o.Parameters = []string{"security=apparmor"}
+	}
+	return o
 }
 
 // PlanFile is a plan's name in the folder of its run.

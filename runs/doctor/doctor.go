@@ -109,7 +109,7 @@ func Examine(ctx context.Context) []Finding {
 		}
 		all = append(all, f)
 	}
-	return append(all, mirror(), kvm(), emulator(ctx), shm(), disk(), ownKernel())
+	return append(all, mirror(), kvm(), emulator(ctx), confinement(), shm(), disk(), ownKernel())
 }
 
 func mirror() Finding {
@@ -151,6 +151,15 @@ func emulator(ctx context.Context) Finding {
 		return Finding{"qemu", Advice, m[1] + "." + m[2] + ": version 10 is two to three times faster without KVM", "make setup QEMU=backports"}
 	}
 	return Finding{"qemu", OK, m[1] + "." + m[2], ""}
+}
+
+// confinement is what keeps a kernel under test from the host's files.
+func confinement() Finding {
+	text, gaps := machines.Sandbox()
+	if len(gaps) > 0 {
+		return Finding{"sandbox", Advice, text + ": " + strings.Join(gaps, "; "), ""}
+	}
+	return Finding{"sandbox", OK, text, ""}
 }
 
 // shm is where UML has the guest's memory.
