@@ -14,6 +14,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"proofhouse/machines/wire"
@@ -130,34 +131,61 @@ func lost(err error) error { return fmt.Errorf("%w: %w", ErrLost, err) }
 // However fast it is, other work may keep the host's processors from it for
 // seconds; one that has crashed is seldom waited for, as it ends by itself.
 func (c *client) grace() time.Duration {
-	return max(20*time.Second, time.Duration(float64(3*time.Second)*c.slowness/4))
+	return max(minGrace, time.Duration(float64(3*time.Second)*c.slowness/4))
 }
+
+// within runs call, which the connection alone can end, and waits for it no longer
+// than limit. late, which may be nil, gets the answer that comes after that.
+func within[T any](ctx context.Context, limit time.Duration, what string, call func() (T, error), late func(T)) (T, error) {
+	type answer struct {
+		value T
+		err   error
+	}
+	answers := make(chan answer)
+	given := make(chan struct{})
+	go func() {
+		v, err := call()
+		select {
+		case answers <- answer{v, err}:
+		case <-given:
+			if err == nil && late != nil {
+				late(v)
+			}
+		}
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	var none T
+	var err error
+	select {
+	case a := <-answers:
+		return a.value, a.err
+	case <-timer.C:
+		err = lost(fmt.Errorf("%s: timed out after %v", what, limit))
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	close(given)
+	return none, err
+}
+
+// minGrace is the shortest grace.
+var minGrace = 20 * time.Second
 
 // request is a global request that must be answered within the grace.
 func (c *client) request(ctx context.Context, name string, payload []byte) (ok bool, reply []byte, err error) {
 	type answer struct {
 		ok    bool
 		reply []byte
-		err   error
 	}
-	answers := make(chan answer, 1)
-	go func() {
+	a, err := within(ctx, c.grace(), "request "+name, func() (answer, error) {
 		ok, reply, err := c.conn.SendRequest(name, true, payload)
-		answers <- answer{ok, reply, err}
-	}()
-	limit := time.NewTimer(c.grace())
-	defer limit.Stop()
-	select {
-	case a := <-answers:
-		if a.err != nil {
-			return false, nil, lost(a.err)
+		if err != nil {
+			err = lost(err)
 		}
-		return a.ok, a.reply, nil
-	case <-limit.C:
-		return false, nil, lost(fmt.Errorf("no answer within %v", c.grace()))
-	case <-ctx.Done():
-		return false, nil, context.Cause(ctx)
-	}
+		return answer{ok, reply}, err
+	}, nil)
+	return a.ok, a.reply, err
 }
 
 // syncAudit waits until the audit log holds all that was logged before.
@@ -187,13 +215,15 @@ func (c *client) run(ctx context.Context, cmd Command) (Result, error) {
 	if len(cmd.Args) == 0 {
 		return Result{}, errors.New("no command")
 	}
-	ch, reqs, err := c.conn.OpenChannel("session", nil)
+	ch, reqs, err := c.open(ctx)
 	if err != nil {
-		return Result{}, lost(err)
+		return Result{}, err
 	}
 	s := &remote{ch: ch, ended: make(chan struct{})}
-	defer func() { _ = ch.Close() }()
-	if err := s.start(cmd); err != nil {
+	// On its own: the transport may be what hangs.
+	defer func() { go func() { _ = ch.Close() }() }()
+	_, err = within(ctx, c.startLimit(cmd), "start "+cmd.Args[0], func() (struct{}, error) { return struct{}{}, s.start(cmd) }, nil)
+	if err != nil {
 		go ssh.DiscardRequests(reqs)
 		return Result{}, err
 	}
@@ -208,21 +238,90 @@ func (c *client) run(ctx context.Context, cmd Command) (Result, error) {
 		defer t.Stop()
 		deadline = t.C
 	}
+	// A command without a deadline may run for ever; its machine must not hang
+	// for ever.
+	silent := make(chan error, 1)
+	if cmd.Deadline == 0 {
+		watch, stop := context.WithCancel(ctx)
+		defer stop()
+		go func() { silent <- c.watch(watch) }()
+	}
 	select {
 	case <-s.ended:
 		return s.result()
+	case err := <-silent:
+		if errors.Is(err, ErrLost) {
+			select {
+			case <-s.ended: // it ended with the connection
+				return s.result()
+			default:
+				return Result{}, err
+			}
+		}
 	case <-deadline:
-		s.res.Deadline = true
+		s.expired.Store(true)
 	case <-ctx.Done():
 	}
 	// A machine that does not even end a command is no machine any more.
 	if err := s.end(c.grace()); err != nil {
-		return s.res, err
+		return Result{Deadline: s.expired.Load()}, err
 	}
 	if err := context.Cause(ctx); err != nil {
 		return Result{}, err
 	}
 	return s.result()
+}
+
+// open opens a channel for a command.
+func (c *client) open(ctx context.Context) (ssh.Channel, <-chan *ssh.Request, error) {
+	type session struct {
+		ch   ssh.Channel
+		reqs <-chan *ssh.Request
+	}
+	s, err := within(ctx, c.grace(), "open a channel", func() (session, error) {
+		ch, reqs, err := c.conn.OpenChannel("session", nil)
+		if err != nil {
+			err = lost(err)
+		}
+		return session{ch, reqs}, err
+	}, func(s session) {
+		go ssh.DiscardRequests(s.reqs)
+		_ = s.ch.Close()
+	})
+	return s.ch, s.reqs, err
+}
+
+// startLimit is how long the machine may take to start a command: longer than to
+// answer, as a machine without free memory starts a process late.
+func (c *client) startLimit(cmd Command) time.Duration {
+	return max(2*c.grace(), min(cmd.Deadline, 2*time.Minute))
+}
+
+// watchInterval is the time between two signs of life of a machine that runs a
+// command without a deadline.
+var watchInterval = 30 * time.Second
+
+// watch returns when the machine does not answer any more, or ctx ends. A machine
+// that is merely busy may miss one sign of life.
+func (c *client) watch(ctx context.Context) error {
+	for missed := 0; ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(watchInterval):
+		}
+		_, _, err := c.request(ctx, wire.TaintRequest, nil)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			missed = 0
+		default:
+			if missed++; missed > 1 {
+				return err
+			}
+		}
+	}
 }
 
 // remote is one command on the other side.
@@ -232,6 +331,8 @@ type remote struct {
 	output sync.WaitGroup
 	res    Result
 	known  bool // the exit status or signal has come
+
+	expired atomic.Bool // it was ended because its time was over
 
 	unkept struct { // the first error of the writers that take the output
 		sync.Mutex
@@ -422,6 +523,7 @@ func (s *remote) end(grace time.Duration) error {
 }
 
 func (s *remote) result() (Result, error) {
+	s.res.Deadline = s.expired.Load()
 	if !s.known {
 		return s.res, lost(errors.New("the connection ended before the command did"))
 	}

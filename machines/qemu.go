@@ -273,6 +273,8 @@ func hasVirtioConsole(b *kernels.Build) bool {
 }
 
 func qemuVersion(ctx context.Context, binary string) string {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
 	cmd, err := sandbox.Spec{Program: binary, LibraryDirs: true}.Command(ctx, "--version")
 	if err != nil {
 		return ""

@@ -27,5 +27,8 @@ func (h *Head) Write(p []byte) (int, error) {
 // String is what was kept.
 func (h *Head) String() string { return h.b.String() }
 
+// Bytes is what was kept; it is valid until the next write.
+func (h *Head) Bytes() []byte { return h.b.Bytes() }
+
 // Cut reports whether something was discarded.
 func (h *Head) Cut() bool { return h.cut }
