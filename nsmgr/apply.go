@@ -3,6 +3,7 @@ package nsmgr
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -34,9 +35,13 @@ func (c Change) String() string {
 	return s
 }
 
-// Mend finishes or undoes what killed processes of ours left half done.
+// Mend finishes or undoes what killed processes of ours left incomplete. What
+// may be in use, where this process cannot see all tasks, stays.
 func (v *View) Mend(ctx context.Context) error {
 	found, err := v.FindGarbage(math.MaxInt64)
+	if errors.Is(err, ErrTasksHidden) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -68,6 +73,9 @@ func (v *View) Diff(wanted []Wanted, prune bool) ([]Change, error) {
 			continue
 		}
 		had, err := v.snapshot(w.Name)
+		if errors.Is(err, ErrNotKept) {
+			had, err = v.namesOnly(w.Name)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -93,6 +101,20 @@ func (v *View) Diff(wanted []Wanted, prune bool) ([]Change, error) {
 	return changes, nil
 }
 
+// namesOnly is a snapshot of a namespace whose policy the kernel does not keep:
+// whether a profile is as wanted is unknown, so each is loaded again.
+func (v *View) namesOnly(ns Name) (Policy, error) {
+	profiles, err := v.loaded(ns)
+	if err != nil {
+		return nil, err
+	}
+	p := make(Policy, len(profiles))
+	for i, pr := range profiles {
+		p[i].Origin = pr.Name
+	}
+	return p, nil
+}
+
 // differences lists what profiles a load would add, change and remove.
 func differences(had Policy, wanted []Unit) []string {
 	var d []string
@@ -113,15 +135,15 @@ func differences(had Policy, wanted []Unit) []string {
 	return d
 }
 
-// Apply makes one change.
-func (v *View) Apply(ctx context.Context, c Change) error {
+// Apply makes one change. What it may do to live tasks, r says.
+func (v *View) Apply(ctx context.Context, c Change, r Removal) error {
 	switch c.Do {
 	case "create":
 		return v.Create(ctx, c.Name, Making{Policy: c.wanted.Policy, Container: c.wanted.Container, Declared: true})
 	case "load":
-		return v.Load(ctx, c.Name, c.wanted.Policy, LoadOptions{ReplaceAll: true})
+		return v.Load(ctx, c.Name, c.wanted.Policy, LoadOptions{ReplaceAll: true, Removal: r})
 	case "delete":
 		return v.Delete(ctx, c.Name, Deletion{})
 	}
-	return fmt.Errorf("change %q: there is no such", c.Do)
+	return fmt.Errorf("unknown change %q", c.Do)
 }

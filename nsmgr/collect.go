@@ -7,40 +7,50 @@ import (
 	"time"
 )
 
-// Garbage is a namespace that can go.
+// Garbage is a namespace that can be removed.
 type Garbage struct {
 	Name Name   `json:"name"`
 	Why  string `json:"why"`
 }
 
-// FindGarbage lists the namespaces that nsmgr made and nothing uses: those
-// whose making or removal was cut short at once, the others when they are at
-// least idle old. A namespace with a task in it, one that a file declares, and
-// one that others made, stay.
+// FindGarbage returns the namespaces that nsmgr made and nothing uses: those
+// whose creation or removal was interrupted at once, the others when they were
+// created at least idle ago. A namespace with a task in it, one that a file
+// declares, and one that others made are not among them. With a
+// [HiddenTasksError], which says that a namespace may be in use all the same,
+// it returns what it found.
 func (v *View) FindGarbage(idle time.Duration) ([]Garbage, error) {
 	notes, err := v.notes()
 	if err != nil {
 		return nil, err
 	}
+	if len(notes) == 0 {
+		return nil, nil
+	}
 	c := v.census()
 	defer c.close()
-	tasks, err := c.look(true)
+	tasks, err := c.look(true, Label.namespaced)
 	if err != nil {
 		return nil, err
 	}
 	var found []Garbage
+	var hidden error
 	for _, n := range notes {
 		inUse := slices.ContainsFunc(tasks, func(t Task) bool { return t.Label.In(n.Name) })
-		if why := v.garbage(n, inUse, idle); why != "" {
+		why := v.garbage(n, inUse, idle)
+		if why != "" {
 			found = append(found, Garbage{n.Name, why})
+		}
+		if why != "" && why != whyStale && hidden == nil {
+			hidden = c.complete()
 		}
 	}
 	// Those below go first.
 	slices.SortFunc(found, func(a, b Garbage) int { return strings.Compare(string(b.Name), string(a.Name)) })
-	return found, nil
+	return found, hidden
 }
 
-const whyStale = "only nsmgr's note of it is left"
+const whyStale = "it no longer exists, and only the record of it is left"
 
 func (v *View) garbage(n note, inUse bool, idle time.Duration) string {
 	_, same := v.read(n.Name)
@@ -50,16 +60,16 @@ func (v *View) garbage(n note, inUse bool, idle time.Duration) string {
 	case inUse:
 		return ""
 	case n.State == stateRemoving:
-		return "its removal was cut short"
+		return "its removal was interrupted"
 	case n.State == stateMaking && n.Inode != 0:
-		return "its making was cut short"
+		return "its creation was interrupted"
 	case n.State == stateMaking:
 		// It may be that of somebody else, made after ours was not.
 		if p, err := v.Profiles(n.Name); err == nil && len(p) == 0 {
-			return "its making was cut short"
+			return "its creation was interrupted"
 		}
 		return whyStale
-	case n.Declared, n.Made.IsZero(), time.Since(n.Made) < idle:
+	case n.Declared, n.Made.IsZero(), n.age() < idle:
 		return ""
 	}
 	if children, err := v.Children(n.Name); err != nil || len(children) > 0 {
@@ -68,20 +78,22 @@ func (v *View) garbage(n note, inUse bool, idle time.Duration) string {
 	return "no task is in it"
 }
 
-// Collect removes garbage, having looked again, under the lock, that it is.
+// Collect removes the namespace if, under the lock, it is still garbage.
 func (v *View) Collect(ctx context.Context, g Garbage, idle time.Duration) error {
 	unlock, err := v.lock(ctx, g.Name)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	// Whatever happened since, the note says it.
+	// The note says whatever happened since.
 	b, ok := v.read(g.Name)
 	if !v.Exists(g.Name) || !ok {
 		v.forget(g.Name)
 		return nil
 	}
-	tasks, err := v.Tasks(g.Name)
+	c := v.census()
+	defer c.close()
+	tasks, err := c.tasks(g.Name)
 	if err != nil {
 		return err
 	}

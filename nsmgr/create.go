@@ -21,7 +21,7 @@ type Making struct {
 }
 
 // ErrExist is the error of a namespace that is there already.
-var ErrExist = errors.New("is there already")
+var ErrExist = errors.New("already exists")
 
 // Create makes the namespace and loads its policy. What fails leaves nothing.
 func (v *View) Create(ctx context.Context, ns Name, m Making) error {
@@ -46,7 +46,7 @@ func (v *View) Create(ctx context.Context, ns Name, m Making) error {
 	if parent := ns.Parent(); !v.Exists(parent) {
 		return fmt.Errorf("make namespace %q: %w", ns, missing(parent))
 	}
-	n := note{Name: ns, State: stateMaking, Made: time.Now(), Container: m.Container, Declared: m.Declared}
+	n := note{Name: ns, State: stateMaking, Made: time.Now(), Booted: uptime(), Container: m.Container, Declared: m.Declared}
 	if err := v.write(n); err != nil {
 		return err
 	}
@@ -64,12 +64,33 @@ func (v *View) Create(ctx context.Context, ns Name, m Making) error {
 		err = v.write(n)
 	}
 	if err != nil {
-		undo := v.rmdir(ns)
-		if undo == nil {
-			v.forget(ns)
-		}
-		return errors.Join(err, undo)
+		return errors.Join(err, v.undoCreate(ctx, ns))
 	}
+	return nil
+}
+
+// undoCreate removes a namespace that could not be made complete. A task may have
+// entered it meanwhile; then it stays, as one that the next collection removes.
+func (v *View) undoCreate(ctx context.Context, ns Name) error {
+	profiles, err := v.loaded(ns)
+	if err != nil {
+		return err
+	}
+	if len(profiles) > 0 {
+		c := v.census()
+		defer c.close()
+		err := v.checkUnused(ctx, c, ns, Deletion{})
+		if err == nil {
+			err = v.shut(ctx, c, ns, nil, Deletion{})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := v.rmdir(ns); err != nil {
+		return err
+	}
+	v.forget(ns)
 	return nil
 }
 

@@ -26,73 +26,132 @@ func (v *View) rmdir(ns Name) error {
 	return fmt.Errorf("remove namespace %q: %w", ns, errno(err))
 }
 
-// InUseError is the error of a namespace that is not removed because tasks
-// are in it.
+// ErrInUse is the error of a change that live tasks stand against.
+// [InUseError] has the tasks.
+var ErrInUse = errors.New("in use")
+
+// InUseError is the error of a namespace that is not removed, or of profiles
+// that are not, because of the tasks that they confine.
 type InUseError struct {
 	Namespace Name
-	Tasks     []Task
-	// Late is true for tasks that came while the namespace was being removed.
+	// Profiles are those that were to be removed; nil for the whole namespace.
+	Profiles []string
+	Tasks    []Task
+	// Late is true for tasks that entered while the removal was under way. The
+	// profiles are back. Tasks that were confined by them alone no longer were,
+	// and have been killed.
 	Late bool
 	// Removed is true where it was too late to keep the namespace.
 	Removed bool
 }
 
+// Is makes every InUseError an [ErrInUse].
+func (e *InUseError) Is(target error) bool { return target == ErrInUse }
+
 func (e *InUseError) Error() string {
-	const most = 8
-	var b strings.Builder
+	what := fmt.Sprintf("namespace %q", e.Namespace)
+	if e.Profiles != nil {
+		what = fmt.Sprintf("profile %s of namespace %q", quoteAll(e.Profiles), e.Namespace)
+		if e.Namespace == "" {
+			what = "profile " + quoteAll(e.Profiles)
+		}
+	}
+	tasks := listTasks(e.Tasks)
 	switch {
 	case e.Removed:
-		fmt.Fprintf(&b, "namespace %q is removed, but tasks came into it at the last moment, and nothing of it holds them:", e.Namespace)
+		return fmt.Sprintf("%s was removed while tasks were entering; they are not confined by it: %s", what, tasks)
 	case e.Late:
-		fmt.Fprintf(&b, "namespace %q is not removed: tasks came into it meanwhile, and its profiles no longer hold those that are in it alone:", e.Namespace)
-	default:
-		fmt.Fprintf(&b, "namespace %q is in use:", e.Namespace)
+		return fmt.Sprintf("%s was not removed: tasks entered during the removal, and those that only it confined were killed: %s", what, tasks)
+	case e.Profiles != nil:
+		return fmt.Sprintf("%s is in use: %s; removing it would make %s unconfined", what, tasks, count(len(e.Tasks), "task"))
 	}
-	for i, t := range e.Tasks {
+	flat := 0
+	for _, t := range e.Tasks {
+		if t.Label.Flat(e.Namespace) {
+			flat++
+		}
+	}
+	var would []string
+	if flat > 0 {
+		would = append(would, "make "+count(flat, "task")+" unconfined")
+	}
+	if stacked := len(e.Tasks) - flat; stacked > 0 {
+		would = append(would, "leave "+count(stacked, "task")+" on policy that can no longer be updated")
+	}
+	return fmt.Sprintf("%s is in use: %s; removing it would %s", what, tasks, strings.Join(would, " and "))
+}
+
+func listTasks(tasks []Task) string {
+	const most = 8
+	var b strings.Builder
+	for i, t := range tasks {
 		if i == most {
-			fmt.Fprintf(&b, " and %d more", len(e.Tasks)-most)
+			fmt.Fprintf(&b, " and %d more", len(tasks)-most)
 			break
 		}
 		if i > 0 {
-			b.WriteByte(',')
+			b.WriteString(", ")
 		}
-		fmt.Fprintf(&b, " %s", t)
-	}
-	if !e.Late {
-		flat := len(slices.DeleteFunc(slices.Clone(e.Tasks), func(t Task) bool { return !t.Label.Flat(e.Namespace) }))
-		var would []string
-		if flat > 0 {
-			would = append(would, fmt.Sprintf("make %d of them unconfined", flat))
-		}
-		if stacked := len(e.Tasks) - flat; stacked > 0 {
-			would = append(would, fmt.Sprintf("leave %d on policy that nobody can change any more", stacked))
-		}
-		fmt.Fprintf(&b, "; removing it would %s (--kill ends them first)", strings.Join(would, " and "))
+		b.WriteString(t.String())
 	}
 	return b.String()
 }
 
-// Deletion says how far Delete may go.
+func quoteAll(names []string) string {
+	quoted := make([]string, len(names))
+	for i, n := range names {
+		quoted[i] = strconv.Quote(n)
+	}
+	return strings.Join(quoted, ", ")
+}
+
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
+// ErrHasChildren is the error of a namespace that is not removed because others
+// are below it.
+var ErrHasChildren = errors.New("has namespaces below it")
+
+// HeldError is about a namespace that is to be removed while something refers
+// to its profiles that this kernel does not show: a process that has requested
+// one for its next exec, and would run unconfined, or, harmless, an open file, a
+// socket, or a stale reference.
+type HeldError struct{ Namespace Name }
+
+func (e *HeldError) Error() string {
+	return fmt.Sprintf("something refers to profiles of namespace %q, and this kernel does not show what: a process that has requested one for its next exec would run unconfined; or an open file, a socket, or a stale reference", e.Namespace)
+}
+
+// Deletion says how far [View.Delete] may go.
 type Deletion struct {
-	Recursive bool // also with namespaces below it
-	Kill      bool // end the tasks in it first
-	Force     bool // remove it under the tasks that are in it
+	Recursive bool // also remove the namespaces below it
+	Kill      bool // kill the tasks in it first
+	Force     bool // remove it under the tasks in it
 	// Sure has the namespace stay where something refers to its profiles and
-	// the kernel does not show what ([HeldError]); otherwise Doubt is told, if
-	// it is not nil, and the namespace goes. 6.1 keeps the profiles for ever
-	// after a replacement, or an exec under a stack, though no task is left.
-	Sure  bool
-	Doubt func(*HeldError)
+	// the kernel does not show what ([HeldError]). Without it, Doubt is told
+	// and the namespace goes: 6.1 keeps the profiles for ever after a
+	// replacement, or an exec under a stack, though no task is left.
+	Sure bool
+	// Doubt is told why a removal that goes ahead may leave a task unconfined:
+	// a [HeldError], or with Force a [HiddenTasksError]. It may be nil.
+	Doubt func(error)
 	// Confirm is asked before Force removes a namespace with tasks in it; an
-	// error stays its end. flat are those that become unconfined. May be nil.
+	// error ends the removal with that error. flat are the tasks that become
+	// unconfined. It may be nil.
 	Confirm func(flat, stacked []Task) error
 }
 
 // Delete removes the namespace. The kernel would do so under the tasks that
-// are in it: those confined by it alone become unconfined in the root
-// namespace. So Delete looks for tasks first, then takes the profiles away,
-// which shuts the door, and looks again: what came between is seen by its
-// label, and the namespace stays.
+// are in it, and leave those that it alone confines unconfined in the root
+// namespace. So Delete fails with an [InUseError] while there are any, and with
+// a [HiddenTasksError] where it cannot see all tasks. Then it removes the
+// profiles, so that no more can enter, and looks again. A task that entered
+// between the two has lost its confinement and is killed; the profiles are
+// loaded again, and the namespace stays.
 func (v *View) Delete(ctx context.Context, ns Name, d Deletion) error {
 	if ns == "" {
 		return exit.BadInputf("this process's own namespace cannot be removed")
@@ -111,26 +170,12 @@ func (v *View) delete(ctx context.Context, ns Name, d Deletion) error {
 		return err
 	}
 	if len(below) > 0 && !d.Recursive {
-		return refuse(fmt.Errorf("namespace %q has %d below it, such as %q (--recursive removes them too)", ns, len(below), below[0]))
-	}
-	if d.Kill {
-		if err := v.kill(ctx, ns); err != nil {
-			return err
-		}
+		return refuse(fmt.Errorf("namespace %q %w: %d, such as %q", ns, ErrHasChildren, len(below), below[0]))
 	}
 	c := v.census()
 	defer c.close()
-	tasks, err := c.tasks(ns)
-	if err != nil {
+	if err := v.checkUnused(ctx, c, ns, d); err != nil {
 		return err
-	}
-	if len(tasks) > 0 {
-		if !d.Force {
-			return refuse(&InUseError{Namespace: ns, Tasks: tasks})
-		}
-		if err := confirm(ns, tasks, d.Confirm); err != nil {
-			return err
-		}
 	}
 	n, ours := v.read(ns)
 	if !ours {
@@ -142,9 +187,8 @@ func (v *View) delete(ctx context.Context, ns Name, d Deletion) error {
 	}
 	if !d.Force {
 		if err := v.shut(ctx, c, ns, below, d); err != nil {
-			var late *InUseError
 			var held *HeldError
-			if errors.As(err, &late) || errors.As(err, &held) { // the profiles are back
+			if errors.Is(err, ErrInUse) || errors.Is(err, ErrTasksHidden) || errors.As(err, &held) { // the profiles are back
 				v.reopen(n, ours)
 			}
 			return err
@@ -159,15 +203,44 @@ func (v *View) delete(ctx context.Context, ns Name, d Deletion) error {
 	if d.Force {
 		return nil
 	}
-	// Between the last look and the removal, the door was shut but for the
+	// Between the last look and the removal, nothing could be entered but the
 	// profile that every namespace has, unconfined.
-	if tasks, err = c.tasks(ns); err != nil || len(tasks) == 0 {
+	tasks, err := c.tasks(ns)
+	if err != nil || len(tasks) == 0 {
 		return err
 	}
 	return refuse(&InUseError{Namespace: ns, Tasks: tasks, Late: true, Removed: true})
 }
 
-// reopen takes back the note of a removal that did not come to be.
+// checkUnused makes sure that no task is in the namespace, as far as d wants it.
+func (v *View) checkUnused(ctx context.Context, c *census, ns Name, d Deletion) error {
+	tasks, err := c.tasks(ns)
+	if err == nil && d.Kill && len(tasks) > 0 && (c.complete() == nil || d.Force) {
+		if err := v.kill(ctx, ns); err != nil {
+			return err
+		}
+		tasks, err = c.tasks(ns)
+	}
+	if err != nil {
+		return err
+	}
+	switch hidden := c.complete(); {
+	case hidden == nil:
+	case !d.Force:
+		return fmt.Errorf("remove namespace %q: %w", ns, hidden)
+	case d.Doubt != nil:
+		d.Doubt(hidden)
+	}
+	switch {
+	case len(tasks) == 0:
+		return nil
+	case !d.Force:
+		return refuse(&InUseError{Namespace: ns, Tasks: tasks})
+	}
+	return confirm(ns, tasks, d.Confirm)
+}
+
+// reopen takes back the note of a removal that did not take place.
 func (v *View) reopen(n note, ours bool) {
 	if !ours {
 		v.forget(n.Name)
@@ -192,28 +265,18 @@ func confirm(ns Name, tasks []Task, ask func(flat, stacked []Task) error) error 
 	return ask(flat, stacked)
 }
 
-// HeldError is about a namespace that is to be removed while something refers
-// to its profiles that this kernel does not show: a process that has asked for
-// one for its next exec, and would run unconfined, or, harmless, an open file or
-// a socket that one of its tasks left to others.
-type HeldError struct{ Namespace Name }
-
-func (e *HeldError) Error() string {
-	return fmt.Sprintf("something refers to profiles of namespace %q, and this kernel does not show what: a process that has asked for one for its next exec would run unconfined; it may as well be an open file or a socket, or nothing any more", e.Namespace)
-}
-
-// heldPatience is how long the kernel may take to let go of profiles that
-// nothing refers to: an RCU grace period or a few, and the end of what a
-// container had, such as its network namespace (0.3 to 0.8 s on 6.1 under TCG).
-const heldPatience = time.Second
+// heldTimeout is how long the kernel may take to release profiles that nothing
+// refers to: an RCU grace period or a few, and the end of what a container had,
+// such as its network namespace (0.3 to 0.8 s on 6.1 under TCG).
+const heldTimeout = time.Second
 
 // shut removes all profiles of the namespace and of those below, so that no
-// task can come to be confined by them, and then makes sure that none is. If
-// one is, the profiles are brought back.
+// task can enter them, and then makes sure that none is in. If one is, the
+// profiles are loaded again.
 func (v *View) shut(ctx context.Context, c *census, ns Name, below []Name, d Deletion) error {
 	all := append([]Name{ns}, below...)
 	had := map[Name]Policy{}
-	loads := map[string]bool{} // what the profiles came with: folders
+	loads := map[string]bool{} // directories of what the profiles were loaded with
 	for _, n := range all {
 		profiles, err := v.loaded(n)
 		if err != nil {
@@ -222,7 +285,7 @@ func (v *View) shut(ctx context.Context, c *census, ns Name, below []Name, d Del
 		if len(profiles) == 0 {
 			continue
 		}
-		// Where the kernel does not keep the policy, it cannot be brought back.
+		// Where the kernel does not keep the policy, it cannot be loaded again.
 		had[n], _ = v.policyOf(n, profiles)
 		for _, p := range profiles {
 			if p.Raw >= 0 {
@@ -236,9 +299,19 @@ func (v *View) shut(ctx context.Context, c *census, ns Name, below []Name, d Del
 			}
 		}
 	}
-	late := v.mustBeEmpty(ctx, c, ns, loads)
+	late := mustBeEmpty(ctx, ns, loads, c.shows, func() ([]Task, error) {
+		tasks, err := c.tasks(ns)
+		if err == nil {
+			err = c.complete()
+		}
+		return tasks, err
+	})
 	if late == nil {
 		return nil
+	}
+	var inUse *InUseError
+	if errors.As(late, &inUse) {
+		late = errors.Join(late, v.killUnconfined(c, slices.Clone(inUse.Tasks), func(l Label) bool { return l.Flat(ns) }))
 	}
 	var held *HeldError
 	if errors.As(late, &held) && !d.Sure {
@@ -256,17 +329,17 @@ func (v *View) shut(ctx context.Context, c *census, ns Name, below []Name, d Del
 }
 
 // mustBeEmpty is the last look before a namespace goes, which has no profiles
-// any more. A kernel that does not show what tasks have asked for (6.1) still
+// any more. A kernel that does not show what tasks have requested (6.1) still
 // shows that something has: the policy of a load stays in raw_data until the
 // last reference to its profiles is gone.
 //
 // To end here would leave the namespace without its profiles, so ctx is not
-// heeded: but to ask for its end keeps a program that listens only then, as
+// heeded. But to ask for its end keeps a program that listens only then, as
 // nsmgr does, from being ended by a signal while this waits.
-func (v *View) mustBeEmpty(ctx context.Context, c *census, ns Name, loads map[string]bool) error {
-	end := time.Now().Add(heldPatience)
+func mustBeEmpty(ctx context.Context, ns Name, loads map[string]bool, shows func() bool, look func() ([]Task, error)) error {
+	end := time.Now().Add(heldTimeout)
 	for looks := 1; ; looks++ {
-		tasks, err := c.tasks(ns)
+		tasks, err := look()
 		if err != nil {
 			return err
 		}
@@ -279,14 +352,39 @@ func (v *View) mustBeEmpty(ctx context.Context, c *census, ns Name, loads map[st
 				delete(loads, dir)
 			}
 		}
-		if len(loads) == 0 || c.shows() {
+		if len(loads) == 0 || shows() {
 			return nil
 		}
-		// It is late only behind some looks: the machine may have stood still.
+		// Retry before timing out: the host may have stood still.
 		if looks > 20 && time.Now().After(end) {
 			return refuse(&HeldError{ns})
 		}
 		_ = ctx.Done()
 		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// killUnconfined kills those of the tasks, and of those that they start
+// meanwhile, that a removal has just left without confinement. They entered
+// what was being removed; to let them run on would be to let them out.
+func (v *View) killUnconfined(c *census, tasks []Task, unconfined func(Label) bool) error {
+	for end := time.Now().Add(killTimeout); ; {
+		tasks = slices.DeleteFunc(tasks, func(t Task) bool { return t.Label.Unverified || !unconfined(t.Label) })
+		if len(tasks) == 0 {
+			return nil
+		}
+		for _, t := range tasks {
+			if err := v.killOne(c, t, unconfined); err != nil {
+				return err
+			}
+		}
+		if time.Now().After(end) {
+			return refuse(fmt.Errorf("kill tasks that are no longer confined: not all have ended after %v: %s", killTimeout, listTasks(tasks)))
+		}
+		time.Sleep(time.Millisecond)
+		var err error
+		if tasks, err = c.described(sight{match: unconfined}); err != nil {
+			return err
+		}
 	}
 }

@@ -213,11 +213,11 @@ func TestKernelLifecycle(t *testing.T) {
 	must(t, err)
 	saved, err := v.Save(ctx, "one")
 	must(t, err)
-	must(t, v.Unload(ctx, "one", "a"))
+	must(t, v.Unload(ctx, "one", nsmgr.Removal{}, "a"))
 	if after, err := v.Revision("one"); err != nil || after <= before {
 		t.Errorf("revision %d after %d, %v", after, before, err)
 	}
-	if err := v.Unload(ctx, "one", "b", "a"); !errors.Is(err, nsmgr.ErrNotExist) {
+	if err := v.Unload(ctx, "one", nsmgr.Removal{}, "b", "a"); !errors.Is(err, nsmgr.ErrNotExist) {
 		t.Errorf("unloaded twice: %v", err)
 	}
 	must(t, v.Load(ctx, "one", compile(t, v, fmt.Sprintf(wide, "other")), nsmgr.LoadOptions{}))
@@ -333,7 +333,7 @@ func TestKernelSaveOfTheParsers(t *testing.T) {
 func TestKernelDeleteInUse(t *testing.T) {
 	ctx, v := kernel(t)
 	must(t, v.Load(ctx, "", compile(t, v, fmt.Sprintf(wide, "test-host")), nsmgr.LoadOptions{}))
-	t.Cleanup(func() { must(t, v.Unload(context.Background(), "", "test-host")) })
+	t.Cleanup(func() { must(t, v.Unload(context.Background(), "", nsmgr.Removal{}, "test-host")) })
 	must(t, v.Create(ctx, "used", nsmgr.Making{}))
 	must(t, v.Create(ctx, "used//in", nsmgr.Making{Policy: compile(t, v, fmt.Sprintf(wide, "p"))}))
 	flat := sleeper(t, v, "used//in", "p", "-")
@@ -636,7 +636,7 @@ func TestKernelApply(t *testing.T) {
 		changes, err := v.Diff(wanted, prune)
 		must(t, err)
 		for _, c := range changes {
-			must(t, v.Apply(ctx, c))
+			must(t, v.Apply(ctx, c, nsmgr.Removal{}))
 			did = append(did, c.String())
 		}
 		return did

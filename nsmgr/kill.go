@@ -5,32 +5,38 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// killPatience is how long the tasks of a namespace may take to be gone after
+// killTimeout is how long the tasks of a namespace may take to end after
 // SIGKILL: one in an uninterruptible wait cannot be killed.
-const killPatience = 30 * time.Second
+const killTimeout = 30 * time.Second
 
-// kill ends all processes with a task in the namespace, and those that they
+// kill kills all processes with a task in the namespace, and those that they
 // start meanwhile, and returns when there are none.
 func (v *View) kill(ctx context.Context, ns Name) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, killPatience, fmt.Errorf("not all are gone after %v", killPatience))
+	ctx, cancel := context.WithTimeoutCause(ctx, killTimeout, fmt.Errorf("not all have ended after %v", killTimeout))
 	defer cancel()
+	c := v.census()
+	defer c.close()
 	for {
-		tasks, err := v.Tasks(ns)
+		tasks, err := c.tasks(ns)
 		if err != nil || len(tasks) == 0 {
 			return err
 		}
 		for _, t := range tasks {
-			if t.PID == os.Getpid() || t.PID == 1 {
-				return refuse(fmt.Errorf("kill the tasks of namespace %q: %s is among them", ns, t))
+			switch {
+			case t.PID == os.Getpid() || t.PID == 1:
+				return refuse(fmt.Errorf("kill the tasks of namespace %q: %s is one of them", ns, t))
+			case t.Label.Unverified:
+				return refuse(fmt.Errorf("kill the tasks of namespace %q: it cannot be verified that %s is one of them", ns, t))
 			}
 		}
 		for _, t := range tasks {
-			if err := v.killOne(t, ns); err != nil {
+			if err := v.killOne(c, t, func(l Label) bool { return l.In(ns) }); err != nil {
 				return err
 			}
 		}
@@ -42,26 +48,54 @@ func (v *View) kill(ctx context.Context, ns Name) error {
 	}
 }
 
-// killOne kills the task's process, and surely that one: the label is read
-// again through a descriptor that the process id cannot slip away from.
-func (v *View) killOne(t Task, ns Name) error {
-	fd, err := unix.PidfdOpen(t.PID, 0)
-	if errors.Is(err, unix.ESRCH) {
+// killOne kills the task's process if the task still has, or has requested, a
+// label that matches. One descriptor of the process does both: its directory in
+// /proc, through which the label is read, is a pidfd as well (from Linux 5.1 on).
+// So neither a number that another process has by now nor a /proc with other
+// numbers can have the wrong process killed. The kernel refuses with EINVAL
+// where the process is of a pid namespace outside of this one.
+func (v *View) killOne(c *census, t Task, match func(Label) bool) error {
+	fd, err := openFor(v.proc+"/"+strconv.Itoa(t.PID), unix.O_DIRECTORY)
+	if gone(err) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("kill %s: %w", t, err)
 	}
-	defer func() { _ = unix.Close(fd) }()
+	defer shut(fd)
 	name := "current"
 	if t.Pending {
 		name = "exec"
 	}
-	if l, err := v.taskLabel(attribute{t.PID, t.TID, name}); err != nil || !l.In(ns) {
-		return nil // gone, or another task by now, or one that did its exec
+	a := attribute{t.PID, t.TID, name}
+	b, err := readAt(fd, a)
+	if err != nil {
+		return nil // it has ended, or done its exec
 	}
-	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+	l, err := c.resolve(string(b), func() error {
+		_, err := readAt(fd, a)
+		return err
+	})
+	if err != nil || l.Unverified || !match(l) {
+		return nil
+	}
+	err = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+	if err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("kill %s: %w", t, err)
 	}
 	return nil
+}
+
+// readAt reads a task's file by the open directory of its process.
+func readAt(process int, a attribute) ([]byte, error) {
+	dir := "task/" + strconv.Itoa(a.tid) + "/attr/"
+	fd, err := unix.Openat(process, dir+"apparmor/"+a.name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		fd, err = unix.Openat(process, dir+a.name, unix.O_RDONLY|unix.O_CLOEXEC, 0) // kernels before 5.8
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer shut(fd)
+	return readOpen(fd)
 }

@@ -19,6 +19,9 @@ type Label struct {
 	// Onto is true for a transition that begins with "&": it stacks the parts
 	// onto the label that the task has.
 	Onto bool
+	// Unverified is true for the label of a task whose parts could not be told
+	// from a profile's name that imitates them.
+	Unverified bool
 }
 
 // Part is one profile of a label.

@@ -3,6 +3,7 @@ package nsmgr
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -71,16 +72,39 @@ var causes = map[syscall.Errno]string{
 	syscall.EINVAL:          "it is damaged, or not policy",
 }
 
+// Removal says how far profiles may be removed from under live tasks.
+type Removal struct {
+	// Force removes profiles also where a task is confined by them alone. That
+	// task becomes unconfined within the namespace.
+	Force bool
+	// Confirm is told, with Force, which tasks become unconfined; an error ends
+	// the change with that error before anything is changed. It may be nil.
+	Confirm func(unconfined []Task) error
+	// Note is told what the change cannot do and goes ahead without: that it
+	// cannot be undone, or with Force that not all tasks can be seen. It may be
+	// nil.
+	Note func(error)
+}
+
+func (r Removal) note(err error) {
+	if r.Note != nil {
+		r.Note(err)
+	}
+}
+
 // LoadOptions say how policy is to be loaded.
 type LoadOptions struct {
 	// ReplaceAll makes the policy all that the namespace has: profiles that
-	// are not in it are removed.
+	// are not in it are removed, as the Removal allows.
 	ReplaceAll bool
+	Removal
 }
 
 // Load puts the policy into the namespace: new profiles are added, those of
 // the same name are replaced, for running tasks too. It is one write, which
-// the kernel takes whole or not at all.
+// the kernel takes whole or not at all. With ReplaceAll it fails with an
+// [InUseError], before anything is changed, where a task would become
+// unconfined, and with a [HiddenTasksError] where that cannot be known.
 func (v *View) Load(ctx context.Context, ns Name, p Policy, o LoadOptions) error {
 	unlock, err := v.lock(ctx, ns)
 	if err != nil {
@@ -101,61 +125,125 @@ func (v *View) load(ns Name, p Policy, o LoadOptions) error {
 	for _, u := range units {
 		// The kernel would make that namespace below this one.
 		if u.Namespace != "" || strings.HasPrefix(u.Name, ":") {
-			return exit.BadInputf("profile %q of %s names the namespace %q itself: leave that to nsmgr", u.Name, origin[u.Name], u.Namespace)
+			return exit.BadInputf("profile %q of %s must not name a namespace, and names %q", u.Name, origin[u.Name], u.Namespace)
+		}
+		if n := strings.Count(u.Name, Separator); n > maxChildren {
+			return exit.BadInputf("profile %q of %s is nested %d levels deep: the limit is %d", shorten(u.Name), origin[u.Name], n, maxChildren)
 		}
 	}
 	if !o.ReplaceAll {
 		return v.replace(ns, p, origin)
 	}
-	before, err := v.snapshot(ns)
+	there, err := v.loaded(ns)
 	if err != nil {
 		return err
 	}
-	if len(p) > 0 {
-		if err := v.replace(ns, p, origin); err != nil {
-			return err
-		}
+	before, err := v.undoable(ns, there, o.Removal)
+	if err != nil {
+		return err
 	}
-	wanted := map[string]bool{}
-	for _, u := range units {
-		wanted[top(u.Name)] = true
+	surplus := superfluous(there, units)
+	w, err := v.watchRemoval(ns, surplus, o.Removal)
+	if err != nil {
+		return err
 	}
-	had := map[string]bool{}
-	for _, name := range before.tops() {
-		had[name] = true
-		if wanted[name] {
-			continue
-		}
-		if err := v.remove(ns, name); err != nil {
-			added := slices.DeleteFunc(units, func(u Unit) bool { return had[u.Name] })
+	defer w.close()
+	if err := v.replace(ns, p, origin); err != nil {
+		return err
+	}
+	added := slices.DeleteFunc(units, func(u Unit) bool { return hasProfile(there, u.Name) })
+	for _, name := range surplus {
+		if err := v.remove(ns, name); err != nil && !errors.Is(err, syscall.ENOENT) {
 			return errors.Join(err, v.restore(ns, before, added))
 		}
 	}
+	if late := w.late(); late != nil {
+		return errors.Join(late, v.restore(ns, before, added))
+	}
 	return nil
+}
+
+// maxChildren is how deep children of profiles may nest. Each level is a
+// directory in securityfs, whose path would become too long, and kernels have
+// removed them recursively (CVE-2026-23404).
+const maxChildren = 200
+
+// shorten cuts what is too long for a message.
+func shorten(s string) string {
+	const most = 60
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}
+
+// superfluous returns the profiles to be removed so that only the wanted ones
+// stay. Children go with their parents; a parent of a wanted one stays, as the
+// kernel makes one where there is none.
+func superfluous(there []Profile, wanted []Unit) (names []string) {
+	for _, p := range there {
+		within := func(outer string) bool { return covers(outer, p.Name) }
+		if !slices.ContainsFunc(wanted, func(u Unit) bool { return covers(p.Name, u.Name) || u.contains(p.Name) }) && !slices.ContainsFunc(names, within) {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+// contains reports whether the unit has the profile in it besides its own: a
+// parser may write children into the unit of their parent.
+func (u Unit) contains(profile string) bool {
+	name := append([]byte(profile), 0)
+	field := binary.LittleEndian.AppendUint16(slices.Clone(tagProfile), uint16(len(name)))
+	return bytes.Contains(u.Data, append(field, name...))
+}
+
+// covers reports whether profile is outer or one of its children.
+func covers(outer, profile string) bool {
+	return profile == outer || strings.HasPrefix(profile, outer+Separator)
+}
+
+// undoable returns the policy to be loaded again if the change fails. Where the
+// kernel does not keep it, there is none.
+func (v *View) undoable(ns Name, profiles []Profile, r Removal) (Policy, error) {
+	before, err := v.policyOf(ns, profiles)
+	if errors.Is(err, ErrNotKept) {
+		r.note(fmt.Errorf("a change of namespace %q that fails half-way cannot be undone: %w", ns, err))
+		return nil, nil
+	}
+	return before, err
 }
 
 // restore brings back a snapshot after a change of several steps failed.
 func (v *View) restore(ns Name, before Policy, added []Unit) error {
 	if err := v.replace(ns, before, nil); err != nil {
-		return fmt.Errorf("bring back the policy that was there: %w", err)
+		return fmt.Errorf("restore the previous policy: %w", err)
 	}
 	for _, u := range added {
-		if err := v.remove(ns, u.Name); err != nil && !errors.Is(err, syscall.ENOENT) {
-			return fmt.Errorf("bring back the policy that was there: %w", err)
+		w, err := v.watchRemoval(ns, []string{u.Name}, Removal{})
+		if err == nil {
+			err = v.remove(ns, u.Name)
+			w.close()
+		}
+		if err != nil && !errors.Is(err, syscall.ENOENT) {
+			return fmt.Errorf("restore the previous policy: %w", err)
 		}
 	}
 	return nil
 }
 
-// Unload removes profiles, with their hats. All must be there. Tasks that they
-// confine alone become unconfined within the namespace.
-func (v *View) Unload(ctx context.Context, ns Name, profiles ...string) error {
+// Unload removes profiles, with their children. All must be there. It fails with
+// an [InUseError], before anything is changed, where a task would become
+// unconfined within the namespace, and with a [HiddenTasksError] where that
+// cannot be known. A task that is stacked on a profile elsewhere keeps the
+// removed policy.
+func (v *View) Unload(ctx context.Context, ns Name, r Removal, profiles ...string) error {
 	unlock, err := v.lock(ctx, ns)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	there, err := v.Profiles(ns)
+	there, err := v.loaded(ns)
 	if err != nil {
 		return err
 	}
@@ -164,16 +252,145 @@ func (v *View) Unload(ctx context.Context, ns Name, profiles ...string) error {
 			return exit.BadInput(fmt.Errorf("%w profile %q in namespace %q", ErrNotExist, name, ns))
 		}
 	}
-	before, err := v.snapshot(ns)
+	// Only what is removed has to be restored: what else is there may be
+	// without a text.
+	there = slices.DeleteFunc(there, func(p Profile) bool {
+		return !slices.ContainsFunc(profiles, func(name string) bool { return covers(name, p.Name) })
+	})
+	before, err := v.undoable(ns, there, r)
 	if err != nil {
 		return err
 	}
+	w, err := v.watchRemoval(ns, profiles, r)
+	if err != nil {
+		return err
+	}
+	defer w.close()
 	for _, name := range profiles {
-		if err := v.remove(ns, name); err != nil {
+		// One may have gone with its parent.
+		if err := v.remove(ns, name); err != nil && !errors.Is(err, syscall.ENOENT) {
 			return errors.Join(err, v.restore(ns, before, nil))
 		}
 	}
+	if late := w.late(); late != nil {
+		return errors.Join(late, v.restore(ns, before, nil))
+	}
 	return nil
+}
+
+// removalWatch makes sure that the removal of profiles leaves no task
+// unconfined. The kernel has each task that a removed profile alone confines go
+// on with the unconfined profile of the namespace.
+type removalWatch struct {
+	c        *census
+	ns       Name
+	profiles []string
+	forced   bool
+	// unconfined are the tasks that were unconfined in the namespace before.
+	unconfined map[[2]int]bool
+}
+
+// watchRemoval fails if a live task is confined by the profiles alone, or if that
+// cannot be known.
+func (v *View) watchRemoval(ns Name, profiles []string, r Removal) (*removalWatch, error) {
+	w := &removalWatch{v.census(), ns, profiles, r.Force, map[[2]int]bool{}}
+	if len(profiles) == 0 {
+		return w, nil
+	}
+	err := w.check(r)
+	if err != nil {
+		w.close()
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *removalWatch) close() { w.c.close() }
+
+func (w *removalWatch) check(r Removal) error {
+	tasks, err := w.c.described(sight{own: w.ns == "", match: func(l Label) bool { return w.loses(l) || w.free(l) }})
+	if err != nil {
+		return err
+	}
+	tasks = slices.DeleteFunc(tasks, func(t Task) bool {
+		free := w.free(t.Label)
+		if free {
+			w.unconfined[[2]int{t.PID, t.TID}] = true
+		}
+		return free
+	})
+	if hidden := w.c.complete(); hidden != nil {
+		if !r.Force {
+			return fmt.Errorf("remove profile %s from namespace %q: %w", quoteAll(w.profiles), w.ns, hidden)
+		}
+		r.note(hidden)
+	}
+	switch {
+	case len(tasks) == 0:
+		return nil
+	case !r.Force:
+		return refuse(&InUseError{Namespace: w.ns, Profiles: w.profiles, Tasks: tasks})
+	case r.Confirm != nil:
+		return r.Confirm(tasks)
+	}
+	return nil
+}
+
+// late looks again, behind the removal: a task that entered meanwhile has lost
+// its confinement and is killed. In the view's own namespace it cannot be told
+// from others.
+func (w *removalWatch) late() error {
+	if len(w.profiles) == 0 || w.forced || w.ns == "" {
+		return nil
+	}
+	tasks, err := w.c.tasks(w.ns)
+	if err != nil {
+		return err
+	}
+	tasks = slices.DeleteFunc(tasks, func(t Task) bool { return !w.free(t.Label) || w.unconfined[[2]int{t.PID, t.TID}] })
+	if len(tasks) == 0 {
+		return nil
+	}
+	late := refuse(&InUseError{Namespace: w.ns, Profiles: w.profiles, Tasks: tasks, Late: true})
+	for _, t := range tasks {
+		if err := w.c.v.killOne(w.c, t, w.free); err != nil {
+			late = errors.Join(late, err)
+		}
+	}
+	return late
+}
+
+// loses reports whether the label confines by profiles that are removed, and by
+// nothing else. A stack that reaches out of the namespace stays in force, even
+// one on the unconfined profile.
+func (w *removalWatch) loses(l Label) bool {
+	removed := func(profile string) bool {
+		return slices.ContainsFunc(w.profiles, func(name string) bool { return covers(name, profile) })
+	}
+	some := false
+	for i, p := range l.Parts {
+		switch {
+		case p.Namespace != w.ns:
+			return false
+		case removed(p.Profile):
+			some = true
+		case p.Profile == Unconfined:
+		default:
+			// It may be one name with those that follow, which has the stack's
+			// separator in it.
+			joined := p.Profile
+			for _, q := range l.Parts[i+1:] {
+				joined += stackSeparator + q.Profile
+			}
+			return removed(joined)
+		}
+	}
+	return some
+}
+
+// free reports whether the label is the namespace's unconfined profile alone.
+func (w *removalWatch) free(l Label) bool {
+	return w.ns != "" && len(l.Parts) == 1 && l.Parts[0] == Part{w.ns, Unconfined}
 }
 
 // replace is the one write that policy is loaded with.
@@ -339,13 +556,21 @@ func (v *View) snapshot(ns Name) (Policy, error) {
 	return v.policyOf(ns, profiles)
 }
 
+// ErrNotKept is the error of policy that is loaded and cannot be read back.
+var ErrNotKept = errors.New("the kernel does not keep loaded policy (kernel parameter apparmor.export_binary, or CONFIG_SECURITY_APPARMOR_EXPORT_BINARY)")
+
 // policyOf is the policy that the profiles of the namespace came from.
 func (v *View) policyOf(ns Name, profiles []Profile) (Policy, error) {
 	loads := map[int][]Unit{}
 	var p Policy
 	for _, pr := range profiles {
 		if pr.Raw < 0 {
-			return nil, refuse(fmt.Errorf("the kernel keeps no text of profile %q of namespace %q (apparmor.export_binary)", pr.Name, ns))
+			// The kernel makes a parent without policy for a child that comes
+			// before it.
+			if slices.ContainsFunc(profiles, func(q Profile) bool { return q.Raw >= 0 && q.Name != pr.Name && covers(pr.Name, q.Name) }) {
+				continue
+			}
+			return nil, refuse(fmt.Errorf("profile %q of namespace %q: %w", pr.Name, ns, ErrNotKept))
 		}
 		if _, read := loads[pr.Raw]; !read {
 			data, err := v.RawData(ns, pr.Raw)

@@ -31,10 +31,13 @@ const (
 // note is what is kept of a namespace, one file each. It is written before
 // the kernel is asked, so that nothing of ours is ever without one.
 type note struct {
-	Name      Name
-	State     string
-	Inode     uint64    // of its folder: another one of the same name has another
-	Made      time.Time // zero: others made it
+	Name  Name
+	State string
+	Inode uint64    // of its folder: another one of the same name has another
+	Made  time.Time // zero: others made it
+	// Booted is how long the system had been up then, suspended or not: clocks
+	// are set. Zero in a note of an older nsmgr.
+	Booted    time.Duration
 	Container string
 	Declared  bool // by apply
 }
@@ -54,6 +57,9 @@ func (n note) MarshalText() ([]byte, error) {
 	put("inode", strconv.FormatUint(n.Inode, 10))
 	if !n.Made.IsZero() {
 		put("made", strconv.FormatInt(n.Made.UnixNano(), 10))
+	}
+	if n.Booted != 0 {
+		put("booted", strconv.FormatInt(int64(n.Booted), 10))
 	}
 	put("container", strconv.Quote(n.Container))
 	put("declared", strconv.FormatBool(n.Declared))
@@ -84,6 +90,10 @@ func (n *note) UnmarshalText(text []byte) error {
 			var ns int64
 			ns, err = strconv.ParseInt(value, 10, 64)
 			n.Made = time.Unix(0, ns)
+		case "booted":
+			var ns int64
+			ns, err = strconv.ParseInt(value, 10, 64)
+			n.Booted = time.Duration(ns)
 		case "container":
 			n.Container, err = strconv.Unquote(value)
 		case "declared":
@@ -94,6 +104,24 @@ func (n *note) UnmarshalText(text []byte) error {
 		}
 	}
 	return nil
+}
+
+// uptime is the time since the system booted, with the time that it was
+// suspended: no setting of the clock changes it.
+func uptime() time.Duration {
+	var t unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) != nil {
+		return 0
+	}
+	return time.Duration(t.Nano())
+}
+
+// age is how long ago the namespace was made.
+func (n note) age() time.Duration {
+	if n.Booted != 0 {
+		return uptime() - n.Booted
+	}
+	return time.Since(n.Made)
 }
 
 func (v *View) notePath(ns Name) string {
@@ -203,23 +231,43 @@ func (v *View) lock(ctx context.Context, ns Name) (unlock func(), err error) {
 	return v.lockFor(ctx, ns)
 }
 
+// lockPath is where only root comes to: whoever can open the lock's file, to read
+// it, can hold a lock that keeps nsmgr waiting for ever.
+func (v *View) lockPath() string { return v.state + "/private/lock" }
+
+func (v *View) openLock() (int, error) {
+	open := func() (int, error) {
+		return unix.Open(v.lockPath(), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+	}
+	fd, err := retry(open)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = os.MkdirAll(v.state, 0o755); err == nil {
+			err = os.MkdirAll(filepath.Dir(v.lockPath()), 0o700)
+		}
+		if err == nil {
+			fd, err = retry(open)
+		}
+	}
+	if err != nil {
+		return -1, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Uid != uint32(os.Geteuid()) || st.Mode&0o077 != 0 {
+		_ = unix.Close(fd)
+		return -1, errors.Join(errors.New("others may open it"), err)
+	}
+	return fd, nil
+}
+
 // lockFor makes this process the only one of ours that changes the namespace, or
 // any that hang together with it: those of the same top one. The lock is one
 // byte of a file, at a place that the name gives, so that no file is left
 // behind; the kernel gives it back when the process dies. Two names at the
 // same place merely wait for each other.
 func (v *View) lockFor(ctx context.Context, ns Name) (unlock func(), err error) {
-	open := func() (int, error) {
-		return unix.Open(v.state+"/lock", unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o644)
-	}
-	fd, err := retry(open)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = os.MkdirAll(v.state, 0o755); err == nil {
-			fd, err = retry(open)
-		}
-	}
+	fd, err := v.openLock()
 	if err != nil {
-		return nil, exit.BadInputf("open nsmgr's lock, %s/lock: %w", v.state, err)
+		return nil, exit.BadInputf("open the lock of nsmgr, %s: %w", v.lockPath(), err)
 	}
 	unlock = func() { _ = unix.Close(fd) }
 	place := fnv.New64a()

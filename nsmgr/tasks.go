@@ -5,17 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"proofhouse/internal/printable"
 )
 
 // Task is a thread and its label. A process is confined thread by thread.
@@ -38,178 +38,13 @@ func gone(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH)
 }
 
-// Tasks are the tasks whose label has a part in the namespace or below it, and
-// those that have asked for such a label for their next exec.
+// Tasks returns the tasks whose label has a part in the namespace or below it,
+// and those that have requested such a label for their next exec. It returns
+// what this process can see: [View.SeesAllTasks] reports whether that is all.
 func (v *View) Tasks(ns Name) ([]Task, error) {
 	c := v.census()
 	defer c.close()
 	return c.tasks(ns)
-}
-
-// census looks at all tasks, several times if need be: it keeps the files open
-// that it read, so that the second look has little more to do than to read
-// them again.
-type census struct {
-	v      *View
-	kernel map[int]bool // threads of the kernel's, which no policy confines
-	files  map[attribute]int
-	shows  func() bool // View.showsPending, asked once
-	// What View.hasKernel and View.tellsFiles say, asked once.
-	hasKernel, tellsFiles func() bool
-}
-
-// attribute is a file of a task.
-type attribute struct {
-	pid, tid int
-	name     string // current, exec
-}
-
-// maxKept bounds the files that a census keeps open. With more than 64 in all, a
-// process of several threads waits while its table of them grows (fs/file.c
-// expand_fdtable, synchronize_rcu), and to open these again takes less. A removal
-// that had 100 more open took 48 ms against 34 on 6.12 under TCG.
-const maxKept = 40
-
-func (v *View) census() *census {
-	return &census{
-		v, map[int]bool{}, map[attribute]int{}, sync.OnceValue(v.showsPending),
-		sync.OnceValue(v.hasKernel), sync.OnceValue(v.tellsFiles),
-	}
-}
-
-func (c *census) close() {
-	closeAll(slices.Collect(maps.Values(c.files)))
-	clear(c.files)
-}
-
-// tasks is [View.Tasks].
-func (c *census) tasks(ns Name) ([]Task, error) {
-	all, err := c.look(true)
-	if err != nil {
-		return nil, err
-	}
-	in := slices.DeleteFunc(all, func(t Task) bool { return !t.Label.In(ns) })
-	for i := range in {
-		c.v.describe(&in[i])
-	}
-	return in, nil
-}
-
-// look reads the label of every task that /proc shows, and returns the tasks
-// that are in a namespace below the view's own; with pending, also those that
-// have asked for one for their next exec. It leaves out those whose label this
-// process may not read: they are not in a namespace of its view, or the kernel
-// would have shown them (within a namespace, a host task's label is EACCES).
-func (c *census) look(pending bool) ([]Task, error) {
-	processes, err := numbered(c.v.proc)
-	if err != nil {
-		return nil, fmt.Errorf("list the tasks: %w", err)
-	}
-	var candidates map[int]bool
-	if c.hasKernel() {
-		candidates = c.v.kernelThreads()
-	}
-	var tasks []Task
-	for _, pid := range processes {
-		if candidates[pid] && c.isKernel(pid) {
-			continue
-		}
-		threads, err := c.v.threads(pid)
-		if gone(err) || errors.Is(err, fs.ErrPermission) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("list the tasks of process %d: %w", pid, err)
-		}
-		for _, tid := range threads {
-			found, err := c.task(pid, tid, pending)
-			if err != nil {
-				return nil, err
-			}
-			tasks = append(tasks, found...)
-		}
-	}
-	return tasks, nil
-}
-
-// task is a task as it is and, if that is in other namespaces, as it has asked
-// to be.
-func (c *census) task(pid, tid int, pending bool) (found []Task, err error) {
-	// What is asked for first: an exec between the two turns it into the label.
-	var asked Label
-	var asks bool
-	if pending {
-		if asked, asks, err = c.read(pid, tid, "exec"); err != nil {
-			return nil, err
-		}
-	}
-	is, in, err := c.read(pid, tid, "current")
-	if err != nil {
-		return nil, err
-	}
-	if in {
-		found = append(found, Task{PID: pid, TID: tid, Label: is})
-	}
-	if asks && slices.ContainsFunc(asked.Parts, func(p Part) bool { return p.Namespace != "" && !is.In(p.Namespace) }) {
-		found = append(found, Task{PID: pid, TID: tid, Label: asked, Pending: true})
-	}
-	return found, nil
-}
-
-// isKernel says whether a process that kthreadd started is a thread of the
-// kernel's, and keeps that in mind: as long as kthreadd still has a child of
-// that number, it is the same.
-func (c *census) isKernel(pid int) bool {
-	if !c.kernel[pid] && (c.tellsFiles() && hasFilesOf(kthreadd, pid) || c.v.kernelThread(pid)) {
-		c.kernel[pid] = true
-	}
-	return c.kernel[pid]
-}
-
-// read reads a label of a task; false says that it is none of a namespace
-// below the view's own, or that the task is gone.
-func (c *census) read(pid, tid int, name string) (Label, bool, error) {
-	b, err := c.attribute(attribute{pid, tid, name})
-	switch {
-	case gone(err), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EINVAL):
-		// EINVAL: it has asked for nothing, or it is another module's.
-		return Label{}, false, nil
-	case err != nil:
-		return Label{}, false, fmt.Errorf("read the label of task %d: %w", tid, err)
-	case bytes.IndexByte(b, ':') < 0: // most tasks, at no cost
-		return Label{}, false, nil
-	}
-	l, err := ParseLabel(string(b))
-	if err != nil {
-		return Label{}, false, err
-	}
-	// A dead task keeps its label until its parent asks for its end.
-	return l, l.namespaced() && !c.v.dead(pid, tid), nil
-}
-
-// attribute reads a file that is open from an earlier look, or opens it. Open,
-// it is that task's, whoever gets its number after it.
-func (c *census) attribute(a attribute) ([]byte, error) {
-	fd, known := c.files[a]
-	if known {
-		b, err := readOpen(fd)
-		if !errors.Is(err, unix.ESRCH) {
-			return b, err
-		}
-		shut(fd)
-		delete(c.files, a)
-	}
-	fd, err := c.v.openAttribute(a)
-	if err != nil {
-		return nil, err
-	}
-	b, err := readOpen(fd)
-	if len(c.files) < maxKept {
-		c.files[a] = fd
-	} else {
-		shut(fd)
-	}
-	return b, err
 }
 
 func (v *View) openAttribute(a attribute) (int, error) {
@@ -223,6 +58,34 @@ func (v *View) openAttribute(a attribute) (int, error) {
 		fd, err = openSmall(dir + "/attr/" + a.name)
 	}
 	return fd, err
+}
+
+// writeAttribute writes to a file of the calling thread's: the caller has locked
+// it to its goroutine.
+func (v *View) writeAttribute(name, text string) error {
+	dir := v.proc + "/thread-self/attr/"
+	err := writeOnce(dir+"apparmor/"+name, []byte(text))
+	if errors.Is(err, fs.ErrNotExist) && unix.Access(dir+"apparmor", unix.F_OK) != nil {
+		err = writeOnce(dir+name, []byte(text)) // kernels before 5.8
+	}
+	return err
+}
+
+// process returns the process that a thread belongs to; the thread's own id if
+// that is not known.
+func (v *View) process(tid int) int {
+	b, err := readSmall(v.proc + "/" + strconv.Itoa(tid) + "/status")
+	if err != nil {
+		return tid
+	}
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, "Tgid:"); ok {
+			if pid, err := strconv.Atoi(strings.TrimSpace(rest)); err == nil {
+				return pid
+			}
+		}
+	}
+	return tid
 }
 
 // showsPending says whether the kernel shows what another task has asked for,
@@ -269,15 +132,14 @@ func (v *View) askAsBefore(asked chan<- int, looked <-chan struct{}) {
 		<-done
 		return
 	}
-	attr := v.proc + "/thread-self/attr/apparmor/"
-	now, err := readSmall(attr + "current")
+	now, err := readSmall(v.proc + "/thread-self/attr/apparmor/current")
 	var l Label
 	if err == nil {
 		l, err = ParseLabel(string(now))
 	}
 	if err == nil {
 		l.Mode = ""
-		err = writeOnce(attr+"exec", []byte("exec "+l.String()))
+		err = v.writeAttribute("exec", "exec "+l.String())
 	}
 	if err != nil {
 		tid = 0
@@ -380,28 +242,22 @@ func numbered(dir string) ([]int, error) {
 	return numbers, nil
 }
 
-// ProcessLabel is the label of a process's first thread, which one that has
-// ended keeps until its parent asks for its end. It needs no securityfs.
+// ProcessLabel returns the label of a process's first thread, which one that has
+// ended keeps until its parent asks for its end. It needs no securityfs. The
+// text is taken as it reads: a name in it that imitates a part in a namespace is
+// not detected.
 func ProcessLabel(pid int) (Label, error) {
 	v := View{proc: procfs}
-	l, err := v.taskLabel(attribute{pid, pid, "current"})
-	if err != nil {
-		return l, fmt.Errorf("read the label of process %d: %w", pid, err)
+	fd, err := v.openAttribute(attribute{pid, pid, "current"})
+	var b []byte
+	if err == nil {
+		b, err = readOpen(fd)
+		shut(fd)
 	}
-	return l, nil
-}
-
-func (v *View) taskLabel(a attribute) (Label, error) {
-	fd, err := v.openAttribute(a)
 	if err != nil {
-		return Label{}, err
+		return Label{}, fmt.Errorf("read the label of process %d: %w", pid, err)
 	}
-	defer func() { _ = unix.Close(fd) }()
-	b, err := readOpen(fd)
-	if err != nil {
-		return Label{}, err
-	}
-	return ParseLabel(string(b))
+	return readLabel(string(b), func(Name) (bool, error) { return true, nil })
 }
 
 // namespaced says whether the label has a part below the view's own namespace.
@@ -442,13 +298,20 @@ func (v *View) describe(t *Task) {
 	}
 }
 
+// String returns the task as messages name it, safe to print on a terminal: both
+// the command's name and the label are chosen by others.
 func (t Task) String() string {
-	s := fmt.Sprintf("%d (%s)", t.PID, t.Command)
+	id := strconv.Itoa(t.PID)
 	if t.TID != t.PID {
-		s = fmt.Sprintf("%d/%d (%s)", t.PID, t.TID, t.Command)
+		id += "/" + strconv.Itoa(t.TID)
 	}
+	label := t.Label.String()
+	if t.Label.Unverified {
+		label += " (unverified)"
+	}
+	s := fmt.Sprintf("%s (%s) %s", id, t.Command, label)
 	if t.Pending {
-		return s + ", which has asked for " + t.Label.String() + " for its next exec"
+		s = fmt.Sprintf("%s (%s), which has requested %s for its next exec", id, t.Command, label)
 	}
-	return s + " " + t.Label.String()
+	return printable.Text(s)
 }

@@ -71,7 +71,7 @@ func (v *View) Try(ctx context.Context, ns Name, compile Compile, start StartPro
 	}
 	defer func() {
 		// Also when ctx has ended.
-		err = errors.Join(err, v.Unload(context.WithoutCancel(ctx), ns, name))
+		err = errors.Join(err, v.Unload(context.WithoutCancel(ctx), ns, Removal{Force: true}, name))
 	}()
 	saw, err := start(ctx, ns, name, allowed, denied)
 	if err != nil {

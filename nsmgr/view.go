@@ -314,6 +314,9 @@ func (v *View) openRevision(ns Name) (int, error) {
 func readRevision(fd int) (int, error) {
 	var b [32]byte
 	n, err := syscall.Read(fd, b[:])
+	if errors.Is(err, syscall.EAGAIN) {
+		return 0, nil // nothing has changed since the namespace was made
+	}
 	if err != nil {
 		return 0, fmt.Errorf("read a namespace's revision: %w", err)
 	}
@@ -341,7 +344,7 @@ func (v *View) List() ([]Listed, error) {
 	}
 	c := v.census()
 	defer c.close()
-	tasks, err := c.look(false)
+	tasks, err := c.look(false, Label.namespaced)
 	if err != nil {
 		return nil, err
 	}

@@ -150,7 +150,7 @@ func TestThreads(t *testing.T) {
 	c := v.census()
 	defer c.close()
 	for range 3 {
-		if tasks, err := c.look(true); err != nil || len(tasks) > 0 {
+		if tasks, err := c.look(true, Label.namespaced); err != nil || len(tasks) > 0 {
 			t.Errorf("tasks in no namespace: %v, %v", tasks, err)
 		}
 	}
@@ -238,15 +238,13 @@ func (a asked) Done() <-chan struct{} { *a.done = true; return a.Context.Done() 
 
 // A removal that has to wait for the kernel has signals heard, and goes on.
 func TestMustBeEmptyIsHeard(t *testing.T) {
-	v := &View{proc: procfs}
-	c := v.census()
-	defer c.close()
-	c.shows = func() bool { return false }
+	shows := func() bool { return false }
+	none := func() ([]Task, error) { return nil, nil }
 	ended, end := context.WithCancel(t.Context())
 	end()
 	heard := false
 	ctx := asked{ended, &heard}
-	if err := v.mustBeEmpty(ctx, c, "none", nil); err != nil || heard {
+	if err := mustBeEmpty(ctx, "none", nil, shows, none); err != nil || heard {
 		t.Errorf("with nothing to wait for: %v, heard %v", err, heard)
 	}
 	load := filepath.Join(t.TempDir(), "0")
@@ -254,7 +252,7 @@ func TestMustBeEmptyIsHeard(t *testing.T) {
 		t.Fatal(err)
 	}
 	time.AfterFunc(30*time.Millisecond, func() { _ = os.Remove(load) })
-	if err := v.mustBeEmpty(ctx, c, "none", map[string]bool{load: true}); err != nil || !heard {
+	if err := mustBeEmpty(ctx, "none", map[string]bool{load: true}, shows, none); err != nil || !heard {
 		t.Errorf("with something to wait for: %v, heard %v", err, heard)
 	}
 }

@@ -108,7 +108,7 @@ func (o *creation) run(c *cobra.Command, got []string) error {
 	}
 	err = v.Create(c.Context(), ns, nsmgr.Making{Policy: policy, Container: o.container})
 	if err != nil && loaded {
-		err = errors.Join(err, v.Unload(context.WithoutCancel(c.Context()), "", host))
+		err = errors.Join(err, v.Unload(context.WithoutCancel(c.Context()), "", nsmgr.Removal{}, host))
 	}
 	if o.ifNotExists && errors.Is(err, nsmgr.ErrExist) {
 		say(c, "namespace %s is there already", ns)
@@ -153,12 +153,15 @@ func (o *creation) policy(ctx context.Context, v *nsmgr.View) (nsmgr.Policy, err
 
 func loadCommand() *cobra.Command {
 	var o nsmgr.LoadOptions
+	var r func() nsmgr.Removal
 	c := &cobra.Command{
 		Use:   "load NAME PATH...",
 		Short: "Load or replace profiles in a namespace, all or nothing",
 		Long: `Loads policy from files and folders, text or compiled, in one write: the kernel
 takes all of it or none. Profiles of the same name are replaced, for tasks that
-run as well. With --replace-all the others are removed.`,
+run as well. With --replace-all the others are removed, which is refused if a
+task is confined by one of them alone. --force removes them all the same and says
+which tasks become unconfined.`,
 		Example: `  nsmgr load container-ns /etc/apparmor.d/containers/web
   nsmgr load container-ns --replace-all ./policy`,
 		Args: args(2, 0, "give the namespace and the files or folders to load"), ValidArgsFunction: completeNames,
@@ -175,8 +178,9 @@ run as well. With --replace-all the others are removed.`,
 			if err != nil {
 				return err
 			}
+			o.Removal = r()
 			if err := v.Load(c.Context(), ns, policy, o); err != nil {
-				return err
+				return hint(c, err)
 			}
 			names, err := policy.Names()
 			if err != nil {
@@ -186,17 +190,21 @@ run as well. With --replace-all the others are removed.`,
 			return nil
 		},
 	}
+	r = removal(c)
 	c.Flags().BoolVar(&o.ReplaceAll, "replace-all", false, "remove the profiles that are not in it")
 	return c
 }
 
 func unloadCommand() *cobra.Command {
-	return &cobra.Command{
+	var r func() nsmgr.Removal
+	c := &cobra.Command{
 		Use:   "unload NAME PROFILE...",
 		Short: "Remove profiles from a namespace",
-		Long: `Removes the profiles, with their hats. A task that such a profile alone
-confines becomes unconfined within the namespace; one that is stacked keeps
-enforcing the policy that was.`,
+		Long: `Removes the profiles, with their children. A task that only such a profile
+confines would become unconfined within the namespace: the command is refused and
+names the tasks. --force removes the profiles all the same, says which tasks
+become unconfined, and asks if it is on a terminal. A task that is stacked on a
+profile of the host keeps the removed policy.`,
 		Example: "  nsmgr unload container-ns web",
 		Args:    args(2, 0, "give the namespace and the profiles to remove"), ValidArgsFunction: completeNames,
 		RunE: func(c *cobra.Command, got []string) error {
@@ -204,11 +212,13 @@ enforcing the policy that was.`,
 			if err != nil {
 				return err
 			}
-			if err := v.Unload(c.Context(), ns, got[1:]...); err != nil {
-				return err
+			if err := v.Unload(c.Context(), ns, r(), got[1:]...); err != nil {
+				return hint(c, err)
 			}
 			say(c, "removed %s from %s", count(len(got)-1, "profile"), ns)
 			return nil
 		},
 	}
+	r = removal(c)
+	return c
 }

@@ -67,10 +67,12 @@ func replaceFile(path string, write func(io.Writer) error) error {
 }
 
 func restoreCommand() *cobra.Command {
-	return &cobra.Command{
+	var r func() nsmgr.Removal
+	c := &cobra.Command{
 		Use: "restore NAME FILE", Short: "Make a namespace's policy what an archive holds",
 		Long: `Checks the archive and loads its policy; the namespace then has that and no
-other. It is made if it is not there.`,
+other. It is made if it is not there. If that would leave a task unconfined, it
+is refused; --force does it all the same and says which tasks become unconfined.`,
 		Example: "  nsmgr restore container-ns container-ns.tar",
 		Args:    args(2, 2, "give the namespace and the file"), ValidArgsFunction: completeNames,
 		RunE: func(c *cobra.Command, got []string) error {
@@ -88,7 +90,7 @@ other. It is made if it is not there.`,
 				return exit.BadInputf("%s: %w", got[1], err)
 			}
 			if v.Exists(ns) {
-				err = v.Load(c.Context(), ns, policy, nsmgr.LoadOptions{ReplaceAll: true})
+				err = v.Load(c.Context(), ns, policy, nsmgr.LoadOptions{ReplaceAll: true, Removal: r()})
 			} else {
 				err = v.Create(c.Context(), ns, nsmgr.Making{Policy: policy})
 			}
@@ -96,23 +98,28 @@ other. It is made if it is not there.`,
 				if here, e := v.Features(); e == nil && here.Digest() != m.Features {
 					err = fmt.Errorf("%w (the archive is from a kernel with other features: load the text there is of it)", err)
 				}
-				return err
+				return hint(c, err)
 			}
 			say(c, "restored %s into %s", count(len(policy), "profile"), ns)
 			return nil
 		},
 	}
+	r = removal(c)
+	return c
 }
 
 func applyCommand() *cobra.Command {
 	var file string
 	var dryRun, prune bool
+	var r func() nsmgr.Removal
 	c := &cobra.Command{
 		Use: "apply -f FILE", Short: "Make the namespaces what a file declares", Args: noArgs,
 		Long: `Reads the wanted namespaces from a YAML file, prints what differs, and makes it
 so; the second time there is nothing to do. A namespace in the file has the
 policy that the file gives it and no other. --prune deletes those that an
-earlier apply made and the file no longer has.
+earlier apply made and the file no longer has. A change that would leave a task
+unconfined is refused; --force makes it all the same and says which tasks become
+unconfined.
 
   namespaces:
     - name: web
@@ -127,9 +134,10 @@ earlier apply made and the file no longer has.
 			if file == "" {
 				return exit.BadInputf("nsmgr apply: give the file with -f")
 			}
-			return apply(c, file, dryRun, prune)
+			return apply(c, file, dryRun, prune, r())
 		},
 	}
+	r = removal(c)
 	f := c.Flags()
 	f.StringVarP(&file, "file", "f", "", "the `FILE`; - is the standard input")
 	f.BoolVarP(&dryRun, "dry-run", "n", false, "only print what differs")
@@ -137,7 +145,7 @@ earlier apply made and the file no longer has.
 	return c
 }
 
-func apply(c *cobra.Command, file string, dryRun, prune bool) error {
+func apply(c *cobra.Command, file string, dryRun, prune bool, r nsmgr.Removal) error {
 	d, err := readDeclaration(c, file)
 	if err != nil {
 		return err
@@ -168,8 +176,8 @@ func apply(c *cobra.Command, file string, dryRun, prune bool) error {
 		if dryRun {
 			continue
 		}
-		if err := v.Apply(c.Context(), ch); err != nil {
-			return err
+		if err := v.Apply(c.Context(), ch, r); err != nil {
+			return hint(c, err)
 		}
 	}
 	if len(changes) == 0 {

@@ -96,10 +96,10 @@ having said what becomes unconfined, and asks if it is on a terminal.`,
 			if err != nil {
 				return err
 			}
-			d.Doubt = func(held *nsmgr.HeldError) { note(c, "nsmgr: note: %v", held) }
+			d.Doubt = func(err error) { note(c, "nsmgr: note: %v", err) }
 			d.Confirm = func(flat, stacked []nsmgr.Task) error { return confirmForce(c, flat, stacked, yes) }
 			if err := v.Delete(c.Context(), ns, d); err != nil {
-				return err
+				return hint(c, err)
 			}
 			say(c, "removed namespace %s", ns)
 			return nil
@@ -111,6 +111,37 @@ having said what becomes unconfined, and asks if it is on a terminal.`,
 	f.BoolVar(&d.Force, "force", false, "remove it under the tasks in it")
 	f.BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return c
+}
+
+// removal adds the flags of commands that may remove profiles from under live
+// tasks, and returns what they say once they are parsed.
+func removal(c *cobra.Command) func() nsmgr.Removal {
+	var force, yes bool
+	c.Flags().BoolVar(&force, "force", false, "remove profiles also from under tasks that only they confine")
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return func() nsmgr.Removal {
+		return nsmgr.Removal{
+			Force:   force,
+			Confirm: func(flat []nsmgr.Task) error { return confirmForce(c, flat, nil, yes) },
+			Note:    func(err error) { note(c, "nsmgr: note: %v", err) },
+		}
+	}
+}
+
+// hint adds to an error of the library the flag that deals with it. delete is
+// the one command with all of them.
+func hint(c *cobra.Command, err error) error {
+	switch {
+	case errors.Is(err, nsmgr.ErrHasChildren):
+		return fmt.Errorf("%w (--recursive removes them too)", err)
+	case errors.Is(err, nsmgr.ErrInUse) && c.Flags().Lookup("kill") != nil:
+		return fmt.Errorf("%w (--kill kills the tasks first)", err)
+	case errors.Is(err, nsmgr.ErrInUse), errors.Is(err, nsmgr.ErrTasksHidden):
+		if c.Flags().Lookup("force") != nil {
+			return fmt.Errorf("%w (--force does it all the same)", err)
+		}
+	}
+	return err
 }
 
 // confirmForce says what --force is about to do to which tasks, and asks if
@@ -149,8 +180,11 @@ declares (nsmgr apply) and those that others made stay.`,
 				return err
 			}
 			found, err := v.FindGarbage(idle)
-			if err != nil {
+			if err != nil && (!dryRun || !errors.Is(err, nsmgr.ErrTasksHidden)) {
 				return err
+			}
+			if err != nil {
+				note(c, "nsmgr: note: %v", err)
 			}
 			var failed []error
 			for _, g := range found {
