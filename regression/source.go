@@ -11,22 +11,25 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
+	"path"
 	"path/filepath"
 	"sort"
 	"strings"
 
 	"proofhouse/internal/apt"
+	"proofhouse/internal/archive"
+	"proofhouse/internal/bounded"
 	"proofhouse/internal/cache"
 	"proofhouse/internal/child"
 	"proofhouse/internal/exit"
+	"proofhouse/internal/host"
 )
 
 // Source is the upstream suite's source, as far as a guest needs it.
 type Source struct {
 	Dir     string // holds tests/regression/apparmor and common; not to be changed
 	Spec    string // what was asked for
-	Version string // "4.1.0-1" with Debian's patches, "4.1.0", "4.1.0 (v4.1.0-7-g1a2b3c4)" from a git checkout
+	Version string // "4.1.0-1" with Debian's patches, "4.1.0", "4.1.0 (based on v4.1.0-7-g1a2b3c4)" from a git checkout
 	Hash    string // SHA-256 of the names, modes and contents below Dir
 	Note    string // what a reader of the results should know: "without Debian's patches (the mirror lacks …)"
 }
@@ -38,6 +41,10 @@ const (
 	treeDir  = "src"
 	infoFile = "source.json"
 )
+
+// limits are for a source tree of somebody else's. AppArmor's has 30 MB in
+// 3,000 files.
+var limits = archive.Options{MaxBytes: 1 << 30, MaxFiles: 100_000, Symlinks: true}
 
 // Fetch gets the source that spec names, into the cache:
 //
@@ -105,13 +112,14 @@ func fromDebian(ctx context.Context, suite string, progress func(string)) (*Sour
 // them.
 func unpackDebian(ctx context.Context, files apt.SourceFiles, to string) (string, Source, error) {
 	var why string
-	switch _, err := exec.LookPath("dpkg-source"); {
+	switch {
 	case !files.Complete:
 		why = "the mirror lacks " + strings.Join(baseNames(files.Missing), ", ")
-	case err != nil:
-		why = "there is no dpkg-source to apply them"
+	case !host.Have("dpkg-source"):
+		why = "dpkg-source, which applies them, not found: apt-get install " + host.Package("dpkg-source")
 	default:
-		if err = run(ctx, "dpkg-source", "--no-check", "-x", files.DSC, to); err == nil {
+		err := host.Run(ctx, "", "dpkg-source", "--no-check", "-x", files.DSC, to)
+		if err == nil {
 			return to, Source{Version: files.Version}, nil
 		}
 		if ctx.Err() != nil || files.Orig == "" {
@@ -122,7 +130,7 @@ func unpackDebian(ctx context.Context, files apt.SourceFiles, to string) (string
 	if files.Orig == "" {
 		return "", Source{}, fmt.Errorf("unpack Debian's apparmor %s: no upstream tarball: %s", files.Version, why)
 	}
-	if err := untar(ctx, files.Orig, to); err != nil {
+	if err := archive.UntarFile(ctx, files.Orig, to, limits); err != nil {
 		return "", Source{}, err
 	}
 	return to, Source{Note: fmt.Sprintf("without Debian's patches (%s)", why)}, nil
@@ -142,8 +150,8 @@ func fromTarball(ctx context.Context, path string) (*Source, error) {
 		return nil, exit.BadInputf("read the tarball: %w", err)
 	}
 	return entry(ctx, "tar-"+sum[:32], func(ctx context.Context, tmp string) (string, Source, error) {
-		if err := untar(ctx, path, tmp); err != nil {
-			return "", Source{}, exit.BadInput(err)
+		if err := archive.UntarFile(ctx, path, tmp, limits); err != nil {
+			return "", Source{}, err
 		}
 		return tmp, Source{}, nil
 	})
@@ -170,21 +178,26 @@ func fromFolder(ctx context.Context, path string) (*Source, error) {
 	}
 	// The same content can be at several commits: not a property of the entry.
 	if at := describe(ctx, root); at != "" {
-		s.Version = strings.TrimSpace(s.Version + " (" + at + ")")
+		s.Version = strings.TrimSpace(s.Version + " (based on " + at + ")")
 	}
 	return s, nil
 }
 
-// describe is what git calls the checkout at dir, or nothing.
+// describe is the commit that the checkout at dir is based on, or nothing. The
+// checkout is somebody else's: git runs no filter, hook or monitor of it and
+// fetches nothing. So it is not asked whether files are changed; the hash tells.
 func describe(ctx context.Context, dir string) string {
 	if _, err := os.Stat(filepath.Join(dir, ".git")); err != nil {
 		return ""
 	}
-	out, err := child.Command(ctx, "git", "-C", dir, "-c", "core.fsmonitor=false", "describe", "--tags", "--always", "--dirty").Output()
-	if err != nil {
+	cmd := child.Command(ctx, "git", "-C", dir, "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "protocol.allow=never", "describe", "--tags", "--always")
+	cmd.Env = append(host.Env(), "GIT_NO_LAZY_FETCH=1", "GIT_OPTIONAL_LOCKS=0")
+	said := bounded.Head{Limit: 200}
+	cmd.Stdout = &said
+	if cmd.Run() != nil {
 		return "" // no git, or not this user's: the hash identifies it too
 	}
-	return strings.TrimSpace(string(out))
+	return strings.TrimSpace(said.String())
 }
 
 // entry returns the cache's entry key. find, where it has to be made, says
@@ -200,7 +213,7 @@ func entry(ctx context.Context, key string, find func(ctx context.Context, tmp s
 		if err != nil {
 			return err
 		}
-		if err := keep(from, dir, info); err != nil {
+		if err := keep(ctx, from, dir, info); err != nil {
 			return err
 		}
 		return os.RemoveAll(tmp)
@@ -222,7 +235,7 @@ func entry(ctx context.Context, key string, find func(ctx context.Context, tmp s
 
 // keep copies what is needed of the source at from into the entry at dir, and
 // completes info.
-func keep(from, dir string, info Source) error {
+func keep(ctx context.Context, from, dir string, info Source) error {
 	root, err := findRoot(from)
 	if err != nil {
 		return err
@@ -231,18 +244,27 @@ func keep(from, dir string, info Source) error {
 	if err != nil {
 		return exit.BadInputf("read the source: %w", err)
 	}
-	tree := filepath.Join(dir, treeDir)
+	wanted := map[string]bool{}
 	for _, f := range files {
-		if err := copyFile(filepath.Join(root, f), filepath.Join(tree, f)); err != nil {
-			return err
+		for p := f; p != "."; p = path.Dir(p) {
+			wanted[p] = true
 		}
+	}
+	tree := filepath.Join(dir, treeDir)
+	only := limits
+	only.Skip = func(name string) bool { return !wanted[name] }
+	if err := archive.Copy(ctx, root, tree, only); err != nil {
+		return fmt.Errorf("copy the source: %w", err)
+	}
+	if files, err = needed(tree); err != nil { // without links that lead elsewhere
+		return err
 	}
 	if info.Hash, err = hashTree(tree, files); err != nil {
 		return err
 	}
 	if info.Version == "" {
-		b, _ := os.ReadFile(filepath.Join(tree, commonPath, "Version"))
-		info.Version = strings.TrimSpace(string(b))
+		b, _ := host.ReadFile(filepath.Join(tree, commonPath, "Version"), 1<<10)
+		info.Version = stable(oneLine(string(b)))
 	}
 	b, err := json.Marshal(info)
 	if err != nil {
@@ -259,8 +281,8 @@ func findRoot(dir string) (string, error) {
 		return "", err
 	}
 	candidates := []string{dir, filepath.Join(dir, "../../..")}
-	if only, err := filepath.Glob(filepath.Join(dir, "*")); err == nil && len(only) == 1 {
-		candidates = append(candidates, only[0])
+	if only, err := os.ReadDir(dir); err == nil && len(only) == 1 && only[0].IsDir() {
+		candidates = append(candidates, filepath.Join(dir, only[0].Name()))
 	}
 	for _, c := range candidates {
 		if isFile(filepath.Join(c, testPath, "prologue.inc")) {
@@ -278,25 +300,29 @@ func isFile(path string) bool {
 	return err == nil && st.Mode().IsRegular()
 }
 
-// needed lists the files that a guest needs, relative to root and sorted. What
-// make writes is left out: it is built anew in the guest, against the guest's
-// libraries.
-func needed(root string) ([]string, error) {
+// needed lists the files that a guest needs, with slashes, relative to root and
+// sorted. What make writes is left out: it is built anew in the guest, against
+// the guest's libraries.
+func needed(dir string) ([]string, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = root.Close() }()
 	var files []string
 	for _, top := range []string{commonPath, testPath} {
-		err := filepath.WalkDir(filepath.Join(root, top), func(path string, d fs.DirEntry, err error) error {
+		err := fs.WalkDir(root.FS(), top, func(name string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
 				return err
 			}
 			if !d.Type().IsRegular() && d.Type() != fs.ModeSymlink {
 				return nil
 			}
-			if built, err := isBuilt(path, d); built || err != nil {
+			if built, err := isBuilt(root, name, d); built || err != nil {
 				return err
 			}
-			rel, err := filepath.Rel(root, path)
-			files = append(files, rel)
-			return err
+			files = append(files, name)
+			return nil
 		})
 		if err != nil {
 			return nil, err
@@ -306,14 +332,14 @@ func needed(root string) ([]string, error) {
 	return files, nil
 }
 
-func isBuilt(path string, d fs.DirEntry) (bool, error) {
+func isBuilt(root *os.Root, name string, d fs.DirEntry) (bool, error) {
 	if d.Name() == "uservars.inc" {
 		return true, nil
 	}
 	if !d.Type().IsRegular() {
 		return false, nil
 	}
-	f, err := os.Open(path)
+	f, _, err := archive.Open(root, name)
 	if err != nil {
 		return false, err
 	}
@@ -326,79 +352,44 @@ func isBuilt(path string, d fs.DirEntry) (bool, error) {
 	return bytes.Equal(magic[:n], []byte("\x7fELF")), nil
 }
 
-// executable is the part of a mode that is kept.
-const executable = 0o111
-
-func copyFile(from, to string) error {
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return err
-	}
-	st, err := os.Lstat(from)
-	if err != nil {
-		return err
-	}
-	if st.Mode()&fs.ModeSymlink != 0 {
-		target, err := os.Readlink(from)
-		if err != nil {
-			return err
-		}
-		return os.Symlink(target, to)
-	}
-	mode := fs.FileMode(0o644)
-	if st.Mode()&executable != 0 {
-		mode |= executable
-	}
-	b, err := os.ReadFile(from)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(to, b, mode)
-}
-
 // hashTree is the SHA-256 of the files' names, kinds and contents.
-func hashTree(root string, files []string) (string, error) {
+func hashTree(dir string, files []string) (string, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = root.Close() }()
 	h := sha256.New()
-	for _, f := range files {
-		path := filepath.Join(root, f)
-		st, err := os.Lstat(path)
-		if err != nil {
+	for _, name := range files {
+		if err := hashFile(h, root, name); err != nil {
 			return "", err
 		}
-		var content []byte
-		if st.Mode()&fs.ModeSymlink != 0 {
-			target, err := os.Readlink(path)
-			if err != nil {
-				return "", err
-			}
-			content = []byte(target)
-		} else if content, err = os.ReadFile(path); err != nil {
-			return "", err
-		}
-		fmt.Fprintf(h, "%q %v %v %d\n", filepath.ToSlash(f), st.Mode().Type(), st.Mode()&executable != 0, len(content))
-		h.Write(content)
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-func untar(ctx context.Context, tarball, to string) error {
-	if err := os.MkdirAll(to, 0o755); err != nil {
+func hashFile(h io.Writer, root *os.Root, name string) error {
+	fi, err := root.Lstat(name)
+	if err != nil {
 		return err
 	}
-	// --force-local: a colon in the name means no other host.
-	return run(ctx, "tar", "--extract", "--force-local", "--no-same-owner", "--no-same-permissions", "--file", tarball, "--directory", to)
-}
-
-// run runs a command whose output matters only when it fails.
-func run(ctx context.Context, name string, args ...string) error {
-	out, err := child.Command(ctx, name, args...).CombinedOutput()
-	if err == nil {
-		return nil
+	executable := archive.Perm(fi.Mode()) == 0o755
+	if fi.Mode()&fs.ModeSymlink != 0 {
+		target, err := root.Readlink(name)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(h, "%q %v %v %d\n%s", name, fi.Mode().Type(), executable, len(target), target)
+		return err
 	}
-	if ctx.Err() != nil {
-		return fmt.Errorf("%s: %w", name, context.Cause(ctx))
+	f, fi, err := archive.Open(root, name)
+	if err != nil {
+		return err
 	}
-	if said := oneLine(tail(string(out), 400)); said != "" {
-		return fmt.Errorf("%s: %w: %s", name, err, said)
+	defer func() { _ = f.Close() }()
+	if _, err := fmt.Fprintf(h, "%q %v %v %d\n", name, fi.Mode().Type(), executable, fi.Size()); err != nil {
+		return err
 	}
-	return fmt.Errorf("%s: %w", name, err)
+	_, err = io.Copy(h, f)
+	return err
 }

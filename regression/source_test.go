@@ -2,6 +2,7 @@ package regression
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -119,8 +120,72 @@ func TestFetchGit(t *testing.T) {
 			t.Skipf("git: %v: %s", err, out)
 		}
 	}
-	if s := fetchT(t, dir); s.Version != "4.9.1 (v4.9.1)" {
+	if s := fetchT(t, dir); s.Version != "4.9.1 (based on v4.9.1)" {
 		t.Errorf("version %q", s.Version)
+	}
+}
+
+// A source of somebody else's: nothing of this host gets into it, and git runs
+// nothing of it.
+func TestFetchTrustsNothing(t *testing.T) {
+	t.Setenv("PROOFHOUSE_CACHE", t.TempDir())
+	top := t.TempDir()
+	secret, ran := filepath.Join(top, "secret"), filepath.Join(top, "ran")
+	dir := writeSuite(t, filepath.Join(top, "apparmor-4.9.1"))
+	tests := filepath.Join(dir, testPath)
+	err := errors.Join(
+		os.WriteFile(secret, []byte("secret"), 0o600),
+		os.Symlink(secret, filepath.Join(tests, "out")),
+		os.Symlink("../../../../secret", filepath.Join(tests, "up")),
+		os.Symlink("open.c", filepath.Join(tests, "in.c")),
+		os.Chmod(filepath.Join(tests, "open.sh"), 0o4755|os.ModeSetuid),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(what string, s *Source) {
+		t.Helper()
+		for _, name := range []string{"out", "up"} {
+			if _, err := os.Lstat(filepath.Join(s.Dir, testPath, name)); err == nil {
+				t.Errorf("%s: the link %s is kept", what, name)
+			}
+		}
+		if got, err := os.Readlink(filepath.Join(s.Dir, testPath, "in.c")); got != "open.c" {
+			t.Errorf("%s: a link within the suite: %q, %v", what, got, err)
+		}
+		if fi, err := os.Stat(filepath.Join(s.Dir, testPath, "open.sh")); err != nil || fi.Mode() != 0o755 {
+			t.Errorf("%s: open.sh: %v, %v", what, fi.Mode(), err)
+		}
+	}
+	check("a directory", fetchT(t, dir))
+	tarball := filepath.Join(top, "a.tar")
+	if out, err := exec.Command("tar", "-cf", tarball, "-C", top, "apparmor-4.9.1").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	check("a tarball", fetchT(t, tarball))
+
+	script := filepath.Join(top, "evil")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\ntouch "+ran+"\ncat\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"init", "-q"},
+		{"add", "common"},
+		{"-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false", "commit", "-qm", "x"},
+		{"config", "filter.evil.clean", script}, {"config", "core.fsmonitor", script}, {"config", "core.pager", script}, {"config", "diff.external", script},
+	} {
+		if out, err := exec.Command("git", append([]string{"-C", dir}, args...)...).CombinedOutput(); err != nil {
+			t.Skipf("git: %v: %s", err, out)
+		}
+	}
+	attributes := os.WriteFile(filepath.Join(dir, ".gitattributes"), []byte("* filter=evil\n"), 0o644)
+	changed := os.WriteFile(filepath.Join(dir, "common/Version"), []byte("4.9.2\n"), 0o644)
+	if err := errors.Join(attributes, changed); err != nil {
+		t.Fatal(err)
+	}
+	fetchT(t, dir)
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("git ran a program that the checkout names")
 	}
 }
 
