@@ -22,6 +22,7 @@ import (
 	"proofhouse/internal/cache"
 	"proofhouse/internal/child"
 	"proofhouse/internal/exit"
+	"proofhouse/internal/host"
 )
 
 var (
@@ -114,7 +115,7 @@ func (r *rootRecipe) run(ctx context.Context, dir string, progress func(string))
 	args = append(args, archive...)
 	cmd := child.Command(ctx, sandbox.command[0], args...)
 	cmd.Dir = dir
-	cmd.Env = append(hostEnv(),
+	cmd.Env = append(host.Env(),
 		"PROOFHOUSE_BUILD="+dir,
 		"PROOFHOUSE_TMPFS="+sandbox.tmpfs,
 		"PROOFHOUSE_UUID="+imageUUID,
@@ -188,7 +189,7 @@ var unshare = []string{"unshare", "--fork", "--kill-child", "--pid", "--mount", 
 
 // sandboxFor finds out what this user can build in.
 func sandboxFor(ctx context.Context) (sandbox, error) {
-	if err := needTools("unshare", "mmdebstrap", "mkfs.ext4", "tar", "xargs"); err != nil {
+	if err := host.Need("unshare", "mmdebstrap", "mkfs.ext4", "tar", "xargs"); err != nil {
 		return sandbox{}, err
 	}
 	s := sandbox{command: append([]string(nil), unshare...)}
@@ -198,7 +199,7 @@ func sandboxFor(ctx context.Context) (sandbox, error) {
 	}
 	probe := slices.Concat(s.command[1:], []string{"true"})
 	cmd := child.Command(ctx, s.command[0], probe...)
-	cmd.Env = hostEnv()
+	cmd.Env = host.Env()
 	out, err := cmd.CombinedOutput()
 	switch {
 	case err == nil:
@@ -221,7 +222,7 @@ func remedy(why string) string {
 		name = u.Username
 	}
 	switch {
-	case strings.Contains(why, "newuidmap") || !have("newuidmap"):
+	case strings.Contains(why, "newuidmap") || !host.Have("newuidmap"):
 		return "apt-get install uidmap"
 	case strings.Contains(why, "unshare failed"), strings.Contains(why, "Permission denied"), strings.Contains(why, "Operation not permitted"):
 		// What Debian and Ubuntu forbid it with, where they do.
@@ -229,58 +230,6 @@ func remedy(why string) string {
 	default:
 		return fmt.Sprintf("usermod --add-subuids 100000-165535 --add-subgids 100000-165535 %s", name)
 	}
-}
-
-// providers are the Debian packages of the tools that we call.
-var providers = map[string]string{
-	"unshare":    "util-linux",
-	"mmdebstrap": "mmdebstrap",
-	"mkfs.ext4":  "e2fsprogs",
-	"tar":        "tar",
-	"xargs":      "findutils",
-}
-
-func needTools(names ...string) error {
-	var missing, packages []string
-	for _, name := range names {
-		if !have(name) {
-			missing = append(missing, name)
-			packages = append(packages, providers[name])
-		}
-	}
-	if missing == nil {
-		return nil
-	}
-	return exit.BadInputf("%s not found; root must run: apt-get install %s", strings.Join(missing, ", "), strings.Join(packages, " "))
-}
-
-// sbin holds mkfs.ext4, and is not in an ordinary user's PATH.
-const sbin = ":/usr/sbin:/sbin"
-
-func hostEnv() []string {
-	env := os.Environ()
-	for i, kv := range env {
-		if path, ok := strings.CutPrefix(kv, "PATH="); ok {
-			env[i] = "PATH=" + path + sbin
-			// mmdebstrap's messages are read, so they must be English.
-			return append(env, "LC_ALL=C.UTF-8")
-		}
-	}
-	return append(env, "PATH=/usr/bin:/bin"+sbin, "LC_ALL=C.UTF-8")
-}
-
-func have(tool string) bool { return toolPath(tool) != "" }
-
-func toolPath(tool string) string {
-	if path, err := exec.LookPath(tool); err == nil {
-		return path
-	}
-	for _, dir := range strings.Split(sbin[1:], ":") {
-		if path, err := exec.LookPath(filepath.Join(dir, tool)); err == nil {
-			return path
-		}
-	}
-	return ""
 }
 
 // steps are what a person is told, by the line of the log that begins each.

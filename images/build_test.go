@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,6 +12,8 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"proofhouse/internal/host"
 )
 
 func TestOptions(t *testing.T) {
@@ -200,7 +201,7 @@ func TestReadArchiveDate(t *testing.T) {
 
 // What an ordinary user is told to have root run, by what unshare said.
 func TestRemedy(t *testing.T) {
-	if !have("newuidmap") {
+	if !host.Have("newuidmap") {
 		t.Skip("uidmap is not installed: it would come first")
 	}
 	for why, want := range map[string]string{
@@ -212,24 +213,6 @@ func TestRemedy(t *testing.T) {
 	} {
 		if got := remedy(why); !strings.HasPrefix(got, want) {
 			t.Errorf("%q: %q, want %q…", why, got, want)
-		}
-	}
-}
-
-func TestNeedTools(t *testing.T) {
-	t.Setenv("PATH", t.TempDir())
-	err := needTools("mmdebstrap")
-	if err == nil || !strings.Contains(err.Error(), "apt-get install mmdebstrap") {
-		t.Errorf("without mmdebstrap: %v", err)
-	}
-	if have("mkfs.ext4") { // in /usr/sbin, whatever PATH says
-		if err := needTools("mkfs.ext4"); err != nil {
-			t.Error(err)
-		}
-	}
-	for tool, pkg := range providers {
-		if pkg == "" || strings.ContainsAny(pkg, "/ ") || path.Base(tool) != tool {
-			t.Errorf("%s: package %q", tool, pkg)
 		}
 	}
 }

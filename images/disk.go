@@ -13,11 +13,12 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
-	"time"
 
+	"proofhouse/internal/archive"
 	"proofhouse/internal/cache"
 	"proofhouse/internal/child"
 	"proofhouse/internal/exit"
+	"proofhouse/internal/host"
 )
 
 //go:embed mke2fs.conf
@@ -26,17 +27,22 @@ var mke2fsConf string
 const (
 	diskFile = "disk.ext4"
 	// diskRecipe is raised when the same folders make another disk.
-	diskRecipe = "1"
+	diskRecipe = "2"
+
+	// What a disk may hold.
+	maxDisk      = 8 << 30
+	maxDiskFiles = 200_000
 )
 
 // labelRE is what a disk may be called: ext4 keeps 16 bytes.
 var labelRE = regexp.MustCompile(`^[a-z][a-z0-9-]{0,15}$`)
 
 // Disk returns the path of a read-only ext4 image that holds folders: path
-// inside -> folder on the host. It is made once for the same content, by
-// path, size, mode and time of the files, and belongs to root inside wherever
-// that can be had. A folder that is not there is exit.BadInput. progress may
-// be nil.
+// inside -> directory on the host. It is made once for the same names, modes
+// and contents, and belongs to root inside where this user may make user
+// namespaces. Links that lead out of their directory and what is no file, link
+// or directory are left out. A directory that does not exist is exit.BadInput.
+// progress may be nil.
 func Disk(ctx context.Context, label string, folders map[string]string, progress func(string)) (string, error) {
 	if !labelRE.MatchString(label) {
 		return "", fmt.Errorf("disk %q: not a label", label)
@@ -71,68 +77,70 @@ type content struct {
 
 const blockSize = 4096
 
-// survey walks the folders without reading their files.
+// survey reads the directories.
 func survey(folders map[string]string) (content, error) {
 	var c content
 	h := sha256.New()
 	_, _ = fmt.Fprintln(h, diskRecipe, mke2fsConf)
 	for _, inside := range sorted(folders) {
 		if st, err := os.Stat(folders[inside]); err != nil {
-			return c, exit.BadInput(fmt.Errorf("read the folder: %w", err))
+			return c, exit.BadInput(fmt.Errorf("read the directory: %w", err))
 		} else if !st.IsDir() {
-			return c, exit.BadInputf("%s is not a folder", folders[inside])
+			return c, exit.BadInputf("%s is not a directory", folders[inside])
 		}
 		_, _ = fmt.Fprintf(h, "%q\n", inside)
-		err := walk(folders[inside], func(rel string, info fs.FileInfo, link string) error {
-			c.files++
-			c.bytes += (info.Size() + blockSize - 1) / blockSize * blockSize
-			size, modified := info.Size(), info.ModTime().UnixNano()
-			if info.IsDir() { // a folder is what is in it
-				size, modified = 0, 0
-			}
-			_, err := fmt.Fprintf(h, "%q %v %d %d %q\n", rel, info.Mode(), size, modified, link)
-			return err
-		})
-		if err != nil {
-			return c, fmt.Errorf("read the folder: %w", err)
+		if err := c.survey(h, folders[inside]); err != nil {
+			return c, fmt.Errorf("read the directory: %w", err)
 		}
 	}
 	c.hash = hex.EncodeToString(h.Sum(nil))
 	return c, nil
 }
 
-// walk calls f for dir and all below it, in a fixed order, with the target of
-// a symlink. dir itself may be a symlink to a folder.
-func walk(dir string, f func(rel string, info fs.FileInfo, link string) error) error {
-	dir, err := filepath.EvalSymlinks(dir)
+func (c *content) survey(h io.Writer, dir string) error {
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
-	return filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+	defer func() { _ = root.Close() }()
+	return fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		info, err := d.Info()
-		if err != nil {
+		c.files++
+		switch {
+		case d.IsDir():
+			c.bytes += blockSize
+			_, err = fmt.Fprintf(h, "%q/\n", name)
 			return err
-		}
-		rel, err := filepath.Rel(dir, name)
-		if err != nil {
-			return err
-		}
-		link := ""
-		if info.Mode()&fs.ModeSymlink != 0 {
-			if link, err = os.Readlink(name); err != nil {
+		case d.Type() == fs.ModeSymlink:
+			target, err := root.Readlink(name)
+			if err != nil {
 				return err
 			}
+			c.bytes += blockSize
+			_, err = fmt.Fprintf(h, "%q -> %q\n", name, target)
+			return err
+		case !d.Type().IsRegular():
+			return nil
 		}
-		return f(rel, info, link)
+		f, info, err := archive.Open(root, name)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = f.Close() }()
+		c.bytes += (info.Size() + blockSize - 1) / blockSize * blockSize
+		if _, err := fmt.Fprintf(h, "%q %v %d\n", name, archive.Perm(info.Mode()), info.Size()); err != nil {
+			return err
+		}
+		_, err = io.Copy(h, f)
+		return err
 	})
 }
 
 // makeDisk fills dir, a cache entry in the making.
 func makeDisk(ctx context.Context, dir, label string, folders map[string]string, c content) error {
-	if err := needTools("mkfs.ext4"); err != nil {
+	if err := host.Need("mkfs.ext4"); err != nil {
 		return err
 	}
 	stage := filepath.Join(dir, "stage")
@@ -140,7 +148,8 @@ func makeDisk(ctx context.Context, dir, label string, folders map[string]string,
 		return err
 	}
 	for _, inside := range sorted(folders) {
-		if err := copyFolder(ctx, filepath.Join(stage, inside), folders[inside]); err != nil {
+		o := archive.Options{MaxBytes: maxDisk, MaxFiles: maxDiskFiles, Symlinks: true}
+		if err := archive.Copy(ctx, folders[inside], filepath.Join(stage, inside), o); err != nil {
 			return fmt.Errorf("copy %s: %w", folders[inside], err)
 		}
 	}
@@ -150,8 +159,11 @@ func makeDisk(ctx context.Context, dir, label string, folders map[string]string,
 	}
 	image := filepath.Join(dir, diskFile)
 	command := append(asRoot(ctx), mkfs(label, stage, image, c)...)
+	if path, err := host.Find(command[0]); err == nil {
+		command[0] = path
+	}
 	cmd := child.Command(ctx, command[0], command[1:]...)
-	cmd.Env = append(hostEnv(), "MKE2FS_CONFIG="+conf)
+	cmd.Env = append(host.Env(), "MKE2FS_CONFIG="+conf)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("mkfs.ext4: %s: %w", lastLine(out, err), err)
 	}
@@ -166,7 +178,7 @@ func makeDisk(ctx context.Context, dir, label string, folders map[string]string,
 // mkfs is the command that makes an image of what is in stage.
 func mkfs(label, stage, image string, c content) []string {
 	return []string{
-		toolPath("mkfs.ext4"), "-q", "-F", "-d", stage, "-m", "0", "-L", label,
+		"mkfs.ext4", "-q", "-F", "-d", stage, "-m", "0", "-L", label,
 		"-N", strconv.FormatInt(diskInodes(c), 10),
 		"-U", imageUUID, "-E", "hash_seed=" + imageUUID + ",lazy_itable_init=0,nodiscard,root_owner=0:0",
 		image, strconv.FormatInt(diskBytes(c)>>10, 10) + "k",
@@ -194,48 +206,4 @@ func asRoot(ctx context.Context) []string {
 		return nil
 	}
 	return words
-}
-
-// copyFolder copies a folder: a copy, and no links, because owner and mode are
-// made those of a file that root installed.
-func copyFolder(ctx context.Context, to, from string) error {
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return err
-	}
-	return walk(from, func(rel string, info fs.FileInfo, link string) error {
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
-		}
-		target := filepath.Join(to, rel)
-		switch {
-		case info.IsDir():
-			return errors.Join(os.MkdirAll(target, 0o755), os.Chmod(target, 0o755))
-		case link != "":
-			return os.Symlink(link, target)
-		case info.Mode().IsRegular():
-			return copyFile(target, filepath.Join(from, rel), readable(info.Mode()), info.ModTime())
-		}
-		return fmt.Errorf("%s is no file, folder or symlink", rel)
-	})
-}
-
-func copyFile(to, from string, mode fs.FileMode, modified time.Time) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = in.Close() }()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	if err := errors.Join(err, out.Chmod(mode)); err != nil {
-		_ = out.Close()
-		return err
-	}
-	if err := out.Close(); err != nil {
-		return err
-	}
-	return os.Chtimes(to, modified, modified)
 }

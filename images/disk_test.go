@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"proofhouse/internal/exit"
+	"proofhouse/internal/host"
 )
 
 func modulesFolder(t *testing.T) string {
@@ -29,15 +30,26 @@ func modulesFolder(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Symlink("/usr/src/linux", filepath.Join(dir, "build")); err != nil {
-		t.Fatal(err)
+	for name, target := range map[string]string{"build": "/usr/src/linux", "kernel/up": "../../../secret", "kernel/fs/loop": "../drivers/block/loop.ko"} {
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return dir
 }
 
+func find(t *testing.T, program string) string {
+	t.Helper()
+	path, err := host.Find(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 func debugfs(t *testing.T, image, request string) string {
 	t.Helper()
-	cmd := exec.Command(toolPath("debugfs"), "-R", request, image)
+	cmd := exec.Command(find(t, "debugfs"), "-R", request, image)
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("debugfs %s: %v", request, err)
@@ -47,7 +59,7 @@ func debugfs(t *testing.T, image, request string) string {
 
 func needE2fsprogs(t *testing.T) {
 	t.Helper()
-	if !have("mkfs.ext4") || !have("debugfs") || !have("e2fsck") {
+	if !host.Have("mkfs.ext4") || !host.Have("debugfs") || !host.Have("e2fsck") {
 		t.Skip("e2fsprogs is not installed")
 	}
 }
@@ -62,14 +74,19 @@ func TestDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(toolPath("e2fsck"), "-fn", image).CombinedOutput(); err != nil {
+	if out, err := exec.Command(find(t, "e2fsck"), "-fn", image).CombinedOutput(); err != nil {
 		t.Errorf("e2fsck: %v\n%s", err, out)
 	}
 	if got := debugfs(t, image, "cat /6.12.0-test/kernel/drivers/block/loop.ko"); got != "loop" {
 		t.Errorf("loop.ko holds %q", got)
 	}
-	if got := debugfs(t, image, "stat /6.12.0-test/build"); !strings.Contains(got, `"/usr/src/linux"`) {
+	if got := debugfs(t, image, "stat /6.12.0-test/kernel/fs/loop"); !strings.Contains(got, `"../drivers/block/loop.ko"`) {
 		t.Errorf("the symlink is now\n%s", got)
+	}
+	for _, name := range []string{"build", "kernel/up"} {
+		if got := debugfs(t, image, "stat /6.12.0-test/"+name); strings.Contains(got, "Type:") {
+			t.Errorf("a link that leads out is kept:\n%s", got)
+		}
 	}
 	if got := debugfs(t, image, "stat /6.12.0-test/modules.dep"); !strings.Contains(got, "Mode:  0644") {
 		t.Errorf("not readable by all:\n%s", got)
@@ -156,14 +173,13 @@ func TestSurvey(t *testing.T) {
 	if survey("y", dir).hash == first.hash {
 		t.Error("another place inside: the same name")
 	}
-	write("two", then.Add(time.Nanosecond))
-	second := survey("x", dir)
-	if second.hash == first.hash {
-		t.Error("another time: the same name")
+	write("one", then.Add(time.Hour))
+	if survey("x", dir).hash != first.hash {
+		t.Error("another time: another name")
 	}
-	write("longer", then.Add(time.Nanosecond))
-	if survey("x", dir).hash == second.hash {
-		t.Error("another size: the same name")
+	write("two", then)
+	if survey("x", dir).hash == first.hash {
+		t.Error("another content of the same size and time: the same name")
 	}
 }
 

@@ -4,7 +4,7 @@ package images
 var (
 	NeedE2fsprogs = needE2fsprogs
 	Debugfs       = debugfs
-	ToolPath      = toolPath
+	Find          = find
 )
 
 // Room is room.

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"proofhouse/internal/archive"
 )
 
 // A File is put into the root, owned by root.
@@ -134,7 +136,7 @@ func (t *tarWriter) folder(inside, dir string) error {
 			}
 			return t.add(h)
 		case info.Mode().IsRegular():
-			h.Typeflag, h.Mode, h.Size = tar.TypeReg, int64(readable(info.Mode())), info.Size()
+			h.Typeflag, h.Mode, h.Size = tar.TypeReg, int64(archive.Perm(info.Mode())), info.Size()
 			return t.regular(h, name)
 		}
 		return nil // a socket or a pipe that a test left
@@ -152,14 +154,6 @@ func (t *tarWriter) regular(h *tar.Header, name string) error {
 	}
 	_, err = io.Copy(t, f)
 	return err
-}
-
-// readable is mode with r for all, and x for all where the owner has it.
-func readable(mode fs.FileMode) fs.FileMode {
-	if mode&0o100 != 0 {
-		return 0o755
-	}
-	return 0o644
 }
 
 func sorted[V any](m map[string]V) []string {

@@ -51,7 +51,7 @@ func TestOnlineRoot(t *testing.T) {
 	if root.Archive.IsZero() || root.Hash == "" || root.Seconds == 0 {
 		t.Errorf("its description is not whole: %+v", root)
 	}
-	if out, err := exec.Command(images.ToolPath("e2fsck"), "-fn", root.Image).CombinedOutput(); err != nil {
+	if out, err := exec.Command(images.Find(t, "e2fsck"), "-fn", root.Image).CombinedOutput(); err != nil {
 		t.Errorf("e2fsck: %v\n%s", err, out)
 	}
 	for path, want := range map[string]string{

@@ -183,7 +183,15 @@ type writer struct {
 }
 
 func newWriter(dir string, o Options) (*writer, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.Mkdir(dir, 0o755); err == nil {
+		err = os.Chmod(dir, 0o755) // whatever the umask
+		if err != nil {
+			return nil, err
+		}
+	} else if !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
 	root, err := os.OpenRoot(dir)
@@ -215,14 +223,37 @@ func (w *writer) dir(name string) error {
 	if err := w.count(); err != nil {
 		return err
 	}
-	return w.root.MkdirAll(name, 0o755)
+	return w.mkdirAll(name)
+}
+
+// mkdirAll makes a directory and those above it, with the mode 0755 whatever
+// the umask.
+func (w *writer) mkdirAll(name string) error {
+	if name == "." {
+		return nil
+	}
+	switch err := w.root.Mkdir(name, 0o755); {
+	case err == nil:
+		return w.root.Chmod(name, 0o755)
+	case errors.Is(err, fs.ErrExist):
+		if fi, err := w.root.Lstat(name); err != nil || fi.IsDir() {
+			return err
+		}
+		return exit.BadInputf("unpack: %s is a directory and no directory", name)
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if err := w.mkdirAll(path.Dir(name)); err != nil {
+		return err
+	}
+	return w.mkdirAll(name)
 }
 
 func (w *writer) file(name string, mode fs.FileMode, r io.Reader) (err error) {
 	if err := w.count(); err != nil {
 		return err
 	}
-	if err := w.root.MkdirAll(path.Dir(name), 0o755); err != nil {
+	if err := w.mkdirAll(path.Dir(name)); err != nil {
 		return err
 	}
 	// Of several entries with one name, the last counts.
@@ -333,11 +364,8 @@ func (w *writer) isReal(dir string) bool {
 
 func (w *writer) links() error {
 	for _, l := range w.pending {
-		if err := w.root.MkdirAll(path.Dir(l[0]), 0o755); err != nil {
-			return err
-		}
-		if !w.isReal(path.Dir(l[0])) {
-			continue
+		if dir := path.Dir(l[0]); w.mkdirAll(dir) != nil || !w.isReal(dir) {
+			continue // it would be below a link
 		}
 		if err := w.root.Symlink(l[1], l[0]); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
