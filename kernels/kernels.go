@@ -94,19 +94,7 @@ func resolve(ctx context.Context, text string, progress func(string)) (*Build, e
 	if err != nil {
 		return nil, err
 	}
-	var b *Build
-	switch s.form {
-	case formLocal:
-		b, err = local()
-	case formUML:
-		b, err = debianUML(ctx, s.name, progress)
-	case formSuite:
-		b, err = debianSuite(ctx, s.name, progress)
-	case formRelease:
-		b, err = debianRelease(ctx, s.name, progress)
-	case formPath:
-		b, err = fromPath(ctx, s.name, progress)
-	}
+	b, err := s.source.build(ctx, s.name, progress)
 	if err != nil {
 		return nil, err
 	}

@@ -70,26 +70,44 @@ func cached() ([]Offer, error) {
 	return offers, nil
 }
 
-// offered lists the suite's newest cloud kernel and User Mode Linux.
+// offered lists what the suite has of each source.
 func offered(ctx context.Context, a *apt.Apt, suite string) ([]Offer, error) {
 	var offers []Offer
-	switch pkg, err := newestImage(ctx, a, suite); {
-	case err == nil:
-		versions, err := a.Versions(ctx, suite, pkg)
-		if err != nil {
-			return nil, err
+	for _, s := range sources {
+		if s.offer == nil {
+			continue
 		}
-		offers = append(offers, Offer{Spec: "debian:" + suite, Release: kernelRelease(pkg), Version: versions[0], Cached: isCached(pkg, versions[0])})
-	case !apt.IsMissing(err):
-		return nil, err
-	}
-	switch versions, err := a.Versions(ctx, suite, umlPackage); {
-	case err == nil:
-		offers = append(offers, Offer{Spec: "uml:debian:" + suite, Version: versions[0], Cached: isCached(umlPackage, versions[0])})
-	case !apt.IsMissing(err):
-		return offers, err
+		o, err := s.offer(ctx, a, suite)
+		switch {
+		case err == nil:
+			offers = append(offers, o)
+		case !apt.IsMissing(err):
+			return offers, err
+		}
 	}
 	return offers, nil
+}
+
+// offerSuite is the suite's newest cloud kernel.
+func offerSuite(ctx context.Context, a *apt.Apt, suite string) (Offer, error) {
+	pkg, err := newestImage(ctx, a, suite)
+	if err != nil {
+		return Offer{}, err
+	}
+	versions, err := a.Versions(ctx, suite, pkg)
+	if err != nil {
+		return Offer{}, err
+	}
+	return Offer{Spec: "debian:" + suite, Release: kernelRelease(pkg), Version: versions[0], Cached: isCached(pkg, versions[0])}, nil
+}
+
+// offerUML is the suite's User Mode Linux.
+func offerUML(ctx context.Context, a *apt.Apt, suite string) (Offer, error) {
+	versions, err := a.Versions(ctx, suite, umlPackage)
+	if err != nil {
+		return Offer{}, err
+	}
+	return Offer{Spec: "uml:debian:" + suite, Version: versions[0], Cached: isCached(umlPackage, versions[0])}, nil
 }
 
 func isCached(pkg, version string) bool {

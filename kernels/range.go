@@ -61,7 +61,7 @@ func Between(ctx context.Context, a, b string, progress func(string)) (list []Ca
 		s, _ := parseSpec(text) // place has read it
 		w := strings.Join(s.append, " ")
 		if i > 0 && w != words {
-			return nil, at, exit.BadInputf("kernels %s and %s: give both the same words with append=", a, b)
+			return nil, at, exit.BadInputf("kernels %s and %s: give both the same parameters with append=", a, b)
 		}
 		words = w
 	}
@@ -89,21 +89,26 @@ func place(ctx context.Context, a *apt.Apt, text string) (suite, pkg, version st
 		return "", "", "", err
 	}
 	if s.modules != "" {
-		return "", "", "", exit.BadInputf("a Debian package has its modules: leave modules= out")
+		return "", "", "", exit.BadInputf("modules= is not for a Debian package, which has its modules")
 	}
-	switch s.form {
-	case formSuite:
-		if pkg, err = newestImage(ctx, a, s.name); err != nil {
-			return "", "", "", err
-		}
-		suite, version, err = a.Find(ctx, pkg, s.name)
-		return suite, pkg, version, err
-	case formRelease:
-		pkg = "linux-image-" + s.name
-		suite, version, err = a.Find(ctx, pkg, suitesFor(s.name)...)
-		return suite, pkg, version, err
+	if s.source.place == nil {
+		return "", "", "", exit.BadInputf("not one of Debian's (debian:SUITE, debian:RELEASE)")
 	}
-	return "", "", "", exit.BadInputf("not one of Debian's (debian:SUITE, debian:RELEASE)")
+	return s.source.place(ctx, a, s.name)
+}
+
+func placeSuite(ctx context.Context, a *apt.Apt, name string) (suite, pkg, version string, err error) {
+	if pkg, err = newestImage(ctx, a, name); err != nil {
+		return "", "", "", err
+	}
+	suite, version, err = a.Find(ctx, pkg, name)
+	return suite, pkg, version, err
+}
+
+func placeRelease(ctx context.Context, a *apt.Apt, name string) (suite, pkg, version string, err error) {
+	pkg = "linux-image-" + name
+	suite, version, err = a.Find(ctx, pkg, suitesFor(name)...)
+	return suite, pkg, version, err
 }
 
 // offers are the suites' builds of a flavour, in dpkg's order.

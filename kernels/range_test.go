@@ -78,7 +78,7 @@ func TestBetweenRefuses(t *testing.T) {
 	for _, c := range []struct{ a, b, want string }{
 		{"uml:debian:forky", "debian:trixie", "not one of Debian's"},
 		{"vmlinuz", "debian:trixie", "unknown"},
-		{"debian:trixie,modules=/x", "debian:trixie", "leave modules= out"},
+		{"debian:trixie,modules=/x", "debian:trixie", "modules= is not for"},
 	} {
 		if _, _, err := Between(context.Background(), c.a, c.b, nil); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s, %s: %v", c.a, c.b, err)

@@ -10,25 +10,32 @@ import (
 
 func TestParseSpec(t *testing.T) {
 	for _, c := range []struct {
-		text string
-		want spec
+		text, form string
+		want       spec
 	}{
-		{"local", spec{form: formLocal}},
-		{Default, spec{form: formUML, name: "forky"}},
-		{"debian:trixie", spec{form: formSuite, name: "trixie"}},
-		{"debian:trixie-backports", spec{form: formSuite, name: "trixie-backports"}},
-		{"debian:6.12.94+deb13-cloud-amd64", spec{form: formRelease, name: "6.12.94+deb13-cloud-amd64"}},
-		{"debian:6.12.90+deb12.1-cloud-amd64", spec{form: formRelease, name: "6.12.90+deb12.1-cloud-amd64"}},
-		{"./bzImage", spec{name: "./bzImage"}},
-		{"a,b/bzImage", spec{name: "a,b/bzImage"}},
-		{"b/bzImage,modules=m,x.tgz", spec{name: "b/bzImage", modules: "m,x.tgz"}},
-		{"debian:sid,append=apparmor.mode=complain", spec{form: formSuite, name: "sid", append: []string{"apparmor.mode=complain"}}},
-		{"debian:sid,append=console=ttyS1,115200  quiet,append=a", spec{form: formSuite, name: "sid", append: []string{"console=ttyS1,115200", "quiet", "a"}}},
-		{"b/bzImage,append=a=b c,modules=../m", spec{name: "b/bzImage", append: []string{"a=b", "c"}, modules: "../m"}},
-		{"b/bzImage,modules=m,append=c", spec{name: "b/bzImage", append: []string{"c"}, modules: "m"}},
+		{"local", "local", spec{}},
+		{Default, "uml:debian:SUITE", spec{name: "forky"}},
+		{"debian:trixie", "debian:SUITE", spec{name: "trixie"}},
+		{"debian:trixie-backports", "debian:SUITE", spec{name: "trixie-backports"}},
+		{"debian:6.12.94+deb13-cloud-amd64", "debian:RELEASE", spec{name: "6.12.94+deb13-cloud-amd64"}},
+		{"debian:6.12.90+deb12.1-cloud-amd64", "debian:RELEASE", spec{name: "6.12.90+deb12.1-cloud-amd64"}},
+		{"./bzImage", "a path", spec{name: "./bzImage"}},
+		{"a,b/bzImage", "a path", spec{name: "a,b/bzImage"}},
+		{"b/bzImage,modules=m,x.tgz", "a path", spec{name: "b/bzImage", modules: "m,x.tgz"}},
+		{"debian:sid,append=apparmor.mode=complain", "debian:SUITE", spec{name: "sid", append: []string{"apparmor.mode=complain"}}},
+		{"debian:sid,append=console=ttyS1,115200  quiet,append=a", "debian:SUITE", spec{name: "sid", append: []string{"console=ttyS1,115200", "quiet", "a"}}},
+		{"b/bzImage,append=a=b c,modules=../m", "a path", spec{name: "b/bzImage", append: []string{"a=b", "c"}, modules: "../m"}},
+		{"b/bzImage,modules=m,append=c", "a path", spec{name: "b/bzImage", append: []string{"c"}, modules: "m"}},
 	} {
 		got, err := parseSpec(c.text)
-		if err != nil || got.form != c.want.form || got.name != c.want.name || got.modules != c.want.modules || !slices.Equal(got.append, c.want.append) {
+		form := ""
+		if got.source != nil {
+			form = got.source.form
+		}
+		if c.form == "a path" {
+			c.form = sources[len(sources)-1].form
+		}
+		if err != nil || form != c.form || got.name != c.want.name || got.modules != c.want.modules || !slices.Equal(got.append, c.want.append) {
 			t.Errorf("%s: %+v, %v, want %+v", c.text, got, err, c.want)
 		}
 	}
@@ -36,20 +43,20 @@ func TestParseSpec(t *testing.T) {
 
 func TestParseSpecErrors(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{"", "no kernel is named"},
-		{",append=quiet", "no kernel is named"},
-		{"trixie", "unknown: give"},
-		{"debain:trixie", "unknown: give"},
+		{"", "no kernel given: want uml:debian:SUITE, debian:SUITE, debian:RELEASE, local, or the path of"},
+		{",append=quiet", "no kernel given: want uml:debian:SUITE, debian:SUITE, debian:RELEASE, local, or the path of"},
+		{"trixie", "unknown kernel: want"},
+		{"debain:trixie", "unknown kernel: want"},
 		{"debian:", "neither a Debian suite nor a kernel release"},
 		{"debian:../x", "neither a Debian suite"},
 		{"debian:-o", "neither a Debian suite"},
 		{"debian:6.1/../..", "neither a Debian suite"},
 		{"uml:debian:6.12", "neither a Debian suite"},
 		{"ssh://root@board", "not supported yet"},
-		{"local,append=quiet", "leave append= out"},
-		{"local,modules=x", "leave modules= out"},
-		{"a/bzImage,append=", "nothing behind append="},
-		{"a/bzImage,modules=", "nothing behind modules="},
+		{"local,append=quiet", "append= is not for"},
+		{"local,modules=x", "modules= is not for"},
+		{"a/bzImage,append=", "empty value for append="},
+		{"a/bzImage,modules=", "empty value for modules="},
 		{"a/bzImage,modules=a,modules=b", "twice"},
 		{"a/bzImage\n,append=x", "control character"},
 	} {
@@ -72,7 +79,7 @@ func FuzzParseSpec(f *testing.F) {
 			}
 			return
 		}
-		if s.form != formPath && strings.ContainsAny(s.name, "/\\ *?") {
+		if s.source.form != sources[len(sources)-1].form && strings.ContainsAny(s.name, "/\\ *?") {
 			t.Errorf("%q: %q would name a package", text, s.name)
 		}
 		for _, w := range s.append {

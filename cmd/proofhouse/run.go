@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"proofhouse/internal/exit"
+	"proofhouse/kernels"
 	"proofhouse/reports"
 	"proofhouse/runs"
 	"proofhouse/runs/progress"
@@ -26,7 +27,7 @@ func machineFlags(f *pflag.FlagSet, cfg *runs.Config) {
 
 func kernelFlag(f *pflag.FlagSet, specs *[]string) {
 	// Not a comma-separated list: a spec has commas of its own.
-	f.StringArrayVarP(specs, "kernel", "k", nil, "kernel, `SPEC`: uml:debian:SUITE, debian:SUITE, a bzImage, a .deb, a build tree, local (default "+runs.DefaultKernel+")")
+	f.StringArrayVarP(specs, "kernel", "k", nil, "kernel, `SPEC`: "+kernels.Forms()+" (default "+runs.DefaultKernel+")")
 }
 
 func runCommand() *cobra.Command {

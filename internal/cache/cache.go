@@ -172,7 +172,7 @@ func touch(dir string) {
 // returns what gives it back. The kernel gives it back too when the process
 // dies.
 func Lock(ctx context.Context, path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("open the lock: %w", noSpace(err))
 	}

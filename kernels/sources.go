@@ -1,0 +1,107 @@
+package kernels
+
+import (
+	"context"
+	"os"
+	"strings"
+
+	"proofhouse/internal/apt"
+	"proofhouse/internal/exit"
+)
+
+// A source is a place that kernels come from. Adding one takes a row in sources
+// and its test in spec_test.go: messages, help, listing and bisection read the
+// table.
+type source struct {
+	form string // how its specs are written, for messages and help
+	// match returns the name in a spec without its options. An error is for one
+	// that is of this form and wrong.
+	match func(base string) (name string, ok bool, err error)
+	// build makes or fetches the build of that name.
+	build func(ctx context.Context, name string, progress func(string)) (*Build, error)
+
+	// place finds the Debian package of that name; nil if the kernels are not
+	// Debian's image packages, and so have no order to bisect in.
+	place func(ctx context.Context, a *apt.Apt, name string) (suite, pkg, version string, err error)
+	// offer is what a Debian suite has of it now; nil if it cannot be listed.
+	offer func(ctx context.Context, a *apt.Apt, suite string) (Offer, error)
+	// running reports that it is the kernel that runs on the host, with its own
+	// modules and command line: a spec has no options.
+	running bool
+}
+
+// sources are all of them; the first that matches a spec counts.
+var sources = []source{
+	{
+		form: "uml:debian:SUITE", match: debianName("uml:debian:", suiteName),
+		build: debianUML, offer: offerUML,
+	},
+	{
+		form: "debian:SUITE", match: debianName("debian:", suiteName),
+		build: debianSuite, place: placeSuite, offer: offerSuite,
+	},
+	{
+		form: "debian:RELEASE", match: debianName("debian:", releaseRE.MatchString),
+		build: debianRelease, place: placeRelease,
+	},
+	{
+		form: "local", match: func(base string) (string, bool, error) { return "", base == "local", nil },
+		build: func(context.Context, string, func(string)) (*Build, error) { return local() }, running: true,
+	},
+	{
+		form:  "the path of a bzImage, an ARCH=um executable, a .deb or a build tree",
+		match: pathName, build: fromPath,
+	},
+}
+
+// Forms lists the forms of a kernel spec, for help and messages.
+func Forms() string {
+	var forms []string
+	for _, s := range sources {
+		forms = append(forms, s.form)
+	}
+	last := len(forms) - 1
+	return strings.Join(forms[:last], ", ") + ", or " + forms[last]
+}
+
+// debianName matches a prefix and a name behind it.
+func debianName(prefix string, is func(string) bool) func(string) (string, bool, error) {
+	return func(base string) (string, bool, error) {
+		name, ok := strings.CutPrefix(base, prefix)
+		return name, ok && is(name), nil
+	}
+}
+
+func suiteName(s string) bool { return suiteRE.MatchString(s) }
+
+// pathName matches what is left.
+func pathName(base string) (string, bool, error) {
+	switch {
+	case base == "":
+		return "", false, exit.BadInputf("no kernel given: want %s", forms)
+	case strings.HasPrefix(base, "ssh://"):
+		return "", false, exit.BadInputf("ssh:// is not supported yet: no kernel of a board can be tested")
+	case strings.HasPrefix(base, "debian:"), strings.HasPrefix(base, "uml:debian:"):
+		return "", false, exit.BadInputf("neither a Debian suite nor a kernel release")
+	}
+	if _, err := os.Lstat(base); os.IsNotExist(err) && !strings.ContainsAny(base, "/.") {
+		return "", false, exit.BadInputf("unknown kernel: want %s", forms)
+	}
+	return base, true, nil
+}
+
+// forms is [Forms], which needs the table that pathName is in.
+var forms string
+
+func init() { forms = Forms() }
+
+// sourceOf finds the source of a spec without its options.
+func sourceOf(base string) (*source, string, error) {
+	for i := range sources {
+		name, ok, err := sources[i].match(base)
+		if ok || err != nil {
+			return &sources[i], name, err
+		}
+	}
+	return nil, "", exit.BadInputf("unknown kernel: want %s", forms)
+}
