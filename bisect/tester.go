@@ -113,7 +113,7 @@ func (t *Tester) key(plan *runs.Plan, filter string) string {
 	b, c := plan.Builds[0], plan.Config
 	words := []string{
 		b.ID(), b.SHA256, b.Version, plan.Source, c.Guest, plan.Image, strings.Join(c.Scripts, ","), filter,
-		strconv.Itoa(t.Repeat), c.Accelerator, strconv.Itoa(c.Memory), strconv.FormatBool(c.Plain),
+		strconv.Itoa(t.Repeat), c.Accelerator, strconv.Itoa(c.Memory), strconv.FormatBool(c.Plain), strconv.FormatBool(c.PlainGuest),
 		version.String(), // which may judge another way
 	}
 	sum := sha256.Sum256([]byte(strings.Join(words, "\x00")))

@@ -154,7 +154,7 @@ func (r *rootRecipe) prepare(dir string) error {
 		"build.sh":     buildScript,
 		"customize.sh": customizeScript,
 		"mke2fs.conf":  mke2fsConf,
-		"make.args":    strings.Join(makeCommand(r.tests.Dir, r.Make), "\x00") + "\x00",
+		"make.args":    strings.Join(makeCommand(r.MakeDir, r.Make), "\x00") + "\x00",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
 			return err

@@ -125,7 +125,9 @@ type rootRecipe struct {
 	Tests    string          // the source's hash
 	Guest    map[string]File // put in place before the helpers are built
 	Settings map[string]File // put in place at the end
+	Dirs     []string        // of the tests' source, in the guest
 	Make     []string        // the command that builds the helpers
+	MakeDir  string          // where in the guest it runs
 	Scripts  map[string]string
 
 	tests Tests
@@ -145,7 +147,9 @@ func newRecipe(req Request) (*rootRecipe, error) {
 		Tests:    req.Tests.Hash,
 		Guest:    req.Tests.Files,
 		Settings: settings,
+		Dirs:     sorted(req.Tests.Dirs),
 		Make:     req.Tests.Make,
+		MakeDir:  req.Tests.Dir,
 		Scripts:  map[string]string{"build": buildScript, "customize": customizeScript, "mke2fs.conf": mke2fsConf},
 		tests:    req.Tests,
 	}, nil

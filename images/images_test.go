@@ -57,6 +57,8 @@ func TestHash(t *testing.T) {
 		"source":   func(r *rootRecipe) { r.Tests = "beef" },
 		"package":  func(r *rootRecipe) { r.Options = mmdebstrapOptions([]string{"apparmor"}) },
 		"make":     func(r *rootRecipe) { r.Make = append(slices.Clone(r.Make), "V=1") },
+		"make dir": func(r *rootRecipe) { r.MakeDir = "/usr/lib" },
+		"dirs":     func(r *rootRecipe) { r.Dirs = []string{"/usr/lib/other"} },
 		"script":   func(r *rootRecipe) { r.Scripts["build"] += "\n" },
 		"recipe":   func(r *rootRecipe) { r.Version++ },
 		"settings": func(r *rootRecipe) { r.Settings = maps.Clone(r.Settings); delete(r.Settings, "/etc/hosts") },

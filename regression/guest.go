@@ -23,12 +23,13 @@ func (s *Source) Tests(suite string) images.Tests {
 		Dirs:     dirs,
 		Packages: Packages(suite),
 		Files:    guestFiles(),
-		Make:     []string{"make", "USE_SYSTEM=1", "all"}, // against the guest's own libapparmor and parser
-		Dir:      TestDir,
+		// Against the guest's own libapparmor and parser.
+		Make: []string{"sh", "-ec", `make USE_SYSTEM=1 all; sh "$0" "$1"`, fastDir + "/build", TestDir},
+		Dir:  TestDir,
 	}
 }
 
-//go:embed guest
+//go:embed guest guest/fast
 var embedded embed.FS
 
 // guestFiles are what a guest needs beside Debian's packages, by absolute
@@ -49,6 +50,12 @@ func guestFiles() map[string]images.File {
 		{"guest/uname", "/usr/local/bin/uname", 0o755},
 		// Without it, nfs skips, and half of the dbus_* scripts.
 		{"guest/systemctl", "/usr/local/bin/systemctl", 0o755},
+		// What makes a guest faster without changing what is tested.
+		{"guest/fast/build", fastDir + "/build", 0o755},
+		{"guest/fast/off", fastDir + "/off", 0o755},
+		{"guest/fast/ldd.c", fastDir + "/ldd.c", 0o644},
+		{"guest/fast/mkprofile.c", fastDir + "/mkprofile.c", 0o644},
+		{"guest/fast/mkprofile-server", fastDir + "/mkprofile-server", 0o755},
 	} {
 		content, err := embedded.ReadFile(f.from)
 		if err != nil {
@@ -59,16 +66,36 @@ func guestFiles() map[string]images.File {
 	return files
 }
 
+// fastDir is where a guest has what makes it faster.
+const fastDir = "/usr/lib/proofhouse/fast"
+
+// GuestChanges are the programs of a guest that are faster than Debian's and
+// upstream's own and answer the same, for the report. In a plain guest there
+// are none.
+func GuestChanges(plain bool) []string {
+	if plain {
+		return nil
+	}
+	return []string{
+		"/usr/bin/ldd asks the dynamic loader directly",
+		"mkprofile.pl runs, unchanged, in a fork of a process that has it loaded",
+	}
+}
+
 // GuestPrepare are the commands to run once in a guest that has booted, before
-// the first script.
-func GuestPrepare() [][]string {
-	return [][]string{
+// the first script. A plain guest has none of [GuestChanges].
+func GuestPrepare(plain bool) [][]string {
+	commands := [][]string{
 		// Where they are modules, mount, swap and others look for loop devices
-		// that are there, and overlayfs_fuse for /dev/fuse.
+		// that exist, and overlayfs_fuse for /dev/fuse.
 		{"modprobe", "-qa", "loop", "fuse"},
-		// By this folder the scripts know that systemctl, which is ours, works.
+		// By this directory the scripts know that systemctl, which is ours, works.
 		{"mkdir", "-p", "/run/systemd/system"},
 	}
+	if plain {
+		commands = append(commands, []string{fastDir + "/off", TestDir})
+	}
+	return commands
 }
 
 // packages are what the scripts of 4.1.8, their helpers and their Makefile
@@ -105,6 +132,9 @@ var packages = []struct{ name, why string }{
 	{"mount", "mount, umount, losetup and swapon"},
 	{"kmod", "modprobe loop: attach_disconnected, mount, pivot_root"},
 	{"iproute2", "ip -6 addr: net_inet"},
+	{"strace", "compression"},
+	{"procps", "sysctl and ps: net_iface, net_iface_veth"},
+	{"netcat-openbsd", "nc: net_iface_veth"},
 	{"lsof", "net_inet looks for a free port with it"},
 
 	// file systems and services

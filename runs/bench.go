@@ -1,6 +1,7 @@
 package runs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -297,6 +298,9 @@ func (l *Bench) examine(ctx context.Context, b *kernels.Build, m machines.Machin
 	info := m.Info()
 	if info.Kind == "qemu" {
 		k.Properties["qemu"] = info.Version
+	}
+	if info.Kind != "local" {
+		k.Properties["guest"] = cmp.Or(strings.Join(regression.GuestChanges(l.Plan.Config.PlainGuest), "; "), "plain")
 	}
 	for name, value := range map[string]string{
 		"accelerator": info.Accelerator, "cmdline": info.Cmdline, "slowness": fmt.Sprintf("%.1f", info.Slowness),

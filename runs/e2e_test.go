@@ -23,10 +23,16 @@ var e2eKernels = []string{DefaultKernel, "debian:trixie"}
 // onKernel opens a lab on a real kernel, with the run in a folder of its own.
 func onKernel(t *testing.T, spec string) *Bench {
 	t.Helper()
+	return onKernelWith(t, Config{Kernels: []string{spec}})
+}
+
+func onKernelWith(t *testing.T, cfg Config) *Bench {
+	t.Helper()
 	if os.Getenv("PROOFHOUSE_E2E") == "" {
 		t.Skip("boots a kernel: make test")
 	}
-	plan, err := Prepare(context.Background(), Config{Kernels: []string{spec}, Out: t.TempDir()}, func(line string) { t.Log(line) })
+	cfg.Out = t.TempDir()
+	plan, err := Prepare(context.Background(), cfg, func(line string) { t.Log(line) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,6 +54,7 @@ func Flags(fs *flag.FlagSet) *Options {
 	fs.StringVar(&o.cfg.Accelerator, "accel", "auto", "QEMU's accelerator: auto, kvm or tcg")
 	fs.IntVar(&o.cfg.Memory, "memory", 0, "memory of a machine in `MiB` (default 1024)")
 	fs.BoolVar(&o.cfg.Plain, "plain", false, "boot with no words on the command line that make it faster")
+	fs.BoolVar(&o.cfg.PlainGuest, "plain-guest", false, "run upstream's scripts without the programs that make them faster")
 	fs.StringVar(&o.cfg.Out, "out", DefaultOut(), "`folder` of all runs")
 	fs.StringVar(&o.shard, "shard", "", "only a part of the run, `INDEX/COUNT`: proofhouse merge joins the parts")
 	fs.StringVar(&o.cfg.Durations, "durations", "", "expect what took how long in an earlier `run`: its folder, or its results.json")

@@ -44,6 +44,7 @@ type Config struct {
 	Accelerator string   // auto, kvm, tcg
 	Memory      int      // of a machine, in MiB; 0 = the default
 	Plain       bool     // no words on the command line to make a kernel boot faster
+	PlainGuest  bool     // a guest without what makes the upstream scripts faster
 	Out         string   // folder of all runs
 	// Shard is which part of the run is to be done; Count 0 is all of it.
 	Shard reports.Shard
@@ -302,7 +303,7 @@ func (p *Plan) programs(ctx context.Context, progress func(string)) (err error) 
 func (p *Plan) Options(b *kernels.Build) machines.Options {
 	o := machines.Options{
 		Kernel: b, Root: p.Image, Modules: p.Modules[b.ID()],
-		Init: p.Init, Tools: maps.Clone(p.Tools), Prepare: regression.GuestPrepare(),
+		Init: p.Init, Tools: maps.Clone(p.Tools), Prepare: regression.GuestPrepare(p.Config.PlainGuest),
 		Accelerator: p.Config.Accelerator, Memory: p.Config.Memory, Plain: p.Config.Plain,
 	}
 	if b.Kind == kernels.UML {

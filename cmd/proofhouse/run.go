@@ -23,6 +23,7 @@ func machineFlags(f *pflag.FlagSet, cfg *runs.Config) {
 	f.StringVar(&cfg.Accelerator, "accel", "auto", "QEMU's accelerator: auto, kvm or tcg")
 	f.IntVar(&cfg.Memory, "memory", 0, "memory of a machine in `MiB` (default 1024)")
 	f.BoolVar(&cfg.Plain, "plain", false, "boot with no words on the command line that make it faster")
+	f.BoolVar(&cfg.PlainGuest, "plain-guest", false, "run upstream's scripts without the programs that make them faster")
 }
 
 func kernelFlag(f *pflag.FlagSet, specs *[]string) {
