@@ -67,6 +67,7 @@
 //	onexec LABEL                       change_onexec(2): the label at the next exec
 //	stackonexec LABEL                  stack a profile at the next exec
 //	changehat [HAT]                    change_hat(2); without HAT, back to the parent profile
+//	hats HAT N                         change to a hat and back N times; the value is how many changes failed
 //	loadpolicy POLICY PATH             write a compiled policy of the row to a file such as .replace
 //	writepolicy FD POLICY              write a compiled policy of the row to an open file
 //	kill TASK SIGNAL                   send a signal: urg, or 0
@@ -108,6 +109,8 @@
 // # Operations of the manager
 //
 //	load POLICY            load or replace a named policy of the row
+//	churn POLICY POLICY    load two named policies in turn, again and again, until settle
+//	settle                 end what churn began
 //	remove NS PROFILE      remove a profile
 //	mkns NS                create a policy namespace
 //	rmns NS                remove a policy namespace

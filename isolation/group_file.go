@@ -2,7 +2,59 @@ package isolation
 
 const filePerm = "each profile of the label decides and audits by itself, the worst counts: file.c, aa_path_perm, fn_for_each_confined"
 
-var fileRows = []Row{
+const (
+	ownerWhy = "an owner rule is of files whose owner, as the mount shows it, is the task's fsuid: file.c, aa_lookup_condperms; "
+	// ownerBare are the rules of rows about owner rules beside theirs: nothing
+	// else allows the files that they are about.
+	ownerBare = "capability,\n  network,\n  unix,\n  signal,\n  /iso/own/ r,"
+)
+
+// ownerRow is a row about an owner rule for files below /iso/own: on what the
+// task owns (mine*) it must allow the operation in every cell, and on what
+// another owns (theirs*) it must not.
+func ownerRow(name, about, why string, prepare, do []string, rules string, record Record) Row {
+	return Row{
+		Group: "file", Name: name, About: about, Why: ownerWhy + why,
+		Bare: ownerBare, More: "owner /iso/own/mine* " + rules + ",", Allow: "/iso/own/theirs* " + rules + ",", Missing: "owner /iso/own/theirs* " + rules + ",",
+		Prepare: append([]string{"try mkdir /iso/own"}, prepare...), Do: do, Records: []Record{record},
+	}
+}
+
+// ownedBy are the steps that create a file for the task, and one for another.
+func ownedBy(more ...string) []string {
+	return append([]string{"clear /iso/own/mine /iso/own/theirs", "put /iso/own/mine", "put /iso/own/theirs", "chown /iso/own/theirs"}, more...)
+}
+
+// ownerRows are about rules that hold for the owner of a file alone.
+var ownerRows = []Row{
+	ownerRow("owner", "open a file that an owner rule allows, and one whose owner is another", "lsm.c, apparmor_file_open",
+		ownedBy(), []string{"m = open /iso/own/mine rw", "t = open /iso/own/theirs rw"}, "rw",
+		Record{Operation: "open", Name: "/iso/own/theirs", Fields: denied("wr")}),
+	ownerRow("owner-link", "link a file that an owner rule allows, and one whose owner is another", "file.c, aa_path_link: it takes the owner as the mount shows it since a fix of 2025",
+		ownedBy("clear /iso/own/mine-l /iso/own/theirs-l"), []string{"link /iso/own/mine /iso/own/mine-l", "link /iso/own/theirs /iso/own/theirs-l"}, "rwl",
+		Record{Operation: "link", Name: "/iso/own/theirs-l", Fields: map[string]string{"target": "/iso/own/theirs"}}),
+	ownerRow("owner-rename", "rename a file that an owner rule allows, and one whose owner is another", "lsm.c, apparmor_path_rename",
+		ownedBy("clear /iso/own/mine-n /iso/own/theirs-n"), []string{"rename /iso/own/mine /iso/own/mine-n", "rename /iso/own/theirs /iso/own/theirs-n"}, "rw",
+		Record{Operation: "rename_src", Name: "/iso/own/theirs"}),
+	ownerRow("rename-exchange", "exchange two files that an owner rule allows, and one of them for another's (RENAME_EXCHANGE)",
+		"lsm.c, apparmor_path_rename: both files are moved, each is asked about with its own owner, since a fix of 2026; before, the second with that of the first",
+		ownedBy("put /iso/own/mine-2"), []string{"rename /iso/own/mine /iso/own/mine-2 exchange", "rename /iso/own/mine /iso/own/theirs exchange"}, "rw",
+		Record{Operation: "rename_src", Name: "/iso/own/theirs"}),
+	withNeeds("network_v9/af_unix", ownerRow("owner-unix", "connect to a UNIX socket whose owner an owner rule allows, and to another's", "af_unix.c, unix_fs_perm: it takes the owner as the mount shows it since a fix of 2025",
+		[]string{
+			"clear /iso/own/mine-s /iso/own/theirs-s", "m = socket unix stream", "bind m /iso/own/mine-s", "listen m",
+			"t = socket unix stream", "bind t /iso/own/theirs-s", "listen t", "chown /iso/own/theirs-s", "c = socket unix stream", "d = socket unix stream",
+		},
+		[]string{"connect c /iso/own/mine-s", "connect d /iso/own/theirs-s"}, "rw",
+		Record{Operation: "connect", Name: "/iso/own/theirs-s"})),
+}
+
+func withNeeds(feature string, r Row) Row {
+	r.Needs = append(r.Needs, feature)
+	return r
+}
+
+var fileRows = append(ownerRows, []Row{
 	{
 		Group: "file", Name: "read", About: "open a file for reading", Why: filePerm, Smoke: true,
 		Deny:    "audit deny /iso/f r,",
@@ -62,6 +114,12 @@ var fileRows = []Row{
 		Deny:    "audit deny /iso/new w,",
 		Prepare: []string{"clear /iso/new", "put /iso/f"}, Do: []string{"rename /iso/f /iso/new"},
 		Records: []Record{{Operation: "rename_dest", Name: "/iso/new", Fields: denied("wc")}},
+	},
+	{
+		Group: "file", Name: "exchange", About: "exchange a file for one that must not be changed (RENAME_EXCHANGE)", Why: filePerm + "; the second file is asked about as the first: lsm.c, apparmor_path_rename",
+		Deny:    "audit deny /iso/f w,",
+		Prepare: []string{"put /iso/new", "put /iso/f"}, Do: []string{"rename /iso/new /iso/f exchange"},
+		Records: []Record{{Operation: "rename_src", Name: "/iso/f", Fields: denied("wd")}},
 	},
 	{
 		Group: "file", Name: "mkdir", About: "make a folder", Why: filePerm,
@@ -184,4 +242,4 @@ var fileRows = []Row{
 			},
 		},
 	},
-}
+}...)

@@ -37,6 +37,22 @@ func held(name string, clean []string, what ...string) Case {
 	return c
 }
 
+// hatted is a profile with a hat.
+func hatted(name, ns, rule string) Policy {
+	return Policy{Name: name, Namespace: ns, Text: "profile hatted flags=(attach_disconnected) {\n  …\n  " + rule + "\n  ^hat flags=(attach_disconnected) {\n  …\n  }\n}\n"}
+}
+
+// hats is a case in which a task changes to a hat and back while two texts of
+// its profile replace each other.
+func hats(name, label, one, two string) Case {
+	return Case{
+		Name: name, Tasks: []Task{{Name: "t", Where: OnHost, Label: label}},
+		Do:     []string{"@: churn " + one + " " + two, `hats hat 2000 => "0 failed"`, "@: settle"},
+		Clean:  []string{"@: settle"},
+		Labels: map[string]string{"t": label + " (enforce)"},
+	}
+}
+
 // twoSpaces is a case with a task in a namespace to which something happens,
 // and one in another, for which all stays.
 func twoSpaces(name string, what ...string) Case {
@@ -172,6 +188,17 @@ var liveRows = []Row{
 			held("namespace-removed", nil, "@: rmns doomed"),
 			held("namespace-made-again", nil, "@: rmns doomed", "@: mkns doomed", "@: load doomed-held"),
 			held("changed-from-inside", nil, "changeprofile unconfined"),
+		},
+	},
+	{
+		Group: "live", Name: "hats", About: "change_hat while the profile is replaced again and again: no change fails",
+		Why:        "domain.c, change_hat: since a fix of 2026 it holds the namespace's lock from the newest label to the hat; before, a replacement in between left a profile without hats (Launchpad 2139664). A kernel without the fix need not fail: it takes the right moment",
+		Namespaces: []string{doomed},
+		Policy:     []Policy{hatted("", "", ""), hatted("", doomed, ""), hatted("host-one", "", "deny /iso/one r,"), hatted("host-two", "", "deny /iso/two r,"), hatted("doomed-one", doomed, "deny /iso/one r,"), hatted("doomed-two", doomed, "deny /iso/two r,")},
+		Cases: []Case{
+			hats("host", "hatted", "host-one", "host-two"),
+			hats("namespace", ":doomed:hatted", "doomed-one", "doomed-two"),
+			hats("stacked", "host-allow//&:doomed:hatted", "doomed-one", "doomed-two"),
 		},
 	},
 	{

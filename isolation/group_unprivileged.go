@@ -10,7 +10,7 @@ func unprivilegedRows() []Row {
 	var list []Row
 	all := slices.Concat(fileRows, execRows, capabilityRows, networkRows, mountRows, signalRows, ptraceRows, ipcRows)
 	for _, of := range []string{
-		"file/read", "file/create", "file/chown", "exec/ix", "exec/px", "capability/chown", "capability/sys_admin", "network/raw",
+		"file/read", "file/create", "file/chown", "file/owner", "file/owner-link", "file/owner-rename", "file/rename-exchange", "file/owner-unix", "exec/ix", "exec/px", "capability/chown", "capability/sys_admin", "network/raw",
 		"mount/mount", "mount/bind", "signal/within-container", "ptrace/within-container", "ipc/userns",
 	} {
 		i := slices.IndexFunc(all, func(r Row) bool { return r.Group+"/"+r.Name == of })

@@ -174,6 +174,7 @@ var taskOperations = []operation{
 	{"changehat", "[HAT]", "change_hat(2); without HAT, back to the parent profile", func(c *call) (int, string, syscall.Errno) {
 		return 0, "", c.attr("current", fmt.Sprintf("changehat %016x^%s", 0x1234, c.word(0)))
 	}},
+	{"hats", "HAT N", "change to a hat and back N times; the value is how many changes failed", (*call).hats},
 	{"loadpolicy", "POLICY PATH", "write a compiled policy of the row to a file such as .replace", (*call).loadPolicy},
 	{"writepolicy", "FD POLICY", "write a compiled policy of the row to an open file", func(c *call) (int, string, syscall.Errno) {
 		b := c.x.policyNamed(c.word(1))
@@ -258,6 +259,8 @@ var taskOperations = []operation{
 var managerOperations = []operation{
 	// Policy.
 	{"load", "POLICY", "load or replace a named policy of the row", func(c *call) (int, string, syscall.Errno) { return failed(c.x.loadNamed(c.word(0))) }},
+	{"churn", "POLICY POLICY", "load two named policies in turn, again and again, until settle", (*call).churn},
+	{"settle", "", "end what churn began", (*call).settle},
 	{"remove", "NS PROFILE", "remove a profile", func(c *call) (int, string, syscall.Errno) {
 		return failed(write(filepath.Join(policyDir(c.ns(0)), ".remove"), []byte(c.word(1))))
 	}},

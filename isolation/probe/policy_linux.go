@@ -27,6 +27,45 @@ func (x *experiment) loadNamed(name string) error {
 	panic(badStep("no policy " + name))
 }
 
+// churn replaces policy in the background until settle.
+func (c *call) churn() (int, string, syscall.Errno) {
+	x, one, two := c.x, c.word(0), c.word(1)
+	if x.churned != nil {
+		panic(badStep("churn without settle"))
+	}
+	// Its first round is before the task's next step.
+	if err := errors.Join(x.loadNamed(one), x.loadNamed(two)); err != nil {
+		return failed(err)
+	}
+	stop, done := make(chan struct{}), make(chan error, 1)
+	x.churned = func() error { close(stop); return <-done }
+	go func() {
+		for {
+			select {
+			case <-stop:
+				done <- nil
+				return
+			default:
+			}
+			if err := errors.Join(x.loadNamed(one), x.loadNamed(two)); err != nil {
+				done <- err
+				return
+			}
+		}
+	}()
+	return 0, "", 0
+}
+
+// settle ends what churn began, if anything.
+func (c *call) settle() (int, string, syscall.Errno) {
+	if c.x.churned == nil {
+		return 0, "", 0
+	}
+	err := c.x.churned()
+	c.x.churned = nil
+	return failed(err)
+}
+
 // secure is AT_SECURE of the program that a task executes: whether it was told
 // to distrust its environment.
 func (c *call) secure() (int, string, syscall.Errno) {

@@ -48,6 +48,7 @@ type experiment struct {
 	surveyed []string          // what there was
 	free     string            // the namespace that may change
 	holds    map[string]string // the policy outside it, by namespace
+	churned  func() error      // ends the replacements that go on, if any
 }
 
 type task struct {

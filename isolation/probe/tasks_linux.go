@@ -459,6 +459,30 @@ func (c *call) dbussend() (int, string, syscall.Errno) {
 	return 0, string(b[:n]), 0
 }
 
+// hats changes to a hat and back, again and again. After a first success no change
+// may fail: the hat is in every version of the profile.
+func (c *call) hats() (int, string, syscall.Errno) {
+	const token = 0x1234
+	bad := 0
+	var last syscall.Errno
+	for range int(c.n(1)) {
+		e := c.attr("current", fmt.Sprintf("changehat %016x^%s", token, c.word(0)))
+		if e == 0 {
+			e = c.attr("current", fmt.Sprintf("changehat %016x^", token))
+		}
+		if e == errDead || e == errHangs {
+			return 0, "", e
+		}
+		if e != 0 {
+			bad, last = bad+1, e
+		}
+	}
+	if bad > 0 {
+		return 0, fmt.Sprintf("%d failed, the last with %s", bad, errnoName(last)), 0
+	}
+	return 0, "0 failed", 0
+}
+
 // openat opens a file below an open directory.
 func (c *call) openat() (int, string, syscall.Errno) {
 	flags := uintptr(unix.O_RDONLY)
