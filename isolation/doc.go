@@ -90,6 +90,7 @@
 //	listen FD                          listen on a socket
 //	accept FD                          accept a connection
 //	send FD [TEXT]                     send a word
+//	fastopen FD PORT                   send to a port of 127.0.0.1 without connect (MSG_FASTOPEN)
 //	sendfd SOCKET FD                   pass a descriptor (SCM_RIGHTS)
 //	recvfd SOCKET                      receive a descriptor; EACCES where the kernel took it out of the message
 //	peersec SOCKET                     the value is the label at the other end (SO_PEERSEC)

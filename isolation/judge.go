@@ -1,10 +1,12 @@
 package isolation
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"proofhouse/nsmgr"
@@ -257,6 +259,39 @@ func contradiction(f Found, tasks []Task, steps []string) string {
 	}
 	return ""
 }
+
+// Reported returns what the probe reported about a cell of the plan, or why that
+// says nothing about the kernel: it is missing, incomplete or contradictory, the
+// preparation failed, a task did not get its label, or the container's init has
+// another label.
+func (c Cell) Reported(found []Found) (Found, error) {
+	f, end := begun("", Row{}.reported(found), attribute(found, ""), c.Key, c.Tasks, c.Do)
+	if end != nil {
+		return f, errors.New(end.Reason)
+	}
+	return f, nil
+}
+
+// Meets reports whether the step came out as an expectation says, which is
+// written as in [Case].Do: "ok", an errno, or a value in quotes.
+func (d Done) Meets(want string) bool {
+	if value, quoted := strings.CutPrefix(want, `"`); quoted {
+		return d.Errno == "" && d.Value == strings.TrimSuffix(value, `"`)
+	}
+	return orOK(d.Errno) == want
+}
+
+// Outcome is what came of the step: an errno, the value in quotes, or "ok".
+func (d Done) Outcome() string {
+	if d.Errno == "" && d.Value != "" {
+		return strconv.Quote(d.Value)
+	}
+	return orOK(d.Errno)
+}
+
+// SplitStep returns a step of a [Case] without its expectation, and that: "ok"
+// where none is written.
+func SplitStep(step string) (what, want string) { return splitStep(step) }
 
 // hangs is the errno that the probe reports for a system call that does not
 // return in time.

@@ -63,12 +63,14 @@ type faults struct {
 	plan         func(*isolation.Plan)
 }
 
-// half is the upstream scripts or the isolation matrix.
+// half is what specs share a machine: the upstream scripts, the isolation matrix,
+// or the checks of known defects.
 type half string
 
 const (
 	scripts half = "scripts"
 	rows    half = "rows"
+	checks  half = "checks"
 )
 
 // machineFor is ready with a machine that the other half was not on.

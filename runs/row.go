@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"proofhouse/isolation"
+	"proofhouse/isolation/defects"
 	"proofhouse/kernels"
 	"proofhouse/machines"
 	"proofhouse/machines/crash"
@@ -21,29 +22,57 @@ import (
 // RowSeconds is what a row of the isolation matrix is expected to take.
 const RowSeconds = 2
 
+// probed is what the probe carries out as one spec: a row of the isolation
+// matrix, or the check of a known defect.
+type probed interface {
+	ID() string
+	// Lacking is what the kernel lacks for it, or "".
+	Lacking(k isolation.Kernel) string
+	Plan(k isolation.Kernel) isolation.Plan
+	Judge(k isolation.Kernel, found []isolation.Found, audit string) []reports.Result
+	// Survives reports whether a crash of the kernel is a FAIL.
+	Survives() bool
+	// Alone reports whether it needs a machine of its own.
+	Alone() bool
+}
+
 // Isolation tries one row of the isolation matrix on the build and writes down
 // what came of it.
 func (l *Bench) Isolation(ctx context.Context, b *kernels.Build, row isolation.Row) reports.Spec {
+	return l.probeSpec(ctx, b, row, rows)
+}
+
+// Defect checks whether the build has the fix of a known defect, and writes down
+// what came of it. One that may crash the kernel gets a machine of its own.
+func (l *Bench) Defect(ctx context.Context, b *kernels.Build, d defects.Defect) reports.Spec {
+	if d.Alone() {
+		l.drop("")
+		defer l.drop("")
+	}
+	return l.probeSpec(ctx, b, d, checks)
+}
+
+func (l *Bench) probeSpec(ctx context.Context, b *kernels.Build, row probed, h half) reports.Spec {
 	spec := reports.Spec{ID: row.ID(), Kernel: b.ID(), Start: time.Now().UTC()}
 	l.journal.SpecStarted(spec)
-	l.runRow(ctx, b, row, &spec)
+	l.runRow(ctx, b, row, h, &spec)
 	spec.End = time.Now().UTC()
 	l.journal.SpecEnded(spec)
 	return spec
 }
 
-func (l *Bench) runRow(ctx context.Context, b *kernels.Build, row isolation.Row, spec *reports.Spec) {
+func (l *Bench) runRow(ctx context.Context, b *kernels.Build, row probed, h half, spec *reports.Spec) {
 	failed := func(why string) {
 		spec.Results = append(spec.Results, reports.Result{ID: spec.ID, Status: reports.Error, Reason: why})
 	}
-	m, err := l.machineFor(ctx, b, rows)
+	m, err := l.machineFor(ctx, b, h)
 	if err != nil {
 		failed("no machine: " + err.Error())
 		return
 	}
 	spec.Machine = m.record.ID
 	k := l.kernel(b, m)
-	if isolation.Lacks(k, row.Needs) != "" {
+	if row.Lacking(k) != "" {
 		spec.Results = row.Judge(k, nil, "")
 		return
 	}
@@ -83,7 +112,7 @@ func (l *Bench) runRow(ctx context.Context, b *kernels.Build, row isolation.Row,
 	}
 	spec.Results = row.Judge(k, found, records)
 	switch {
-	case spec.Crash != "" && row.CrashFails:
+	case spec.Crash != "" && row.Survives():
 		text := m.Console().Since(console)
 		cut := err != nil || crash.Died(text)
 		spec.Results = crashResults(spec.ID, complaints(spec, text), cut, spec.Results)

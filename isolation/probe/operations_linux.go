@@ -221,6 +221,7 @@ var taskOperations = []operation{
 	{"listen", "FD", "listen on a socket", func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_LISTEN, c.n(0), 8)) }},
 	{"accept", "FD", "accept a connection", func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_ACCEPT4, c.n(0), 0, 0, 0)) }},
 	{"send", "FD [TEXT]", "send a word", (*call).send},
+	{"fastopen", "FD PORT", "send to a port of 127.0.0.1 without connect (MSG_FASTOPEN)", (*call).fastOpen},
 	{"sendfd", "SOCKET FD", "pass a descriptor (SCM_RIGHTS)", (*call).sendfd},
 	{"recvfd", "SOCKET", "receive a descriptor; EACCES where the kernel took it out of the message", (*call).recvfd},
 	{"peersec", "SOCKET", "the value is the label at the other end (SO_PEERSEC)", (*call).peersec},

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"proofhouse/isolation"
+	"proofhouse/isolation/defects"
 )
 
 var update = flag.Bool("update", false, "write the reference of the operations into isolation/doc.go")
@@ -25,13 +26,24 @@ func parameters(usage string) (least, most int) {
 	return least, most
 }
 
-// TestTableSteps demands that each step of each row names an operation, with as
+// TestTableSteps demands that each step of each row and each check of a known defect names an operation, with as
 // many parameters as it takes, by a task that the cell has; and that each
 // operation is used by some row.
 func TestTableSteps(t *testing.T) {
 	used := map[*operation]bool{}
 	k := isolation.Kernel{Features: map[string]string{}}
+	type planned interface {
+		ID() string
+		Plan(isolation.Kernel) isolation.Plan
+	}
+	var all []planned
 	for _, row := range isolation.Rows() {
+		all = append(all, row)
+	}
+	for _, d := range defects.All() {
+		all = append(all, d)
+	}
+	for _, row := range all {
 		for _, c := range row.Plan(k).Cells {
 			tasks := map[string]bool{"": true, isolation.Manager: true}
 			for _, task := range c.Tasks {

@@ -37,7 +37,7 @@ func (c *call) file(path string) (int, string, syscall.Errno) {
 }
 
 // open opens with flags such as "r", "w", "rw", "a" (append), "c" (create),
-// "t" (truncate), "p" (O_PATH), "d" (a folder).
+// "t" (truncate), "p" (O_PATH), "d" (a directory).
 func (c *call) open(path, how string) (uintptr, syscall.Errno) {
 	flags := 0
 	switch {
@@ -84,7 +84,7 @@ func (c *call) place(path string, content []byte, mode uintptr) syscall.Errno {
 	return e
 }
 
-// say writes into a file that is there, such as one of proc.
+// say writes to an existing file, such as one of /proc.
 func (c *call) say() (int, string, syscall.Errno) {
 	fd, e := c.open(c.word(0), "w")
 	if e != 0 {
@@ -103,7 +103,7 @@ func (c *call) elf() (int, string, syscall.Errno) {
 	return 0, "", c.place(c.word(0), program, 0o755)
 }
 
-// clear removes what may be there.
+// clear removes files and directories, if they exist.
 func (c *call) clear() (int, string, syscall.Errno) {
 	for _, path := range c.words {
 		_, e := c.sys(unix.SYS_UNLINKAT, at, c.str(path), 0)
@@ -117,7 +117,7 @@ func (c *call) clear() (int, string, syscall.Errno) {
 	return 0, "", 0
 }
 
-// list is the names in a folder, sorted by the kernel.
+// list returns the sorted names in a directory.
 func (c *call) list() (int, string, syscall.Errno) {
 	fd, e := c.open(c.word(0), "rd")
 	if e != 0 {
@@ -158,7 +158,7 @@ func (c *call) mmap() (int, string, syscall.Errno) {
 	return c.num(c.sys(unix.SYS_MMAP, 0, 4096, uintptr(prot), uintptr(share), c.n(0), 0))
 }
 
-// attr asks for another label.
+// attr writes a command to a file of the task's attributes.
 func (c *call) attr(file, command string) syscall.Errno {
 	fd, e := c.open("/proc/thread-self/attr/apparmor/"+file, "w")
 	if e != 0 {
@@ -180,7 +180,7 @@ func (c *call) exec() (int, string, syscall.Errno) {
 	end := time.Now().Add(c.patience)
 	for looks := 0; ; looks++ {
 		if _, e := c.finish(2 * time.Millisecond); e != errHangs {
-			return 0, "", e // it came back, so it did not succeed; or it is dead
+			return 0, "", e // execve returned, so it failed; or the task is dead
 		}
 		if now := exe(c.pid); now != "" && now != before && asleep(c.pid) {
 			c.executed = true
@@ -192,7 +192,7 @@ func (c *call) exec() (int, string, syscall.Errno) {
 	}
 }
 
-// exe names the file that the process executes.
+// exe identifies the file that the process executes.
 func exe(pid int) string {
 	var st unix.Stat_t
 	if unix.Stat(fmt.Sprintf("/proc/%d/exe", pid), &st) != nil {
@@ -210,7 +210,7 @@ func asleep(pid int) bool {
 	return ok && strings.HasPrefix(rest, "S")
 }
 
-// pidOf is a task's process id as the one that asks sees it.
+// pidOf is a task's process id as the calling task sees it.
 func (c *call) pidOf(name string) uintptr {
 	t := c.x.taskNamed(name)
 	if c.here.spec.Where != t.spec.Where || c.here.spec.Where == "host" {
@@ -261,7 +261,7 @@ func (c *call) vmread() (int, string, syscall.Errno) {
 	return c.num(c.sys(unix.SYS_PROCESS_VM_READV, pid, iov(to), 1, iov(uintptr(unsafe.Pointer(t.child.w))), 1, 0))
 }
 
-// proc reads a file of a task's folder in proc.
+// proc reads a file of a task's directory in /proc.
 func (c *call) proc() (int, string, syscall.Errno) {
 	return c.file(fmt.Sprintf("/proc/%d/%s", c.pidOf(c.word(0)), c.word(1)))
 }
@@ -278,7 +278,7 @@ func (c *call) socket() (int, string, syscall.Errno) {
 	return c.num(c.sys(unix.SYS_SOCKET, families[c.word(0)], kinds[c.or(1, "stream")], proto))
 }
 
-// pair makes two connected sockets, in the variables NAME0 and NAME1.
+// pair creates two connected sockets, in the variables NAME0 and NAME1.
 func (c *call) pair() (int, string, syscall.Errno) {
 	p, b := c.room(8)
 	_, e := c.sys(unix.SYS_SOCKETPAIR, unix.AF_UNIX, kinds[c.or(1, "stream")], 0, p)
@@ -299,10 +299,21 @@ func (c *call) address(nr uintptr) (int, string, syscall.Errno) {
 	case strings.HasPrefix(to, "/"):
 		b = append(binary.NativeEndian.AppendUint16(nil, unix.AF_UNIX), append([]byte(to), 0)...)
 	default:
-		b = binary.BigEndian.AppendUint16(binary.NativeEndian.AppendUint16(nil, unix.AF_INET), uint16(c.n(1)))
-		b = append(b, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0)
+		b = c.loopback(1)
 	}
 	return c.num(c.sys(nr, c.n(0), c.bytes(b), uintptr(len(b))))
+}
+
+// loopback is the address of 127.0.0.1 with parameter i as the port.
+func (c *call) loopback(i int) []byte {
+	b := binary.BigEndian.AppendUint16(binary.NativeEndian.AppendUint16(nil, unix.AF_INET), uint16(c.n(i)))
+	return append(b, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0)
+}
+
+// fastOpen connects and sends in one call.
+func (c *call) fastOpen() (int, string, syscall.Errno) {
+	fd, to, text := c.n(0), c.loopback(1), "text"
+	return c.num(c.sys(unix.SYS_SENDTO, fd, c.str(text), uintptr(len(text)), unix.MSG_FASTOPEN|unix.MSG_NOSIGNAL, c.bytes(to), uintptr(len(to))))
 }
 
 func (c *call) send() (int, string, syscall.Errno) {
@@ -310,7 +321,7 @@ func (c *call) send() (int, string, syscall.Errno) {
 	return c.num(c.sys(unix.SYS_SENDTO, c.n(0), c.str(text), uintptr(len(text)), unix.MSG_NOSIGNAL, 0, 0))
 }
 
-// message makes a struct msghdr with one byte and room for one descriptor.
+// message builds a struct msghdr with one byte and room for one descriptor.
 func (c *call) message(fd int) (hdr uintptr, control []byte) {
 	text := c.str("x")
 	iov, b := c.room(16)
@@ -335,9 +346,8 @@ func (c *call) sendfd() (int, string, syscall.Errno) {
 	return c.num(c.sys(unix.SYS_SENDMSG, sock, hdr, 0))
 }
 
-// recvfd receives a descriptor. The kernel takes one that the receiver may not
-// have out of the message (net/core/scm.c, scm_detach_fds), and says nothing:
-// that counts as EACCES.
+// recvfd receives a descriptor. The kernel silently removes one that the receiver
+// must not have (net/core/scm.c, scm_detach_fds): that counts as EACCES.
 func (c *call) recvfd() (int, string, syscall.Errno) {
 	hdr, control := c.message(-1)
 	_, e := c.sys(unix.SYS_RECVMSG, c.n(0), hdr, unix.MSG_DONTWAIT)
@@ -372,16 +382,16 @@ func (c *call) iouring() (int, string, syscall.Errno) {
 	return c.num(c.sys(unix.SYS_IO_URING_SETUP, 4, p))
 }
 
-// uringcreds has an io_uring do a request as another: the kernel takes on the
-// credentials that were registered with it, here the task's own, and asks
-// security modules whether it may (io_uring.c, io_init_req).
+// uringcreds submits an io_uring request with registered credentials, here the
+// task's own: the kernel asks the security modules whether they may be used
+// (io_uring.c, io_init_req).
 func (c *call) uringcreds() (int, string, syscall.Errno) {
 	const (
 		noMmap, noArray     = 1 << 14, 1 << 16 // the rings are in the window; 6.5 and 6.6, before AppArmor mediates it
 		registerPersonality = 9
 		getEvents           = 1
 	)
-	// Behind what calls have in the window: the rings, and the requests.
+	// The two pages at the end of the window: the rings, and the requests.
 	rings, requests := c.mem[windowSize-2*largestPage:windowSize-largestPage], c.mem[windowSize-largestPage:]
 	clear(rings)
 	clear(requests)
@@ -410,7 +420,7 @@ func (c *call) uringcreds() (int, string, syscall.Errno) {
 	return 0, "", 0
 }
 
-// userns makes a user namespace in which the task's user is root.
+// userns creates a user namespace in which the task's user is root.
 func (c *call) userns() (int, string, syscall.Errno) {
 	uid, _ := c.sys(unix.SYS_GETUID)
 	if _, e := c.sys(unix.SYS_UNSHARE, unix.CLONE_NEWUSER); e != 0 {
@@ -430,7 +440,7 @@ func (c *call) userns() (int, string, syscall.Errno) {
 }
 
 // dbussend asks the kernel, as a bus does, whether the task's label may send a
-// message; no is EACCES. The query is that of libapparmor's aa_query_label:
+// message; a denial is EACCES. The query is that of libapparmor's aa_query_label:
 // "label", the label, the class, and what the rules are matched against.
 func (c *call) dbussend() (int, string, syscall.Errno) {
 	label := strings.TrimSuffix(c.label(), " (enforce)")
