@@ -70,7 +70,7 @@ func levels() (list []Case) {
 
 var administrationRows = []Row{
 	{
-		Group: "administration", Name: "own-namespace", About: "load, replace and remove policy in the own namespace; the host's stays as it was", Why: adminWhy, Smoke: true,
+		Group: "administration", Name: "own-namespace", About: "load, replace and remove policy in the own namespace; the host's policy stays unchanged", Why: adminWhy, Smoke: true,
 		Policy: []Policy{own, ownAgain},
 		Cases: []Case{
 			{
@@ -123,7 +123,7 @@ var administrationRows = []Row{
 	},
 	{
 		Group: "administration", Name: "foreign-descriptor", About: "policy through a descriptor that another user namespace opened",
-		Why: "who may write is asked at the write, of the writer, and where the kernel has the fix of 2026 of the opener too", Policy: []Policy{own},
+		Why: "permission is checked at the write, for the writer, and with the fix of 2026 for the opener too", Policy: []Policy{own},
 		Cases: []Case{
 			{
 				Name: "opened-by-root-written-by-nobody", Tasks: []Task{{Name: "t", Where: OnHost, Label: InitLabel}},
@@ -143,13 +143,13 @@ var administrationRows = []Row{
 		},
 	},
 	{
-		Group: "administration", Name: "levels", About: "load, replace and remove from policy namespaces and user namespaces of all levels, by the sysctl; all policy outside stays as it was",
+		Group: "administration", Name: "levels", About: "load, replace and remove from policy namespaces and user namespaces of all levels, by the sysctl; all policy outside stays unchanged",
 		Why:        "policy.c, aa_policy_view_capable: from a user namespace only where its level is the policy namespace's, and where kernel.unprivileged_userns_apparmor_policy is 1",
 		Namespaces: []string{outer, within}, Policy: append([]Policy{own, ownAgain}, nestedPolicy...),
 		Cases: levels(),
 	},
 	{
-		Group: "administration", Name: "out-of-the-namespace", About: "policy that names what is outside: it goes below the own namespace, or nowhere", Why: "policy.c, aa_replace_profiles and aa_remove_profiles look names up from the task's own namespace",
+		Group: "administration", Name: "out-of-the-namespace", About: "policy that names a namespace outside: it goes below the own namespace, or is refused", Why: "policy.c, aa_replace_profiles and aa_remove_profiles look names up from the task's own namespace",
 		Namespaces: []string{outer, within, "sibling"}, Policy: append([]Policy{{Name: "for-sibling", Text: "profile :sibling:other flags=(attach_disconnected) {\n  …\n}\n"}}, append(nestedPolicy, sibling...)...),
 		Cases: []Case{
 			{
@@ -195,7 +195,7 @@ var administrationRows = []Row{
 		},
 	},
 	{
-		Group: "administration", Name: "descriptors", About: "policy through a descriptor that another has opened", Namespaces: []string{outer, within}, Policy: append([]Policy{own}, nestedPolicy...),
+		Group: "administration", Name: "descriptors", About: "policy through a descriptor that another task opened", Namespaces: []string{outer, within}, Policy: append([]Policy{own}, nestedPolicy...),
 		Why: "policy.c, aa_may_manage_policy asks the writer, and since a fix of 2026 the opener too (is_subset_of_obj_privilege: no more rights, the same user namespace)",
 		Cases: []Case{
 			{

@@ -47,7 +47,7 @@ var execRows = []Row{
 		Records: []Record{{Operation: "exec", Name: "/iso/bin", Fields: denied("x")}},
 	},
 	{
-		Group: "exec", Name: "px-missing", Second: Never, About: "execute under a profile that is not loaded", Why: execWhy + "; a transition that leads nowhere is denied",
+		Group: "exec", Name: "px-missing", Second: Never, About: "execute under a profile that is not loaded", Why: execWhy + "; a transition to a missing profile is denied",
 		Bare: "file,\n  capability,\n  network,\n  unix,\n  signal,", Allow: "/iso/bin ix,", More: "audit deny /iso/none r,", Missing: "/iso/bin px -> nowhere,",
 		Prepare: []string{"elf /iso/bin"}, Do: []string{"exec /iso/bin"},
 		Records: []Record{{Operation: "exec", Name: "/iso/bin", Fields: map[string]string{"info": "profile transition not found"}}},
@@ -59,7 +59,7 @@ var execRows = []Row{
 		Records: []Record{{Operation: "exec", Name: "/iso/bin", Fields: denied("x")}},
 	},
 	{
-		Group: "exec", Name: "ux", Second: Never, About: "execute unconfined: each part leaves its own profile, and no other", Why: execWhy,
+		Group: "exec", Name: "ux", Second: Never, About: "execute unconfined: each part leaves its own profile only", Why: execWhy,
 		More: "/iso/bin ux,", Deny: "audit deny /iso/bin x,",
 		Prepare: []string{"elf /iso/bin"}, Do: []string{"exec /iso/bin"},
 		After: map[string]string{
@@ -69,7 +69,7 @@ var execRows = []Row{
 		Records: []Record{{Operation: "exec", Name: "/iso/bin", Fields: denied("x")}},
 	},
 	{
-		Group: "exec", Name: "secure", About: "whether the program is told to distrust its environment (AT_SECURE): Px and Ux have it told so, px and ux do not",
+		Group: "exec", Name: "secure", About: "whether AT_SECURE is set for the program: by Px and Ux, not by px and ux",
 		Why:    "domain.c, profile_transition: a transition without AA_X_UNSAFE asks for it, and apparmor_bprm_creds_for_exec sets bprm->secureexec where one part of the label does",
 		Policy: slices.Concat(next, executing("trusting", "px -> next"), executing("distrusting", "Px -> next"), executing("freeing", "ux"), executing("scrubbing", "Ux")),
 		Cases: []Case{
@@ -168,8 +168,8 @@ var execRows = []Row{
 		},
 	},
 	{
-		Group: "exec", Name: "change-profile", About: "change_profile inside the stack: only its own part moves", Smoke: true,
-		Why:    "the new label is built in the task's own namespace, the other parts stay: domain.c, aa_change_profile, fn_label_build_in_ns",
+		Group: "exec", Name: "change-profile", About: "change_profile inside the stack: only its own part changes", Smoke: true,
+		Why:    "the new label is built in the task's own namespace, the other parts stay unchanged: domain.c, aa_change_profile, fn_label_build_in_ns",
 		Policy: next,
 		Cases: []Case{
 			{
@@ -201,7 +201,7 @@ var execRows = []Row{
 	},
 	{
 		Group: "exec", Name: "change-profile-denied", About: "change_profile that policy denies",
-		Why:    "the rule of the part that would move: domain.c, change_profile_perms",
+		Why:    "the rule of the part that would change: domain.c, change_profile_perms",
 		Policy: append([]Policy{{Namespace: Namespace, Text: "profile held flags=(attach_disconnected) {\n  …\n  audit deny change_profile -> next,\n}\n"}, {Text: "profile held flags=(attach_disconnected) {\n  …\n  audit deny change_profile -> next,\n}\n"}}, next...),
 		Cases: []Case{
 			{
@@ -217,7 +217,7 @@ var execRows = []Row{
 		},
 	},
 	{
-		Group: "exec", Name: "change-onexec", About: "change_onexec inside the stack: only its own part moves",
+		Group: "exec", Name: "change-onexec", About: "change_onexec inside the stack: only its own part changes",
 		Why:    "domain.c, handle_onexec",
 		Policy: next,
 		Cases: []Case{

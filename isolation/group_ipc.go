@@ -25,7 +25,7 @@ func recorded(why string, c Case) Case {
 
 var ipcRows = []Row{
 	{
-		Group: "ipc", Name: "userns", About: "make a user namespace", Why: "lsm.c, apparmor_userns_create; task.c, aa_profile_ns_perm",
+		Group: "ipc", Name: "userns", About: "create a user namespace", Why: "lsm.c, apparmor_userns_create; task.c, aa_profile_ns_perm",
 		Needs: []string{"namespaces/mask userns_create"}, Deny: "audit deny userns create,", Do: []string{"unshare user"},
 		Records: []Record{{Operation: "userns_create"}},
 	},
@@ -35,7 +35,7 @@ var ipcRows = []Row{
 		Records: []Record{{Operation: "uring_sqpoll"}},
 	},
 	{
-		Group: "ipc", Name: "io-uring-credentials", About: "an io_uring does a request with credentials that were registered with it", Why: "lsm.c, apparmor_uring_override_creds; task.c, profile_uring, which matches the label of the credentials taken on: here the task's own",
+		Group: "ipc", Name: "io-uring-credentials", About: "submit an io_uring request with registered credentials", Why: "lsm.c, apparmor_uring_override_creds; task.c, profile_uring, which matches the label of the credentials taken on: here the task's own",
 		Needs: []string{"io_uring/mask override_creds", "CONFIG_IO_URING"}, Deny: "audit deny io_uring override_creds,", Do: []string{"uringcreds"},
 		Records: []Record{{Operation: "uring_override"}},
 	},

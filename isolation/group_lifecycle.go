@@ -123,7 +123,7 @@ var lifecycleRows = []Row{
 		}},
 	},
 	{
-		Group: "lifecycle", Name: "two", About: "two containers: each in a namespace of its own, and both in one", Why: "the policy of one namespace is none of the other's; of one that two share, it is both's",
+		Group: "lifecycle", Name: "two", About: "two containers: each in its own namespace, and both in one", Why: "the policy of a namespace applies to its containers and to no other",
 		Cases: []Case{
 			{
 				Name: "two-namespaces", Tasks: inside(InitLabel),
@@ -201,7 +201,7 @@ var lifecycleRows = []Row{
 		},
 	},
 	{
-		Group: "lifecycle", Name: "ends-itself", About: "a reboot from inside, and a power-off: the new init has the label of the old, or there is none", Why: "LXC's monitor starts the container again by its configuration; kernel/pid_namespace.c, reboot_pid_ns",
+		Group: "lifecycle", Name: "ends-itself", About: "reboot and power-off from inside: the new init has the label of the old one, or none exists", Why: "LXC's monitor starts the container again by its configuration; kernel/pid_namespace.c, reboot_pid_ns",
 		Namespaces: []string{lifeA}, Policy: []Policy{ctPolicy("", lifeA, "")},
 		Cases: []Case{
 			living("from-inside", onlyA,
@@ -212,7 +212,7 @@ var lifecycleRows = []Row{
 		},
 	},
 	{
-		Group: "lifecycle", Name: "policy-of-one", About: "two containers in one namespace: one policy, and the end of one is not the other's", Why: "a namespace is policy, not a container",
+		Group: "lifecycle", Name: "policy-of-one", About: "two containers in one namespace: one policy, and the end of one does not affect the other", Why: "a namespace is policy, not a container",
 		Namespaces: []string{lifeA},
 		Policy:     []Policy{ctPolicy("", lifeA, ""), ctPolicy("a-denies", lifeA, "deny /etc/group r,"), ctPolicy("a-allows", lifeA, "")},
 		Cases: []Case{

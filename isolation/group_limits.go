@@ -6,7 +6,7 @@ var limitRows = []Row{
 		Cases: []Case{{Name: "32", Tasks: host, Do: []string{`@: nest 32 => "32"`}}},
 	},
 	{
-		Group: "limits", CrashFails: true, Name: "depth-beyond", About: "how deep namespaces nest beyond that", Why: "deeper is ENOSPC; the kernel must not warn",
+		Group: "limits", CrashFails: true, Name: "depth-beyond", About: "more than 32 levels of namespaces", Why: "deeper is ENOSPC; the kernel must not warn",
 		Cases: []Case{
 			{Name: "33", Tasks: host, Do: []string{"@: nest 33"}, Recorded: "32 or 33 levels, by whether the kernel has the fix of 2026"},
 			{Name: "34", Tasks: host, Do: []string{"@: nest 34"}, Recorded: "32 or 33 levels, by whether the kernel has the fix of 2026"},
@@ -27,11 +27,11 @@ var limitRows = []Row{
 		Cases: []Case{{Name: "500", Tasks: host, Do: []string{`@: many 500 many => "500"`}}},
 	},
 	{
-		Group: "limits", CrashFails: true, Name: "races", About: "parallel making, loading and removing, with readers of raw_data", Why: "apparmorfs.c, policy.c: locking of namespaces and their raw data; the kernel must not warn", Policy: []Policy{{Name: "many", Text: "profile many {\n  file,\n}\n"}},
+		Group: "limits", CrashFails: true, Name: "races", About: "parallel creation, load and removal, with readers of raw_data", Why: "apparmorfs.c, policy.c: locking of namespaces and their raw data; the kernel must not warn", Policy: []Policy{{Name: "many", Text: "profile many {\n  file,\n}\n"}},
 		Cases: []Case{{Name: "parallel", Tasks: host, Do: []string{`@: race 200 many => "done"`}}},
 	},
 	{
-		Group: "limits", CrashFails: true, Name: "memory", About: "memory after 1,000 rounds of making, loading and removing", Why: "what is removed is freed: less than 4 KiB a round may stay", Policy: []Policy{{Name: "many", Text: "profile many {\n  file,\n}\n"}},
+		Group: "limits", CrashFails: true, Name: "memory", About: "memory after 1,000 rounds of creation, load and removal", Why: "removed policy is freed: less than 4 KiB a round may remain", Policy: []Policy{{Name: "many", Text: "profile many {\n  file,\n}\n"}},
 		Cases: []Case{{Name: "1000-rounds", Tasks: host, Do: []string{`@: leak 1000 many => "freed"`}}},
 	},
 }

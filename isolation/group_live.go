@@ -68,7 +68,7 @@ func twoSpaces(name string, what ...string) Case {
 
 var liveRows = []Row{
 	{
-		Group: "live", Name: "replace", About: "replace policy under a running task: in force at once, on that side only", Smoke: true,
+		Group: "live", Name: "replace", About: "replace policy under a running task: enforced at once, on that side only", Smoke: true,
 		Why:    "policy.c, aa_replace_profiles, __replace_profile: labels are redirected to the new profile; a file that was opened before is looked at again when its label is stale",
 		Policy: []Policy{live("", "", ""), live("", Namespace, ""), live("host-deny", "", liveDeny), live("ct-deny", Namespace, liveDeny), live("host-ok", "", ""), live("ct-ok", Namespace, ""), live("ct-third", Namespace, "audit deny /iso/g r,")},
 		Cases: []Case{
@@ -132,7 +132,7 @@ var liveRows = []Row{
 	},
 	{
 		Group: "live", Name: "remove", About: "remove a profile under a running task, and load it again",
-		Why:    "policy.c, aa_remove_profiles: measured on 6.1, 6.12 and 7.3: a stacked task goes on enforcing what was removed, and loading it again does not re-attach it",
+		Why:    "policy.c, aa_remove_profiles: measured on 6.1, 6.12 and 7.3: a stacked task keeps enforcing the removed profile, and loading it again does not re-attach it",
 		Policy: []Policy{live("", "", ""), live("", Namespace, liveDeny), live("ct-deny", Namespace, liveDeny), live("host-deny", "", liveDeny), live("ct-ok", Namespace, ""), live("host-ok", "", "")},
 		Cases: []Case{
 			{
@@ -153,7 +153,7 @@ var liveRows = []Row{
 		},
 	},
 	{
-		Group: "live", Name: "rmdir", About: "remove a namespace under its tasks, and make it again", Namespaces: []string{doomed},
+		Group: "live", Name: "rmdir", About: "remove a namespace under its tasks, and create it again", Namespaces: []string{doomed},
 		Why:    "policy_ns.c, __aa_remove_ns; measured: a flat task becomes unconfined in the root namespace, a stacked one keeps its confinement on an orphan; a new namespace adopts neither",
 		Policy: []Policy{live("doomed", doomed, liveDeny)},
 		Cases: []Case{
@@ -170,7 +170,7 @@ var liveRows = []Row{
 		},
 	},
 	{
-		Group: "live", Name: "host-part-stays", About: "whatever becomes of the namespace's part, the host's part is in force", Smoke: true,
+		Group: "live", Name: "host-part-stays", About: "whatever happens to the namespace's part, the host's part is enforced", Smoke: true,
 		Why:        "each part of a label is redirected by itself: label.c, __label_update, aa_label_remove; policy_ns.c, destroy_ns",
 		Namespaces: []string{doomed},
 		Policy: []Policy{
@@ -212,7 +212,7 @@ var liveRows = []Row{
 		}},
 	},
 	{
-		Group: "live", Name: "other-namespace", About: "a profile of one name in two namespaces: what becomes of one is not the other's", Why: "policy.c, aa_lookup_profile",
+		Group: "live", Name: "other-namespace", About: "a profile of one name in two namespaces: a change of one does not affect the other", Why: "policy.c, aa_lookup_profile",
 		Namespaces: []string{doomed, "sibling"},
 		Policy: []Policy{
 			heldPolicy("", ""), heldPolicy(doomed, ""), heldPolicy("sibling", ""),

@@ -53,7 +53,7 @@ var modeRows = []Row{
 		},
 	},
 	{
-		Group: "modes", Name: "kill", About: "a part in kill mode ends the task when it denies", Why: modeWhy,
+		Group: "modes", Name: "kill", About: "a part in kill mode kills the task when it denies", Why: modeWhy,
 		Policy: []Policy{modal("", "killing", ",kill", ""), modal(Namespace, "killing", ",kill", "")},
 		Cases: []Case{
 			{
@@ -73,7 +73,7 @@ var modeRows = []Row{
 		},
 	},
 	{
-		Group: "modes", Name: "unconfined", About: "a part in unconfined mode allows all", Why: modeWhy,
+		Group: "modes", Name: "unconfined", About: "a part in unconfined mode allows everything", Why: modeWhy,
 		Policy: []Policy{modal("", "free", ",unconfined", ""), modal(Namespace, "free", ",unconfined", ""), modal("", "enforcing", "", ""), modal(Namespace, "enforcing", "", "")},
 		Cases: []Case{
 			{
@@ -93,7 +93,7 @@ var modeRows = []Row{
 		},
 	},
 	{
-		Group: "modes", Name: "audit-and-quiet", About: "rules that log what they allow, and such that do not log what they deny", Why: "audit.c; policy_unpack.c: quiet comes with deny, audit takes it back",
+		Group: "modes", Name: "audit-and-quiet", About: "rules that log what they allow, and rules that deny without a record", Why: "audit.c; policy_unpack.c: quiet comes with deny, audit takes it back",
 		Policy: []Policy{
 			{Text: "profile loud flags=(attach_disconnected) {\n  …\n  audit /iso/f r,\n}\n"}, {Namespace: Namespace, Text: "profile loud flags=(attach_disconnected) {\n  …\n  audit /iso/f r,\n}\n"},
 			{Text: "profile quiet flags=(attach_disconnected) {\n  …\n  deny /iso/f r,\n}\n"}, {Namespace: Namespace, Text: "profile quiet flags=(attach_disconnected) {\n  …\n  deny /iso/f r,\n}\n"},

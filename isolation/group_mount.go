@@ -14,12 +14,12 @@ var mountRows = []Row{
 		Records: []Record{{Operation: "mount", Name: "/iso/m/"}},
 	},
 	{
-		Group: "mount", Name: "bind", About: "mount a folder in a second place", Why: mountWhy,
+		Group: "mount", Name: "bind", About: "bind-mount a directory", Why: mountWhy,
 		Deny: "audit deny mount options=(bind) -> /iso/n/,", Prepare: inMounts(), Do: []string{"mount /iso/m /iso/n none bind"},
 		Records: []Record{{Operation: "mount", Name: "/iso/n/"}},
 	},
 	{
-		Group: "mount", Name: "remount", About: "make a mount read-only", Why: mountWhy,
+		Group: "mount", Name: "remount", About: "remount read-only", Why: mountWhy,
 		Deny: "audit deny remount /iso/m/,", Prepare: inMounts("mount none /iso/m tmpfs nosuid"), Do: []string{"mount none /iso/m none remount,ro"},
 		Records: []Record{{Operation: "mount", Name: "/iso/m/"}},
 	},

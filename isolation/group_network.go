@@ -53,7 +53,7 @@ var networkRows = []Row{
 	netRow("netlink", "netlink", "raw", "0"),
 	netRow("packet", "packet", "raw", "0"),
 	{
-		Group: "network", Name: "inet-inherited", About: "use a socket that was made unconfined", Why: netWhy + "; an inherited socket is looked at with the label of the one who uses it: net.c, aa_sk_perm",
+		Group: "network", Name: "inet-inherited", About: "use a socket that was created unconfined", Why: netWhy + "; an inherited socket is checked with the label of the task that uses it: net.c, aa_sk_perm",
 		Needs: []string{"network_v8/af_mask inet"}, Deny: "audit deny network inet stream,",
 		Prepare: []string{"s = socket inet stream"}, Do: []string{"listen s"},
 		Records: []Record{{Operation: "listen", Fields: map[string]string{"family": "inet"}}},
@@ -124,7 +124,7 @@ var networkRows = []Row{
 		},
 	},
 	{
-		Group: "network", Name: "unix-unmediated", About: "what a kernel without mediation of UNIX sockets does",
+		Group: "network", Name: "unix-unmediated", About: "UNIX sockets on a kernel that does not mediate them",
 		Why: "RECORDED where network_v9/af_unix is missing",
 		Cases: []Case{
 			{

@@ -97,7 +97,7 @@ var viewRows = []Row{
 		},
 	},
 	{
-		Group: "view", Name: "siblings", About: "another container's namespace is not to be seen", Why: viewWhy, Namespaces: []string{"sibling"}, Policy: sibling,
+		Group: "view", Name: "siblings", About: "another container's namespace is invisible", Why: viewWhy, Namespaces: []string{"sibling"}, Policy: sibling,
 		Cases: []Case{
 			{
 				Name: "namespaces", Tasks: inside(InitLabel), Prepare: withFS,
@@ -110,7 +110,7 @@ var viewRows = []Row{
 		},
 	},
 	{
-		Group: "view", Name: "change-profile-out", About: "change_profile to what lies outside is refused", Smoke: true,
+		Group: "view", Name: "change-profile-out", About: "change_profile to a label outside the namespace is refused", Smoke: true,
 		Why:        "labels are looked up in the task's own namespace: label.c, aa_label_parse; domain.c, aa_change_profile",
 		Namespaces: []string{"sibling"}, Policy: sibling,
 		Cases: []Case{
@@ -131,7 +131,7 @@ var viewRows = []Row{
 		},
 	},
 	{
-		Group: "view", Name: "nested", About: "a namespace sees those below it, and none above", Why: "policy_ns.c, aa_ns_visible", Namespaces: []string{outer, within}, Policy: nestedPolicy,
+		Group: "view", Name: "nested", About: "a namespace sees the namespaces below it, not those above", Why: "policy_ns.c, aa_ns_visible", Namespaces: []string{outer, within}, Policy: nestedPolicy,
 		Cases: []Case{
 			{
 				Name: "outer", Tasks: inside("host-allow//&:outer:p"), Prepare: withFS,
@@ -157,7 +157,7 @@ var viewRows = []Row{
 		},
 	},
 	{
-		Group: "view", Name: "out-by-any-way", About: "what lies outside is refused by every way to change a label, from stacked and flat labels", Why: outWhy,
+		Group: "view", Name: "out-by-any-way", About: "labels outside the namespace are refused by every way to change a label, from stacked and flat labels", Why: outWhy,
 		Namespaces: []string{"sibling"}, Policy: sibling,
 		Cases: []Case{
 			asks("stack-host", InitLabel, "stack", "stack host-allow"), asks("stack-sibling", InitLabel, "stack", "stack :sibling:other"), asks("stack-own-outer-name", InitLabel, "stack", "stack :iso:ct-allow"),
@@ -169,7 +169,7 @@ var viewRows = []Row{
 		},
 	},
 	{
-		Group: "view", Name: "peer-labels", About: "the label of who is at the other end of a socket", Why: "lsm.c, apparmor_socket_getpeersec_stream: what is not to be seen is named unconfined", Needs: []string{"network_v9/af_unix"},
+		Group: "view", Name: "peer-labels", About: "the label of the other end of a socket", Why: "lsm.c, apparmor_socket_getpeersec_stream: an invisible label is named unconfined", Needs: []string{"network_v9/af_unix"},
 		Cases: []Case{
 			peer("of-host", "host-allow", "unconfined"), peer("of-own", InitLabel, "ct-allow (enforce)"), peer("of-unconfined", "", "unconfined"),
 		},

@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// labelKind is what a task's label consists of.
+// labelKind is the kind of a task's label: a column of the matrix.
 type labelKind struct {
 	name string
-	host bool // it has a part of the host's
-	ns   bool // it has a part of the namespace's
-	free bool // that one is the namespace's unconfined
+	host bool // it has a part of the host
+	ns   bool // it has a part of the namespace
+	free bool // that part is the namespace's unconfined
 }
 
 // labels are the columns of the matrix.
@@ -40,12 +40,12 @@ type square struct {
 	where    string
 	label    labelKind
 	host, ns string // the profiles in the label, "" for none
-	// denied by the host's part, and the namespace's: those parts of the policy
-	// that the label has. What is expected is the intersection of both.
+	// byHost and byNS report whether the label's part of that side denies. What
+	// is allowed is the intersection of both.
 	byHost, byNS bool
 }
 
-// transition is the label to ask for.
+// transition is the label that the task asks for.
 func (s square) transition() string { return joinLabel(s.host, s.ns) }
 
 func joinLabel(host, ns string) string {
@@ -67,12 +67,12 @@ func seen(host, ns string) string {
 	if host == "" && ns == "unconfined" {
 		return l
 	}
-	// The kernel leaves unconfined out of account when it names the mode
-	// (label.c, label_modename).
+	// The kernel ignores unconfined when it names the mode (label.c,
+	// label_modename).
 	return l + " (enforce)"
 }
 
-// squares are the cells of a row that has no cases of its own.
+// squares are the cells of a row without cases.
 func (r Row) squares() []square {
 	where := r.Where
 	if where == nil {
@@ -110,7 +110,7 @@ func (r Row) squares() []square {
 	return list
 }
 
-// Plan is what the probe has to do for the row.
+// Plan returns what the probe has to do for the row.
 func (r Row) Plan(k Kernel) Plan {
 	p := Plan{Namespaces: append([]string{Namespace}, r.Namespaces...), Policy: base(k), Patience: 3 * max(1, k.Slowness)}
 	if r.Cases != nil {
@@ -157,8 +157,8 @@ func (r Row) Plan(k Kernel) Plan {
 	return p
 }
 
-// allowing are the profiles that allow. A row with more rules has its own: the
-// usual ones are those of the container's init.
+// allowing are the names of the profiles that allow. A row with rules of its own
+// has its own profiles, as the usual ones are those of the container's init.
 func (r Row) allowing() (host, ns string) {
 	if r.More != "" || r.Bare != "" {
 		return "host-row", "ct-row"
@@ -166,8 +166,8 @@ func (r Row) allowing() (host, ns string) {
 	return hostAllow, ctAllow
 }
 
-// tasks are those of a square: the one that is confined, and its peers, which
-// are where it is unless the row says otherwise.
+// tasks are those of a square: the confined one, and its peers, which are in the
+// same place unless the row says otherwise.
 func (r Row) tasks(s square) []Task {
 	list := []Task{{Name: "t", Where: s.where, Label: s.transition()}}
 	for _, p := range r.Peers {
@@ -179,7 +179,7 @@ func (r Row) tasks(s square) []Task {
 	return list
 }
 
-// text is a profile of the row: the one that allows, or that denies.
+// text is the text of the row's profile that allows, or of the one that denies.
 func (r Row) text(k Kernel, name string, allows bool) string {
 	more := strings.ReplaceAll(r.More, "…", wide(k))
 	if r.Bare != "" {
@@ -196,7 +196,7 @@ func (r Row) text(k Kernel, name string, allows bool) string {
 	return profile(k, name, "", more)
 }
 
-// expand writes "…" in a policy's text as the rules that allow all.
+// expand replaces "…" in a policy's text by the rules that allow everything.
 func expand(k Kernel, text string) string {
 	lines := strings.Split(text, "\n")
 	for i, l := range lines {
@@ -218,7 +218,7 @@ func (c Case) cell() Cell {
 	return Cell{Key: c.Name, Tasks: slices.Clone(c.Tasks), Prepare: slices.Clone(c.Prepare), Do: do, Clean: slices.Clone(c.Clean)}
 }
 
-// splitStep takes the expectation off a step: "ok" where none is written.
+// splitStep splits a step into itself and its expectation: "ok" by default.
 func splitStep(step string) (what, want string) {
 	what, want, ok := strings.Cut(step, " => ")
 	if !ok {

@@ -2,8 +2,8 @@ package isolation
 
 import "strings"
 
-// The world in which cells live: a namespace with a container in it, and on
-// each side a profile that allows and one that denies a row's operation.
+// The surroundings of all cells: a namespace with a container in it, and on each
+// side a profile that allows and one that denies a row's operation.
 const (
 	// Namespace is the container's.
 	Namespace = "iso"
@@ -15,15 +15,16 @@ const (
 	hostAllow, hostDeny = "host-allow", "host-deny"
 	ctAllow, ctDeny     = "ct-allow", "ct-deny"
 
-	// Folder is where cells have their files, on the host as in the container.
+	// Folder is the directory of the cells' files, on the host and in the
+	// container.
 	Folder = "/iso"
 )
 
-// InitLabel is what the container's init runs in: the stack that allows.
+// InitLabel is the label of the container's init: the stack that allows.
 const InitLabel = hostAllow + "//&:" + Namespace + ":" + ctAllow
 
-// Lasting says whether a profile stays when a plan is done, or the namespace
-// where profile is "": the container's init is in it.
+// Lasting reports whether a profile, or the namespace where profile is "", stays
+// when a plan is done: the container's init needs it.
 func Lasting(ns, profile string) bool {
 	switch profile {
 	case "":
@@ -34,7 +35,7 @@ func Lasting(ns, profile string) bool {
 	return false
 }
 
-// World is the plan that makes the world, but for the container.
+// World is the plan that creates the surroundings, without the container.
 func World(k Kernel) Plan {
 	return Plan{Namespaces: []string{Namespace}, Policy: base(k)}
 }
@@ -69,9 +70,9 @@ func base(k Kernel) []Policy {
 	}
 }
 
-// wide are the rules that allow all there is. A kernel that mediates a class
-// refuses what no rule allows; rules of classes that the kernel does not know
-// are left out, as not every parser takes them.
+// wide are the rules that allow everything. A kernel that mediates a class denies
+// what no rule allows; rules of classes that the kernel does not know are left
+// out, as not every parser accepts them.
 func wide(k Kernel) string {
 	rules := []string{"file,", "capability,", "network,", "mount,", "remount,", "umount,", "pivot_root,", "ptrace,", "signal,", "unix,", "dbus,", "change_profile,"}
 	for _, r := range []struct{ rule, file, word string }{
@@ -86,9 +87,9 @@ func wide(k Kernel) string {
 	return strings.Join(rules, "\n  ")
 }
 
-// profile is the text of a profile that allows all but what more says. flags
-// are beside attach_disconnected, which the pipes and sockets of another mount
-// namespace take.
+// profile is the text of a profile that allows everything, with more rules and
+// flags. attach_disconnected is needed for pipes and sockets of another mount
+// namespace.
 func profile(k Kernel, name, flags, more string) string {
 	return profileOf(name, flags, wide(k)+"\n  "+more)
 }
@@ -101,32 +102,36 @@ func profileOf(name, flags, rules string) string {
 	return "abi <kernel>,\nprofile " + name + " flags=(" + f + ") {\n  " + strings.TrimSpace(rules) + "\n}\n"
 }
 
-// containerRoot is the root of the matrix's own container, which these have too: the
-// template takes seconds to make another.
+// containerRoot is the root of the matrix's container. Others share it, as the
+// template takes seconds to create one.
 const containerRoot = "/var/lib/lxc/" + Container + "/rootfs"
 
+// fs is the directory of AppArmor's files.
 const fs = "/sys/kernel/security/apparmor/"
 
-// withFS are the steps that give a task in the container a securityfs to look
-// at, and to write to: LXC's is read-only.
+// withFS are the steps that give a task in the container a writable securityfs:
+// LXC mounts it read-only.
 var withFS = []string{"unshare mnt", "mount none / none rec,private", "mount none /sys/kernel/security none remount,bind"}
 
+// inside is one task in the container.
 func inside(label string) []Task { return []Task{{Name: "t", Where: InContainer, Label: label}} }
 
+// host is one unconfined task on the host.
 var host = []Task{{Name: "t", Where: OnHost}}
 
-// The namespaces that these rows look into: one within the other.
+// Two namespaces, one within the other.
 const (
 	outer  = "outer"
 	within = "outer//within"
 )
 
+// nestedPolicy is a profile in each of them.
 var nestedPolicy = []Policy{
 	{Namespace: outer, Text: "profile p flags=(attach_disconnected) {\n  …\n}\n"},
 	{Namespace: within, Text: "profile q flags=(attach_disconnected) {\n  …\n}\n"},
 }
 
-// sibling is a container's namespace beside the one at hand, with a profile.
+// sibling is a namespace beside the container's, with a profile.
 var sibling = []Policy{{Namespace: "sibling", Text: "profile other flags=(attach_disconnected) {\n  …\n}\n"}}
 
 const siblingLabel = "host-allow//&:sibling:other"

@@ -1,4 +1,4 @@
-// Document makes docs/isolation.md from the results of runs of the isolation
+// Isolation-doc writes docs/isolation.md from the results of runs of the isolation
 // matrix:
 //
 //	go run ./cmd/isolation-doc out/isolation > docs/isolation.md
@@ -23,13 +23,13 @@ var intro string
 
 func main() {
 	if len(os.Args) < 2 {
-		os.Exit(exit.Report(os.Stderr, "document", exit.BadInputf("name the folder of a run, or of several")))
+		os.Exit(exit.Report(os.Stderr, "isolation-doc", exit.BadInputf("no run given: want the directories of one or more runs")))
 	}
 	var kernels []reports.Kernel
 	for _, dir := range os.Args[1:] {
 		run, err := reports.Read(dir)
 		if err != nil {
-			os.Exit(exit.Report(os.Stderr, "document", err))
+			os.Exit(exit.Report(os.Stderr, "isolation-doc", err))
 		}
 		for _, k := range run.Kernels {
 			i := slices.IndexFunc(kernels, func(x reports.Kernel) bool { return x.ID == k.ID })
@@ -61,8 +61,8 @@ func cells(k reports.Kernel) map[string]reports.Result {
 	return m
 }
 
-// interrupted says whether the run ended within the row: it says nothing then,
-// and counts as not run.
+// interrupted reports whether the run ended during the row, which then counts as
+// not run.
 func interrupted(s reports.Spec) bool {
 	return slices.ContainsFunc(s.Results, func(r reports.Result) bool { return strings.HasPrefix(r.Reason, "interrupted:") })
 }
@@ -99,7 +99,7 @@ func write(w io.Writer, kernels []reports.Kernel) {
 		}
 		p("\n|---|%s\n", strings.Repeat("---|", len(kernels)))
 	}
-	p("\n## Rows\n\nA number alone: all cells of the row pass. The rest is said.\n")
+	p("\n## Rows\n\nA number alone: all cells of the row passed.\n")
 	group := ""
 	for _, row := range grouped(isolation.Rows()) {
 		if row.Group != group {
@@ -113,7 +113,7 @@ func write(w io.Writer, kernels []reports.Kernel) {
 		}
 		p("\n")
 	}
-	p("\n## What differs\n\nCells that do not come out the same on all of these kernels.\n\n")
+	p("\n## What differs\n\nCells whose result differs between these kernels.\n\n")
 	head("cell")
 	for _, id := range ids(results) {
 		same, first := true, ""
@@ -124,7 +124,7 @@ func write(w io.Writer, kernels []reports.Kernel) {
 			}
 			first = text
 		}
-		// A row that is skipped as a whole has no cells: the row says so.
+		// A row that was skipped as a whole has no cells.
 		if same || absent(results, id) {
 			continue
 		}
@@ -134,7 +134,7 @@ func write(w io.Writer, kernels []reports.Kernel) {
 		}
 		p("\n")
 	}
-	p("\n## Recorded\n\nWhat has no right answer, as each kernel does it.\n\n")
+	p("\n## Recorded\n\nBehaviour that has no right answer, as seen on each kernel.\n\n")
 	head("cell")
 	for _, id := range ids(results) {
 		if !slices.ContainsFunc(results, func(c map[string]reports.Result) bool { return c[id].Status == reports.Recorded }) {
@@ -163,13 +163,13 @@ func write(w io.Writer, kernels []reports.Kernel) {
 	}
 	list("Failures", "", reports.Fail, reports.Error, reports.XPass)
 	list("Known defects", "Failures whose cause is known: [findings](findings/README.md).\n\n", reports.XFail)
-	p("\n## Why\n\nThe reason for what each row expects, and where the kernel's source says so (`security/apparmor/`), or what was measured.\n\n| row | why |\n|---|---|\n")
+	p("\n## Why\n\nThe reason for what each row expects, with the place in the kernel's source (`security/apparmor/`) or the measurement.\n\n| row | why |\n|---|---|\n")
 	for _, row := range isolation.Rows() {
 		p("| %s/%s | %s |\n", row.Group, row.Name, escape(row.Why))
 	}
 }
 
-// because is the reason of a result, and of a known failure also what was found
+// because is the reason of a result, and for a known failure also what was found
 // and where it is described.
 func because(r reports.Result) string {
 	if r.Known == nil || r.Status != reports.XFail {
@@ -178,7 +178,7 @@ func because(r reports.Result) string {
 	return r.Reason + " (" + r.Known.Reason + "): " + r.Known.Reference
 }
 
-// grouped has the rows of a group together, in the order in which groups begin.
+// grouped sorts rows by group, in the order in which groups first occur.
 func grouped(rows []isolation.Row) []isolation.Row {
 	var groups []string
 	for _, r := range rows {

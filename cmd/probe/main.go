@@ -1,6 +1,6 @@
-// The probe carries out a plan of the isolation matrix on the machine it runs
-// on: the plan comes on standard input, what came of it goes to standard
-// output, a line of JSON for each cell.
+// Probe carries out a plan of package isolation on the machine that it runs on. It
+// reads the plan from standard input, as JSON compressed by gzip, and writes one
+// line of JSON for each cell to standard output. It takes no arguments.
 package main
 
 import (

@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// window is the memory that a child shares with us, at the same address in
-// both. The child does nothing but the system calls that are written into it:
-// no allocation, no scheduler, no signal of Go's runtime ever reaches it, and
-// the channel itself (a futex) is none that a security module mediates.
+// window is the memory that a child shares with the probe, at the same address in
+// both. The child makes the system calls that are written into it and nothing
+// else: no allocation, scheduler or signal of the Go runtime reaches it, and no
+// security module mediates the channel, which is a futex.
 type window struct {
 	state uint32 // idle, ready or done
 	_     uint32
@@ -25,12 +25,12 @@ type window struct {
 	ret   uintptr
 	errno uintptr
 	data  [windowSize - 80 - 2*largestPage]byte
-	// Behind it are two pages that a step may keep for itself.
+	// After it are two pages that a step may use beyond one call.
 }
 
 const (
 	windowSize  = 512 << 10
-	largestPage = 64 << 10 // that a kernel may have
+	largestPage = 64 << 10 // the largest page size of these architectures
 )
 
 const (
@@ -44,21 +44,20 @@ const (
 	futexWake = 1
 )
 
-// child is a forked process that waits for system calls to do.
+// child is a forked process that waits for system calls to make.
 type child struct {
 	pid  int
 	w    *window
 	mem  []byte
 	used int // of w.data, in this call
-	// patience is how long one call may take.
+	// patience is the timeout of one call.
 	patience time.Duration
 	dead     bool
 	executed bool
 	status   unix.WaitStatus
 }
 
-// fork starts a child in the PID namespace that new children of this thread
-// are for.
+// fork starts a child, in the PID namespace for new children of this thread.
 func fork(patience time.Duration) (*child, error) {
 	mem, err := unix.Mmap(-1, 0, windowSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
 	if err != nil {
@@ -67,8 +66,7 @@ func fork(patience time.Duration) (*child, error) {
 	c := &child{w: (*window)(unsafe.Pointer(&mem[0])), mem: mem, patience: patience}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	// No signal may find the child before its handlers, which are ours, are
-	// gone.
+	// Block signals until the child has reset the handlers of the Go runtime.
 	var all, old unix.Sigset_t
 	for i := range all.Val {
 		all.Val[i] = ^uint64(0)
@@ -86,12 +84,12 @@ func fork(patience time.Duration) (*child, error) {
 	return c, nil
 }
 
-// sigaction is the kernel's, all zero: the default.
+// noAction is a struct sigaction of the kernel with the default action.
 var noAction [4]uintptr
 var noSignals uint64
 
-// forkServe forks; the child never returns from it. It must not grow its stack
-// nor allocate.
+// forkServe forks; the child never returns from it. It must neither grow its
+// stack nor allocate.
 //
 //go:nosplit
 //go:norace
@@ -119,13 +117,13 @@ func forkServe(w *window) (uintptr, syscall.Errno) {
 	}
 }
 
-// errDead is the errno of a call to a child that has ended.
+// errDead is the errno of a call by a child that has ended.
 const errDead = syscall.Errno(0x7fff)
 
-// errHangs is that of a call that does not come back.
+// errHangs is the errno of a call that does not return in time.
 const errHangs = syscall.Errno(0x7ffe)
 
-// sys has the child do a system call.
+// sys makes a system call in the child.
 func (c *child) sys(nr uintptr, args ...uintptr) (uintptr, syscall.Errno) {
 	if c.dead || c.executed {
 		return 0, errDead
@@ -134,7 +132,7 @@ func (c *child) sys(nr uintptr, args ...uintptr) (uintptr, syscall.Errno) {
 	return c.finish(c.patience)
 }
 
-// start has the child begin a system call that may block.
+// start begins a system call in the child, which may block.
 func (c *child) start(nr uintptr, args ...uintptr) {
 	c.w.nr = nr
 	c.w.args = [6]uintptr{}
@@ -143,11 +141,11 @@ func (c *child) start(nr uintptr, args ...uintptr) {
 	futex(&c.w.state, futexWake, 1, 0)
 }
 
-// look is how long finish waits before it looks at the child again.
+// look is the time between two looks of finish at the child.
 const look = 5 * time.Millisecond
 
-// enough is how many looks a wait takes at the least, however late it is: where
-// the machine itself stood still, time has passed and the child has not run.
+// enough is the least number of looks before a timeout: where the machine itself
+// stood still, time passed and the child did not run.
 func enough(patience time.Duration) int { return int(patience / look / 4) }
 
 // finish waits for the system call that was started.
@@ -180,7 +178,7 @@ func futex(addr *uint32, op int, val uint32, timeout time.Duration) {
 	_, _, _ = syscall.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(addr)), uintptr(op), uintptr(val), uintptr(unsafe.Pointer(ts)), 0, 0)
 }
 
-// reaped says whether the child has ended.
+// reaped reports whether the child has ended.
 func (c *child) reaped() bool {
 	if c.dead {
 		return true
@@ -196,17 +194,16 @@ func (c *child) reaped() bool {
 	return c.dead
 }
 
-// end has the child end, and waits for it. A policy may keep signals from it,
-// ours too, so it is also asked to. One that does not end in time is left to
-// whoever ends all that this process has started.
+// end kills the child and waits for it. Policy may deny the signal, so the child
+// is also told to exit. One that does not end in time is left behind; it dies
+// with the probe.
 func (c *child) end() {
 	_ = unix.Kill(c.pid, unix.SIGKILL)
 	if !c.executed && !c.reaped() {
 		c.start(unix.SYS_EXIT_GROUP, 0)
 	}
 	limit := time.Now().Add(c.patience)
-	// To look again and again would take the processor from it, where there is
-	// but one.
+	// Polling would take the only processor from it.
 	if !c.reaped() {
 		if fd, err := unix.PidfdOpen(c.pid, 0); err == nil {
 			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(c.patience.Milliseconds()))
@@ -215,14 +212,14 @@ func (c *child) end() {
 	}
 	for ; !c.reaped(); time.Sleep(200 * time.Microsecond) {
 		if time.Now().After(limit) {
-			return // its memory stays, too
+			return // its memory stays mapped
 		}
 	}
 	_ = unix.Munmap(c.mem)
 }
 
-// bytes puts b where the child sees it, for the next call. It returns the
-// address, which is ours as well.
+// bytes copies b into the window for the next call, and returns its address,
+// which is the same in the probe.
 func (c *child) bytes(b []byte) uintptr {
 	at := (c.used + 15) &^ 15
 	if at+len(b) > len(c.w.data) {
@@ -233,10 +230,11 @@ func (c *child) bytes(b []byte) uintptr {
 	return uintptr(unsafe.Pointer(&c.w.data[at]))
 }
 
-// str puts a string with its terminator there.
+// str copies a string with its terminator into the window.
 func (c *child) str(s string) uintptr { return c.bytes(append([]byte(s), 0)) }
 
-// room makes n zero bytes there and returns them too.
+// room reserves n zero bytes in the window, and returns their address and the
+// bytes.
 func (c *child) room(n int) (uintptr, []byte) {
 	p := c.bytes(make([]byte, n))
 	at := p - uintptr(unsafe.Pointer(&c.w.data[0]))
@@ -261,7 +259,7 @@ func errnoName(e syscall.Errno) string {
 	return fmt.Sprintf("errno %d", int(e))
 }
 
-// label reads the child's label from outside.
+// label is the child's label as the host sees it.
 func (c *child) label() string {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/attr/apparmor/current", c.pid))
 	if err != nil {

@@ -18,14 +18,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errExit and the 255 numbers above it are the exit statuses of commands.
+// errExit plus a number is the exit status of a command.
 const errExit = syscall.Errno(0x7000)
 
-// commandPatience is how long a command may take, in units of patience: the
-// start of a container is hundreds of system calls.
+// commandPatience is the timeout of a command as a multiple of patience: starting
+// a container takes hundreds of system calls.
 const commandPatience = 20
 
-// run runs a command of the guest by a shell; its value is all that it printed.
+// run runs a shell command; its value is what it printed.
 func (c *call) run() (int, string, syscall.Errno) {
 	if len(c.words) == 0 {
 		panic(badStep("no command to run"))
@@ -35,7 +35,7 @@ func (c *call) run() (int, string, syscall.Errno) {
 	cmd := exec.CommandContext(ctx, "sh", "-c", strings.Join(c.words, " "))
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	// A monitor has the output open for as long as its container runs.
+	// LXC's monitor keeps the output open while its container runs.
 	cmd.WaitDelay = time.Second
 	err := cmd.Run()
 	text := strings.TrimSpace(out.String())
@@ -61,8 +61,8 @@ func (c *call) mark() (_ int, _ string, e syscall.Errno) {
 	return 0, "", e
 }
 
-// initPID is the container's init as the host numbers it; ESRCH says that the
-// container does not run.
+// initPID is the process id of the container's init on the host; ESRCH if the
+// container is not running.
 func (x *experiment) initPID(container string) (int, syscall.Errno) {
 	out, err := exec.CommandContext(x.ctx, "lxc-info", "-n", container, "-p", "-H").Output()
 	if err != nil {
@@ -85,8 +85,8 @@ func (c *call) initLabel() (int, string, syscall.Errno) {
 	return 0, trim(string(b)), errnoOf(err)
 }
 
-// killOf kills a container's init, or the monitor, which is its parent, and
-// waits until it is gone.
+// killOf kills a container's init, or its parent, the monitor, and waits until it
+// has ended.
 func (c *call) killOf(monitor bool) (int, string, syscall.Errno) {
 	pid, e := c.x.initPID(c.word(0))
 	if e != 0 {
@@ -103,7 +103,7 @@ func (c *call) killOf(monitor bool) (int, string, syscall.Errno) {
 	return 0, "", c.x.until(func() bool { return !runs(pid) })
 }
 
-// until waits for what is to come soon.
+// until waits for a condition, with the timeout of a command.
 func (x *experiment) until(ok func() bool) syscall.Errno {
 	for end := time.Now().Add(commandPatience * x.patience); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) || x.ctx.Err() != nil {
@@ -113,8 +113,8 @@ func (x *experiment) until(ok func() bool) syscall.Errno {
 	return 0
 }
 
-// statOf are the fields of a process's stat behind its name: the state first,
-// then the parent.
+// statOf are the fields of /proc/PID/stat after the name: the state, the parent,
+// ….
 func statOf(pid int) []string {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -150,7 +150,7 @@ func (c *call) reborn() (int, string, syscall.Errno) {
 	return c.initLabel()
 }
 
-// executed says whether a process has executed a program since it was forked:
+// executed reports whether a process has executed a program since it was forked:
 // PF_FORKNOEXEC (include/linux/sched.h) is not among its flags.
 func executed(pid int) bool {
 	f := statOf(pid)
@@ -161,7 +161,7 @@ func executed(pid int) bool {
 	return err == nil && flags&0x40 == 0
 }
 
-// stopped waits until LXC says that the container does not run.
+// stopped waits until LXC reports the container as stopped.
 func (c *call) stopped() (int, string, syscall.Errno) {
 	return 0, "", c.x.until(func() bool {
 		out, err := exec.CommandContext(c.x.ctx, "lxc-info", "-n", c.word(0), "-s", "-H").Output()
@@ -210,8 +210,8 @@ func difference(before, after []string) string {
 	return strings.Join(list, ", ")
 }
 
-// survey names all there is that containers leave behind: namespaces and their
-// profiles, mounts, cgroups, LXC's folders and processes, and confined tasks.
+// survey lists what containers may leave behind: namespaces and their profiles,
+// mounts, cgroups, LXC's directories and processes, and confined tasks.
 func survey() []string {
 	list := append([]string{}, policyIn("")...)
 	if b, err := os.ReadFile("/proc/self/mountinfo"); err == nil {
@@ -222,7 +222,7 @@ func survey() []string {
 		}
 	}
 	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
-		// LXC makes itself lxc.pivot to wait in, once for all containers.
+		// LXC creates lxc.pivot once for all containers.
 		if err == nil && d.IsDir() && d.Name() != "lxc.pivot" {
 			list = append(list, "cgroup "+path)
 		}
@@ -250,7 +250,7 @@ func survey() []string {
 	return slices.Compact(list)
 }
 
-// policyIn names a namespace's profiles and, with theirs, all namespaces below.
+// policyIn lists a namespace's profiles, and those of all namespaces below it.
 func policyIn(ns string) (list []string) {
 	profiles, _ := os.ReadDir(filepath.Join(policyDir(ns), "profiles"))
 	for _, p := range profiles {

@@ -17,7 +17,7 @@ const (
 	busTo                                          = 6
 )
 
-// busMessage marshals a call of a method without arguments.
+// busMessage encodes a method call without arguments.
 func busMessage(serial uint32, path, iface, member, to string) []byte {
 	le := binary.LittleEndian
 	pad := func(b []byte, n int) []byte {
@@ -41,8 +41,8 @@ func busMessage(serial uint32, path, iface, member, to string) []byte {
 	return pad(append(b, fields...), 8)
 }
 
-// busAnswer takes the next message off what a bus has sent, and returns its
-// type; 0 says that it is not there as yet. name is the one of an error.
+// busAnswer decodes the next message from a bus and returns its type, or 0 if it
+// is incomplete. name is the name of an error.
 func busAnswer(b []byte) (kind byte, name string, rest []byte) {
 	if len(b) < 16 {
 		return 0, "", b
@@ -67,8 +67,8 @@ func busAnswer(b []byte) (kind byte, name string, rest []byte) {
 	return b[1], name, b[end:]
 }
 
-// buscall connects to the bus at a path, says hello and asks for its id, as any
-// client would. A bus that says AccessDenied is EACCES.
+// buscall connects to the bus at a path, says Hello and asks for its id, as any
+// client does. The answer AccessDenied is EACCES.
 func (c *call) buscall() (int, string, syscall.Errno) {
 	sock, e := c.sys(unix.SYS_SOCKET, unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if e != 0 {
@@ -95,7 +95,7 @@ func (c *call) buscall() (int, string, syscall.Errno) {
 		}
 		return e
 	}
-	// The user id that the kernel vouches for is taken where none is said.
+	// Without a user id, the bus takes the one that the kernel reports.
 	if e := send([]byte("\x00AUTH EXTERNAL\r\nDATA\r\n")); e != 0 {
 		return 0, "authenticate", e
 	}
@@ -132,7 +132,7 @@ func (c *call) buscall() (int, string, syscall.Errno) {
 				}
 			}
 		}
-		got = rest // signals are none of ours
+		got = rest // signals are ignored
 	}
 	return 0, "", 0
 }

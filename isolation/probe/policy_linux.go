@@ -66,8 +66,8 @@ func (c *call) settle() (int, string, syscall.Errno) {
 	return failed(err)
 }
 
-// secure is AT_SECURE of the program that a task executes: whether it was told
-// to distrust its environment.
+// secure is AT_SECURE of the program that a task executes: whether it is told to
+// distrust its environment.
 func (c *call) secure() (int, string, syscall.Errno) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/auxv", c.x.taskNamed(c.word(0)).child.pid))
 	if err != nil {
@@ -93,7 +93,7 @@ func errnoOf(err error) syscall.Errno {
 	return unix.EIO
 }
 
-// hashes names all profiles of a namespace with their hashes.
+// hashes lists the profiles of a namespace with their hashes.
 func hashes(dir string) (string, error) {
 	entries, err := os.ReadDir(filepath.Join(dir, "profiles"))
 	if err != nil {
@@ -175,7 +175,7 @@ func (c *call) many() (int, string, syscall.Errno) {
 	return 0, strconv.Itoa(made), errnoOf(err)
 }
 
-// round makes a namespace, loads policy and removes it.
+// round creates a namespace, loads policy and removes the namespace.
 func round(name string, policy []byte) error {
 	if err := os.Mkdir(policyDir(name), 0o755); err != nil {
 		return err
@@ -210,7 +210,7 @@ func (c *call) race() (int, string, syscall.Errno) {
 			var err error
 			for range rounds / 3 {
 				err = errors.Join(err, round(fmt.Sprintf("race%d", w), policy))
-				_ = round("race", policy) // another may be there, or take it away
+				_ = round("race", policy) // another writer may have created or removed it
 			}
 			errs <- err
 		})
@@ -311,7 +311,7 @@ func (c *call) held() (int, string, syscall.Errno) {
 	return 0, strings.Join(diff, "; "), 0
 }
 
-// outside is the policy of all namespaces but x.free and those below it.
+// outside is the policy of all namespaces except x.free and those below it.
 func (x *experiment) outside() (map[string]string, error) {
 	all := map[string]string{}
 	var walk func(ns string) error
@@ -346,8 +346,8 @@ func (x *experiment) outside() (map[string]string, error) {
 	return all, walk("")
 }
 
-// revisionOf is a namespace's revision. To read that of one into which nothing
-// was loaded yet waits until something is (apparmorfs.c, ns_revision_read).
+// revisionOf is a namespace's revision. A read blocks until something was loaded
+// into the namespace (apparmorfs.c, ns_revision_read).
 func revisionOf(ns string) (string, error) {
 	fd, err := unix.Open(filepath.Join(policyDir(ns), "revision"), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {

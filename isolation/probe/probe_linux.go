@@ -1,7 +1,8 @@
-// Package probe carries out a plan of the isolation matrix on the kernel that
-// it runs on, and reports what came of each cell. Its tasks are forked
-// processes that do nothing but the system calls of their steps, so that every
-// record that the kernel makes of one is about the plan.
+// Package probe carries out a plan of package isolation on the kernel that it runs
+// on, and reports each cell. Its tasks are forked processes that make no system
+// call but those of their steps, so that each record that the kernel logs for a
+// task is about the plan. What does not live here: what is expected (isolation),
+// and how the probe gets onto a machine (runs).
 package probe
 
 import (
@@ -44,11 +45,11 @@ type experiment struct {
 
 	tasks []*task
 
-	marked   int               // a container's init
-	surveyed []string          // what there was
-	free     string            // the namespace that may change
+	marked   int               // the process id of a container's init
+	surveyed []string          // what existed at the survey
+	free     string            // the namespace whose policy may change
 	holds    map[string]string // the policy outside it, by namespace
-	churned  func() error      // ends the replacements that go on, if any
+	churned  func() error      // ends the replacements in the background, if any
 }
 
 type task struct {
@@ -58,9 +59,10 @@ type task struct {
 	attr  uintptr // descriptor of its own attr/current
 }
 
-// Run reads a plan as JSON, compressed by gzip, and writes a line of JSON for each cell.
+// Run reads a plan as JSON compressed by gzip, and writes one line of JSON for
+// each cell.
 func Run(ctx context.Context, in io.Reader, out io.Writer) (err error) {
-	// A fork copies what Go has, so it had better be little and hold still.
+	// A fork copies the memory of Go: keep it small and unchanged.
 	debug.SetGCPercent(-1)
 	x := &experiment{ctx: ctx, spaces: map[string]int{}, loaded: map[string][]string{}}
 	z, err := gzip.NewReader(in)
@@ -85,8 +87,8 @@ func Run(ctx context.Context, in io.Reader, out io.Writer) (err error) {
 		if i%64 == 63 {
 			runtime.GC()
 		}
-		// A cell that hangs or takes the kernel along must not take what was
-		// found before with it; many small writes are slow on a serial line.
+		// A cell that hangs or crashes the kernel must not lose the reports
+		// before it; many small writes are slow on a serial line.
 		if time.Since(flushed) > time.Second {
 			if err := w.Flush(); err != nil {
 				return err
@@ -97,13 +99,13 @@ func Run(ctx context.Context, in io.Reader, out io.Writer) (err error) {
 	return w.Flush()
 }
 
-// prepare makes the namespaces, compiles and loads the policy, makes the host's
-// folder for what the cells write, and opens the container, which has its own.
+// prepare creates the namespaces, compiles and loads the policy, creates the
+// host's directory for files of the cells, and opens the container's namespaces.
 func (x *experiment) prepare() error {
 	for _, ns := range x.plan.Namespaces {
 		err := os.Mkdir(policyDir(ns), 0o755)
 		if err != nil && !errors.Is(err, os.ErrExist) {
-			return fmt.Errorf("make namespace %q: %w", ns, err)
+			return fmt.Errorf("create namespace %q: %w", ns, err)
 		}
 		x.made = append(x.made, ns)
 	}
@@ -127,7 +129,7 @@ func (x *experiment) prepare() error {
 	return x.enterable()
 }
 
-// compile makes one compilation of all texts.
+// compile compiles all texts at once.
 func (x *experiment) compile() error {
 	if len(x.plan.Policy) == 0 {
 		return nil
@@ -159,8 +161,8 @@ func (x *experiment) compile() error {
 	return err
 }
 
-// load loads, or replaces, the policy of that number, and remembers what is to
-// be removed.
+// load loads or replaces the policy with that index, and remembers its profiles
+// for undo.
 func (x *experiment) load(i int) error {
 	p := x.plan.Policy[i]
 	if err := write(filepath.Join(policyDir(p.Namespace), ".replace"), x.compiled[i]); err != nil {
@@ -182,7 +184,7 @@ func (x *experiment) enterable() error {
 		return fmt.Errorf("find the init of container %s: %w", x.plan.Container, err)
 	}
 	if x.init, err = strconv.Atoi(strings.TrimSpace(string(out))); err != nil {
-		return fmt.Errorf("container %s does not run", x.plan.Container)
+		return fmt.Errorf("container %s is not running", x.plan.Container)
 	}
 	for _, ns := range []string{"user", "mnt", "ipc", "uts", "net", "cgroup", "pid"} {
 		theirs, err := os.Stat(fmt.Sprintf("/proc/%d/ns/%s", x.init, ns))
@@ -199,14 +201,14 @@ func (x *experiment) enterable() error {
 		x.spaces[ns] = fd
 	}
 	if _, user := x.spaces["user"]; user != x.plan.Unprivileged {
-		return fmt.Errorf("container %s: in a user namespace of its own: %v; the plan says %v", x.plan.Container, user, x.plan.Unprivileged)
+		return fmt.Errorf("container %s: has a user namespace: %v, and the plan needs %v", x.plan.Container, user, x.plan.Unprivileged)
 	}
 	x.home, err = unix.Open("/proc/self/ns/pid", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	return err
 }
 
-// undo removes what the plan made. The profiles that a container needs are
-// not among it: see isolation.World.
+// undo removes what the plan created, without what the container needs: see
+// isolation.Lasting.
 func (x *experiment) undo() error {
 	for ns, names := range x.loaded {
 		for _, name := range names {
@@ -235,7 +237,7 @@ func (x *experiment) taskNamed(name string) *task {
 	panic(badStep("no task " + strconv.Quote(name)))
 }
 
-// cell does one experiment.
+// cell carries out one cell.
 func (x *experiment) cell(c isolation.Cell) (f isolation.Found) {
 	f = isolation.Found{Key: c.Key, PIDs: map[string]int{}, Labels: map[string]string{}}
 	x.tasks = nil
@@ -247,7 +249,7 @@ func (x *experiment) cell(c isolation.Cell) (f isolation.Found) {
 			}
 			f.Trouble = string(bad)
 		}
-		// One that is traced by another is only gone when that one is.
+		// A traced task ends only after its tracer.
 		for _, t := range x.tasks {
 			if !t.child.dead {
 				_ = unix.Kill(t.child.pid, unix.SIGKILL)
@@ -316,13 +318,13 @@ func end(st unix.WaitStatus) string {
 	return fmt.Sprintf("exit status %d", st.ExitStatus())
 }
 
-// start forks a task and puts it where it belongs, unconfined as yet.
+// start forks a task and moves it into its namespaces, unconfined.
 func (x *experiment) start(spec isolation.Task) (*task, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	inside := spec.Where != isolation.OnHost
 	if inside && x.init == 0 {
-		return nil, errors.New("the plan names no container")
+		return nil, errors.New("the plan has no container")
 	}
 	if pid, ok := x.spaces["pid"]; ok && spec.Where == isolation.InContainer {
 		if err := unix.Setns(pid, unix.CLONE_NEWPID); err != nil {
@@ -335,7 +337,7 @@ func (x *experiment) start(spec isolation.Task) (*task, error) {
 		return nil, err
 	}
 	t := &task{spec: spec, child: c, vars: map[string]int{}}
-	// Its own attribute file, while the host's proc is there.
+	// Its own attribute file, while the host's /proc is mounted.
 	fd, e := c.sys(unix.SYS_OPENAT, at, c.str("/proc/thread-self/attr/apparmor/current"), unix.O_RDWR, 0)
 	if e != 0 {
 		return t, fmt.Errorf("open its attributes: %w", e)
@@ -354,7 +356,8 @@ func (x *experiment) start(spec isolation.Task) (*task, error) {
 	if inside && x.plan.Unprivileged {
 		for _, call := range [][4]uintptr{
 			{unix.SYS_SETRESGID, 0, 0, 0}, {unix.SYS_SETRESUID, 0, 0, 0},
-			// What has changed its user is nobody's to look at, not even its own.
+			// A process that changed its user is not dumpable: its /proc files
+			// belong to root, not to itself.
 			{unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 1, 0},
 		} {
 			if _, e := c.sys(call[0], call[1:]...); e != 0 {
@@ -362,7 +365,7 @@ func (x *experiment) start(spec isolation.Task) (*task, error) {
 			}
 		}
 	}
-	// Nothing of ours stays open in it.
+	// It keeps no descriptor of the probe.
 	const last = uintptr(^uint32(0))
 	for _, r := range [][2]uintptr{{0, fd - 1}, {fd + 1, last}} {
 		if r[0] > r[1] {
@@ -376,7 +379,7 @@ func (x *experiment) start(spec isolation.Task) (*task, error) {
 	return t, nil
 }
 
-// confine has the task take on its label.
+// confine changes the task to its label.
 func (t *task) confine() syscall.Errno {
 	c := t.child
 	defer func() { _, _ = c.sys(unix.SYS_CLOSE, t.attr) }()
@@ -442,7 +445,7 @@ func policyDir(ns string) string {
 	return dir
 }
 
-// write is one write(2), which is what a load is.
+// write makes one write(2), as a policy load must be.
 func write(path string, data []byte) error {
 	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err != nil {

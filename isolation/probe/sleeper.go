@@ -2,8 +2,8 @@ package probe
 
 import "encoding/binary"
 
-// sleepers are the instructions, by Go's name of the architecture, of a program
-// that sleeps for ever: a system call that waits for a signal, and a jump back.
+// sleepers are the instructions of a program that sleeps forever, by Go's name of
+// the architecture: a system call that waits for a signal, and a jump back.
 var sleepers = map[string]struct {
 	machine uint16 // of the ELF header
 	code    []byte
@@ -25,7 +25,7 @@ var sleepers = map[string]struct {
 }
 
 // sleeper is a program for the architecture that sleeps. It needs no loader and
-// reads nothing, so that to execute it takes no right but that to execute it.
+// reads nothing, so executing it needs no permission but to execute it.
 func sleeper(arch string) ([]byte, bool) {
 	s, ok := sleepers[arch]
 	if !ok {
