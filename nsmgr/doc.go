@@ -2,6 +2,8 @@
 // kernel shows in securityfs. It is pure Go, prints nothing, and knows nothing
 // of containers but the name that LXC gives their namespaces.
 //
+// A program opens the view of its own namespace and works with those below it:
+//
 //	view, err := nsmgr.Open()
 //	if err != nil { … }
 //	err = view.Create(ctx, "container-ns", nsmgr.Making{Policy: policy})

@@ -770,3 +770,117 @@ func TestKernelScale(t *testing.T) {
 		t.Errorf("it is gone, and: %v", err)
 	}
 }
+
+// A process that lives on by forking, each task of it for less than a
+// millisecond, is in the namespace at any time. It is never unconfined.
+func TestKernelForkChain(t *testing.T) {
+	ctx, v := kernel(t)
+	rounds := 100
+	if testing.Short() {
+		rounds = 10
+	}
+	policy := compile(t, v, fmt.Sprintf(wide, "p"))
+	must(t, v.Create(ctx, "chain", nsmgr.Making{Policy: policy}))
+	stop := filepath.Join(t.TempDir(), "stop")
+	cmd := child.Command(context.Background(), "aa-exec", "-p", ":chain:p", "--", "perl", "-e",
+		`while (1) { my $p = fork; exit if $p; exit if -e $ARGV[0] }`, stop)
+	must(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = os.WriteFile(stop, nil, 0o600) })
+	for range 500 { // the first one ends once it has forked
+		if tasks, err := v.Tasks("chain"); err == nil && len(tasks) > 0 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	escaped := 0
+	for round := range rounds {
+		err := v.Delete(ctx, "chain", nsmgr.Deletion{})
+		var inUse *nsmgr.InUseError
+		if !errors.As(err, &inUse) || inUse.Late || !v.Exists("chain") {
+			escaped++
+			t.Fatalf("round %d: delete under a chain of forks: %v", round, err)
+		}
+		err = v.Unload(ctx, "chain", nsmgr.Removal{}, "p")
+		if !errors.As(err, &inUse) || inUse.Late {
+			escaped++
+			t.Fatalf("round %d: unload under a chain of forks: %v", round, err)
+		}
+	}
+	t.Logf("%d rounds, %d escapes", rounds, escaped)
+	must(t, os.WriteFile(stop, nil, 0o600))
+	for range 500 {
+		if tasks, err := v.Tasks("chain"); err == nil && len(tasks) == 0 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	_ = cmd.Wait()
+	must(t, v.Delete(ctx, "chain", nsmgr.Deletion{}))
+}
+
+// Profiles are not removed from under a task that they alone confine, whichever
+// way; with force they are, and the task is named.
+func TestKernelRemoveInUse(t *testing.T) {
+	ctx, v := kernel(t)
+	policy := compile(t, v, fmt.Sprintf(wide, "p"))
+	other := compile(t, v, fmt.Sprintf(wide, "q"))
+	must(t, v.Create(ctx, "kept", nsmgr.Making{Policy: policy}))
+	s := sleeper(t, v, "kept", "p", "-")
+	for name, remove := range map[string]func(nsmgr.Removal) error{
+		"unload": func(r nsmgr.Removal) error { return v.Unload(ctx, "kept", r, "p") },
+		"replace all": func(r nsmgr.Removal) error {
+			return v.Load(ctx, "kept", other, nsmgr.LoadOptions{ReplaceAll: true, Removal: r})
+		},
+	} {
+		err := remove(nsmgr.Removal{})
+		var inUse *nsmgr.InUseError
+		if !errors.As(err, &inUse) || len(inUse.Tasks) != 1 || inUse.Tasks[0].PID != s.Process.Pid {
+			t.Errorf("%s under a task: %v", name, err)
+		}
+		if l, err := nsmgr.ProcessLabel(s.Process.Pid); err != nil || l.String() != ":kept:p (enforce)" {
+			t.Errorf("%s: the task has the label %v, %v", name, l, err)
+		}
+	}
+	var named []nsmgr.Task
+	must(t, v.Unload(ctx, "kept", nsmgr.Removal{Force: true, Confirm: func(tasks []nsmgr.Task) error { named = tasks; return nil }}, "p"))
+	if len(named) != 1 || named[0].PID != s.Process.Pid {
+		t.Errorf("by force, these become unconfined: %v", named)
+	}
+	must(t, v.Delete(ctx, "kept", nsmgr.Deletion{Kill: true}))
+}
+
+// An unprivileged process under a profile in complain mode chooses a label that
+// imitates another namespace's, or that cannot be read. Nothing is blocked by it,
+// and it is not killed for it.
+func TestKernelImitatedLabel(t *testing.T) {
+	ctx, v := kernel(t)
+	learner := compile(t, v, "abi <kernel>,\nprofile learner flags=(complain,attach_disconnected) { file, }\n")
+	must(t, v.Load(ctx, "", learner, nsmgr.LoadOptions{}))
+	t.Cleanup(func() { must(t, v.Unload(context.Background(), "", nsmgr.Removal{}, "learner")) })
+	const hat = `open(my $f, ">", "/proc/self/attr/apparmor/current") or die "open: $!";
+syswrite($f, "changehat 0000000000000001^$ARGV[0]"); close $f; $| = 1; print "there\n"; sleep 600;`
+	for _, name := range []string{"x//&:prod:p", "x:y//&", "x//&::p", ":prod:p"} {
+		must(t, v.Create(ctx, "prod", nsmgr.Making{Policy: compile(t, v, fmt.Sprintf(wide, "p"))}))
+		cmd := child.Command(context.Background(), "aa-exec", "-p", "learner", "--", "perl", "-e", hat, name)
+		out, err := cmd.StdoutPipe()
+		must(t, err)
+		must(t, cmd.Start())
+		_, err = bufio.NewReader(out).ReadString('\n')
+		must(t, err)
+		if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/attr/apparmor/current", cmd.Process.Pid)); err != nil || !strings.Contains(string(b), name) {
+			t.Errorf("the process has the label %q, %v", b, err)
+		}
+		if tasks, err := v.Tasks("prod"); err != nil || len(tasks) > 0 {
+			t.Errorf("under a hat %q: %v, %v", name, tasks, err)
+		}
+		if _, err := v.List(); err != nil {
+			t.Errorf("list, under a hat %q: %v", name, err)
+		}
+		must(t, v.Delete(ctx, "prod", nsmgr.Deletion{Kill: true}))
+		if err := cmd.Process.Signal(syscall.Signal(0)); err != nil {
+			t.Errorf("the process with hat %q: %v", name, err)
+		}
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+}

@@ -34,6 +34,13 @@ func (v *View) Examine(ns Name) ([]Finding, error) {
 	for _, p := range profiles {
 		found = append(found, Finding{fmt.Sprintf("profile %s is enforced (mode is %s)", p.Name, p.Mode), p.Mode == "enforce" || p.Mode == "kill"})
 	}
+	lost, err := v.notLoaded(tasks)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range lost {
+		found = append(found, Finding{fmt.Sprintf("host profile %q is no longer loaded: tasks keep what it was, and new ones cannot have it", name), false})
+	}
 	for _, t := range tasks {
 		for _, why := range v.doubts(ns, profiles, t) {
 			found = append(found, Finding{fmt.Sprintf("task %s %s", t, why), false})
@@ -43,6 +50,38 @@ func (v *View) Examine(ns Name) ([]Finding, error) {
 		found = append(found, Finding{fmt.Sprintf("looked at %d tasks", len(tasks)), true})
 	}
 	return found, nil
+}
+
+// notLoaded returns the profiles of the view's own namespace that tasks are
+// stacked on and that are no longer loaded: aa-remove-unknown removes those that
+// no file in /etc/apparmor.d has.
+func (v *View) notLoaded(tasks []Task) (lost []string, err error) {
+	checked := map[string]bool{Unconfined: true, Hidden: true}
+	for _, t := range tasks {
+		for _, p := range t.Label.Parts {
+			if p.Namespace != "" || checked[p.Profile] || strings.Contains(p.Profile, learning) {
+				continue
+			}
+			checked[p.Profile] = true
+			loaded, err := v.IsLoaded(p)
+			if err != nil {
+				return nil, err
+			}
+			if !loaded {
+				lost = append(lost, p.Profile)
+			}
+		}
+	}
+	return lost, nil
+}
+
+// IsLoaded reports whether the part's profile, or the one that it is a child of,
+// is loaded in its namespace. A task keeps the policy of one that is not.
+func (v *View) IsLoaded(p Part) (bool, error) {
+	if p.Profile == Unconfined || p.Profile == "" {
+		return v.Exists(p.Namespace), nil
+	}
+	return v.HasProfile(p.Namespace, top(p.Profile))
 }
 
 // doubts are the ways in which a task is held by less than it seems.
