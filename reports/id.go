@@ -20,6 +20,7 @@ const (
 	Regression   Root = "regression"    // scripts of the upstream suite: "regression/open"
 	Isolation    Root = "isolation"     // rows of the isolation matrix: "isolation/file/read"
 	KnownDefects Root = "known-defects" // defects that a kernel may have a fix for: "known-defects/NAME"
+	KernelLogs   Root = "kernel"        // complaints of the kernel while no test was running: "kernel/log"
 )
 
 // roots describes each group. A new group of specs is one row here.
@@ -30,6 +31,7 @@ var roots = map[Root]struct {
 	Regression:   {"script", 2},
 	Isolation:    {"row", 3},
 	KnownDefects: {"defect", 2},
+	KernelLogs:   {"kernel log", 2},
 }
 
 // NewID returns the ID with these parts below the root. They are taken as they

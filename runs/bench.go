@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,6 +33,13 @@ type Bench struct {
 	say     func(string)
 	known   map[string]*kernelState // by kernels.Build.ID
 
+	// Shell is the unix socket on which somebody waits for a shell on a machine
+	// on which something failed; "": nobody.
+	Shell string
+
+	log    *slog.Logger
+	endLog func()
+
 	machine *bench // nil: none is open
 	opened  int    // machines so far
 	faults  faults
@@ -40,6 +48,7 @@ type Bench struct {
 // bench is an open machine and what was done on it.
 type bench struct {
 	machines.Machine
+	log    *slog.Logger
 	build  *kernels.Build
 	record reports.Machine // as the journal has it
 	half   half            // "" = none yet
@@ -109,7 +118,13 @@ func Open(plan *Plan, dir string, process int, say func(string)) (*Bench, error)
 	if err != nil {
 		return nil, err
 	}
-	return &Bench{Plan: plan, Dir: dir, journal: j, process: process, say: say, known: map[string]*kernelState{}}, nil
+	l := &Bench{Plan: plan, Dir: dir, journal: j, process: process, known: map[string]*kernelState{}}
+	l.log, l.endLog = OpenDebug(plan.Config.Debug, dir, strconv.Itoa(process))
+	l.say = func(line string) {
+		l.log.Info(line)
+		say(line)
+	}
+	return l, nil
 }
 
 // RunStarted writes down what the run is about to do; one process calls it.
@@ -136,7 +151,10 @@ func (l *Bench) RunEnded() { l.journal.RunEnded() }
 // Close ends the machine and the journal.
 func (l *Bench) Close() error {
 	l.drop("")
-	return l.journal.Close()
+	err := l.journal.Close()
+	l.log.Debug("process ends", "error", err)
+	l.endLog()
+	return err
 }
 
 // describe is what is known of a build before it has booted.
@@ -219,8 +237,10 @@ func (l *Bench) boot(ctx context.Context, b *kernels.Build) (*bench, error) {
 	if l.faults.open != nil {
 		open = l.faults.open
 	}
+	l.log.Debug("machine starts", "machine", record.ID, "kernel", b.ID(), "image", b.Image, "console", o.ConsoleFile)
 	m, err := open(ctx, o)
 	if err != nil {
+		l.log.Error("machine did not start", "machine", record.ID, "error", err)
 		record.Lost = err.Error()
 		l.journal.MachineClosed(record)
 		return nil, err
@@ -228,7 +248,8 @@ func (l *Bench) boot(ctx context.Context, b *kernels.Build) (*bench, error) {
 	record.BootSeconds = m.Info().Boot.Total().Seconds()
 	record.Slowness = m.Info().Slowness
 	l.journal.MachineOpened(record)
-	return &bench{Machine: m, build: b, record: record}, nil
+	l.log.Debug("machine is up", "machine", record.ID, "info", m.Info())
+	return &bench{Machine: m, log: l.log, build: b, record: record}, nil
 }
 
 // announce says in the console's file which machine follows.
@@ -251,7 +272,8 @@ func (l *Bench) drop(why string) {
 		l.unclaimed(context.Background(), m, "after its last test")
 	}
 	l.machine = nil
-	_ = m.Close()
+	err := m.Close()
+	l.log.Debug("machine closed", "machine", m.record.ID, "lost", why, "error", err)
 	m.record.Lost = why
 	l.journal.MachineClosed(m.record)
 }

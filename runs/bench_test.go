@@ -3,12 +3,13 @@ package runs
 import (
 	"context"
 	"errors"
-	"flag"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/spf13/pflag"
 
 	"proofhouse/internal/exit"
 	"proofhouse/kernels"
@@ -119,14 +120,21 @@ func TestNewRunDir(t *testing.T) {
 }
 
 func TestFlags(t *testing.T) {
-	fs := flag.NewFlagSet("suite", flag.ContinueOnError)
-	o := Flags(fs)
-	if err := fs.Parse([]string{"-kernel", "a,modules=b", "-kernel", "c", "-script", "open,exec", "-script", "pipe", "-shard", "2/3"}); err != nil {
+	fs := pflag.NewFlagSet("run", pflag.ContinueOnError)
+	var c Config
+	Flags(fs, &c)
+	if err := fs.Parse([]string{"--kernel", "a,modules=b", "-k", "c", "--script", "open,exec", "--script", "pipe", "--shard", "2/3", "--row", "file/read"}); err != nil {
 		t.Fatal(err)
 	}
-	c, err := o.Config()
-	if err != nil || !slices.Equal(c.Kernels, []string{"a,modules=b", "c"}) || !slices.Equal(c.Scripts, []string{"open", "exec", "pipe"}) || c.Shard.String() != "2/3" {
+	if !slices.Equal(c.Kernels, []string{"a,modules=b", "c"}) || !slices.Equal(c.Scripts, []string{"open", "exec", "pipe"}) || !slices.Equal(c.Rows, []string{"file/read"}) || c.Shard.String() != "2/3" {
 		t.Errorf("%+v", c)
+	}
+	for _, bad := range []string{"--script=", "--row=,", "--shard=3/2", "--memory=much"} {
+		fs := pflag.NewFlagSet("run", pflag.ContinueOnError)
+		Flags(fs, new(Config))
+		if err := fs.Parse([]string{bad}); err == nil {
+			t.Errorf("%s: no error", bad)
+		}
 	}
 }
 

@@ -58,7 +58,7 @@ func onScripted(t *testing.T, m *scripted, planned ...string) (*Bench, *kernels.
 		plan = append(plan, reports.Planned{ID: id, Kernel: b.ID()})
 	}
 	l.RunStarted(plan, 1)
-	l.machine = &bench{Machine: m, build: b, record: reports.Machine{ID: "qemu-1.1", Kernel: b.ID()}}
+	l.machine = &bench{Machine: m, log: l.log, build: b, record: reports.Machine{ID: "qemu-1.1", Kernel: b.ID()}}
 	l.journal.MachineOpened(l.machine.record)
 	l.state(b).described = true
 	return l, b

@@ -3,7 +3,6 @@ package runs
 import (
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -11,63 +10,80 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"proofhouse/internal/exit"
+	"proofhouse/kernels"
+	"proofhouse/machines"
+	"proofhouse/reports"
 )
 
-// Options are the flags of the suite.
-type Options struct {
-	kernels, scripts, expectations listFlag
-	shard                          string
-	cfg                            Config
-}
+// names is a flag that may be given several times, with several names each.
+type names struct{ list *[]string }
 
-// listFlag is a flag that may come several times, or hold several names.
-type listFlag struct {
-	values []string
-	split  bool
-}
-
-func (l *listFlag) String() string { return strings.Join(l.values, ",") }
-
-func (l *listFlag) Set(s string) error {
-	if !l.split {
-		l.values = append(l.values, s)
-		return nil
+func (n names) String() string {
+	if n.list == nil {
+		return ""
 	}
-	l.values = append(l.values, SplitNames(s)...)
+	return strings.Join(*n.list, ",")
+}
+
+func (n names) Set(s string) error {
+	more := SplitNames(s)
+	if len(more) == 0 {
+		return errors.New("no name given")
+	}
+	*n.list = append(*n.list, more...)
 	return nil
 }
 
-// SplitNames reads a list of names with commas between them.
+func (names) Type() string { return "names" }
+
+// shardFlag is a flag for a part of a run.
+type shardFlag struct{ s *reports.Shard }
+
+func (f shardFlag) String() string {
+	if f.s == nil || f.s.Count == 0 {
+		return ""
+	}
+	return f.s.String()
+}
+
+func (f shardFlag) Set(text string) (err error) {
+	*f.s, err = ParseShard(text)
+	return err
+}
+
+func (shardFlag) Type() string { return "shard" }
+
+// SplitNames splits a list of names at commas and spaces.
 func SplitNames(s string) []string {
 	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
-// Flags defines the suite's own flags.
-func Flags(fs *flag.FlagSet) *Options {
-	o := &Options{scripts: listFlag{split: true}}
-	fs.Var(&o.kernels, "kernel", "kernel to test, `SPEC`; may be given several times (default "+DefaultKernel+")")
-	fs.Var(&o.scripts, "script", "only these upstream scripts, `NAME[,NAME]...`")
-	fs.Var(&o.expectations, "expectations", "`file` with failures that are expected, beside those that come along; may be given several times")
-	fs.StringVar(&o.cfg.Guest, "guest", DefaultGuest, "Debian `suite` of the guest")
-	fs.StringVar(&o.cfg.Source, "apparmor-src", DefaultSource, "source of the upstream suite, `SPEC`")
-	fs.StringVar(&o.cfg.Accelerator, "accel", "auto", "QEMU's accelerator: auto, kvm or tcg")
-	fs.IntVar(&o.cfg.Memory, "memory", 0, "memory of a machine in `MiB` (default 1024)")
-	fs.BoolVar(&o.cfg.Plain, "plain", false, "boot with no words on the command line that make it faster")
-	fs.BoolVar(&o.cfg.PlainGuest, "plain-guest", false, "run upstream's scripts without the programs that make them faster")
-	fs.StringVar(&o.cfg.Out, "out", DefaultOut(), "`folder` of all runs")
-	fs.StringVar(&o.shard, "shard", "", "only a part of the run, `INDEX/COUNT`: proofhouse merge joins the parts")
-	fs.StringVar(&o.cfg.Durations, "durations", "", "expect what took how long in an earlier `run`: its folder, or its results.json")
-	return o
+// MachineFlags defines the flags of every command that boots a kernel.
+func MachineFlags(f *pflag.FlagSet, c *Config) {
+	f.StringVar(&c.Guest, "guest", DefaultGuest, "Debian `suite` of the guest")
+	f.StringVar(&c.Source, "apparmor-src", DefaultSource, "source of the upstream suite, `SPEC`: debian:SUITE, a directory, a tarball")
+	f.StringVar(&c.Accelerator, "accel", "auto", "QEMU's accelerator: auto, kvm or tcg")
+	f.IntVar(&c.Memory, "memory", 0, fmt.Sprintf("memory of a machine in `MiB` (default %d)", machines.DefaultMemory))
+	f.BoolVar(&c.Plain, "plain", false, "boot without the kernel parameters that make a boot faster")
+	f.BoolVar(&c.PlainGuest, "plain-guest", false, "run the upstream scripts without the programs that make them faster")
 }
 
-// Config is what the flags say.
-func (o *Options) Config() (Config, error) {
-	c := o.cfg
-	c.Kernels, c.Scripts, c.Expectations = o.kernels.values, o.scripts.values, o.expectations.values
-	var err error
-	c.Shard, err = ParseShard(o.shard)
-	return c, err
+// Flags defines the flags of a run. `proofhouse run` and the suite have the
+// same.
+func Flags(f *pflag.FlagSet, c *Config) {
+	// Not a list with commas: a SPEC has commas of its own.
+	f.StringArrayVarP(&c.Kernels, "kernel", "k", nil, "kernel to test, `SPEC`: "+kernels.Forms()+"; may be given several times (default "+DefaultKernel+")")
+	MachineFlags(f, c)
+	f.Var(names{&c.Scripts}, "script", "run only these upstream scripts, `NAME[,NAME]...`")
+	f.Var(names{&c.Rows}, "row", "run only these rows of the isolation matrix, `GROUP/NAME[,GROUP/NAME]...`")
+	f.StringVar(&c.Rerun, "rerun", "", "run only what failed or did not run in an earlier `run`: its directory, or its results.json")
+	f.StringArrayVar(&c.Expectations, "expectations", nil, "`file` with expected failures, in addition to the built-in ones; may be given several times")
+	f.Var(shardFlag{&c.Shard}, "shard", "run only a part, `INDEX/COUNT`: proofhouse merge joins the parts")
+	f.StringVar(&c.Durations, "durations", "", "take expected durations from an earlier `run`: its directory, or its results.json")
+	f.BoolVar(&c.Debug, "debug", false, "write what the harness does to debug.log in the run's directory")
 }
 
 // DefaultOut is where runs go: out/ at the top of a checkout, else out/ here.

@@ -60,7 +60,7 @@ func lastLines(text string, n int) string {
 
 // kernelLog is the ID of the spec that has the complaints of a kernel that no
 // test was running for.
-const kernelLog = "kernel/log"
+var kernelLog = reports.NewID(reports.KernelLogs, "log").String()
 
 // unclaimed reports what the kernel complained of while no test was running:
 // while it booted, or between the last test and the end of the machine. Such a

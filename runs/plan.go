@@ -37,15 +37,23 @@ const (
 
 // Config is what a user can choose.
 type Config struct {
-	Kernels     []string // specs; none = DefaultKernel
-	Guest       string   // Debian suite of the guest root
-	Source      string   // spec of the upstream suite's source
-	Scripts     []string // only these; none = all
-	Accelerator string   // auto, kvm, tcg
-	Memory      int      // of a machine, in MiB; 0 = the default
-	Plain       bool     // no words on the command line to make a kernel boot faster
+	Kernels []string // specs; none = DefaultKernel
+	Guest   string   // Debian suite of the guest root
+	Source  string   // spec of the upstream suite's source
+	Scripts []string // only these; none = all, or none where Rows has some
+	Rows    []string // of the isolation matrix, the same way
+	// Rerun is the directory of an earlier run, or its results.json: only what
+	// failed or did not run there is run.
+	Rerun string
+	// Debug has each process write what it does to the run's debug log.
+	Debug bool
+	// KeepFailed has a machine on which something failed wait for a shell.
+	KeepFailed  bool
+	Accelerator string // auto, kvm, tcg
+	Memory      int    // of a machine, in MiB; 0 = the default
+	Plain       bool   // no words on the command line to make a kernel boot faster
 	PlainGuest  bool     // a guest without what makes the upstream scripts faster
-	Out         string   // folder of all runs
+	Out         string // folder of all runs
 	// Shard is which part of the run is to be done; Count 0 is all of it.
 	Shard reports.Shard
 	// Durations is the folder of an earlier run, or its results.json: what
@@ -67,6 +75,11 @@ type Plan struct {
 	Image   string              `json:"image,omitempty"`
 	Modules map[string]string   `json:"modules"` // Build.ID -> disk with its modules
 	Scripts []regression.Script `json:"scripts"` // in the order to start them
+	// Rows are the IDs of the isolation rows to run; nil: all.
+	Rows []string `json:"rows,omitempty"`
+	// Only has the specs that are left of these by Config.Rerun, by kernel ID;
+	// nil: all.
+	Only    map[string][]string `json:"only,omitempty"`
 	Seconds map[string]float64  `json:"seconds"` // expected, by script
 	// Pace is how much longer than Seconds it takes on a build, by Build.ID.
 	Pace   map[string]float64 `json:"pace,omitempty"`
@@ -104,11 +117,15 @@ func Prepare(ctx context.Context, cfg Config, progress func(string)) (*Plan, err
 	}
 	cfg.Guest = cmp.Or(cfg.Guest, DefaultGuest)
 	cfg.Source = cmp.Or(cfg.Source, DefaultSource)
-	if len(cfg.Kernels) == 0 {
-		cfg.Kernels = []string{DefaultKernel}
-	}
 	if err := cfg.check(); err != nil {
 		return nil, err
+	}
+	earlier, err := cfg.earlier()
+	if err != nil {
+		return nil, err
+	}
+	if len(cfg.Kernels) == 0 {
+		cfg.Kernels = []string{DefaultKernel}
 	}
 	if err := cache.Check(); err != nil {
 		return nil, err
@@ -121,6 +138,9 @@ func Prepare(ctx context.Context, cfg Config, progress func(string)) (*Plan, err
 	if !slices.Contains(images.Suites, cfg.Guest) {
 		return nil, exit.BadInputf("guest %q: no such suite (there are %s)", cfg.Guest, strings.Join(images.Suites, ", "))
 	}
+	if err := p.rows(); err != nil {
+		return nil, err
+	}
 	if err := p.builds(ctx, progress); err != nil {
 		return nil, err
 	}
@@ -131,6 +151,11 @@ func Prepare(ctx context.Context, cfg Config, progress func(string)) (*Plan, err
 	p.Source = strings.TrimSpace(src.Version + " " + src.Note)
 	if err := p.scripts(src); err != nil {
 		return nil, err
+	}
+	if earlier != nil {
+		if err := p.rerun(earlier); err != nil {
+			return nil, err
+		}
 	}
 	if !p.needsGuest() {
 		return p, nil
@@ -204,7 +229,10 @@ func (p *Plan) scripts(src *regression.Source) error {
 	for _, s := range all {
 		p.Seconds[s.Name] = cmp.Or(last[SpecID(s.Name)], regression.DefaultSeconds(s.Name)*cmp.Or(pace[kind], 1))
 	}
-	if len(p.Config.Scripts) > 0 {
+	switch {
+	case len(p.Config.Scripts) == 0 && len(p.Config.Rows) > 0:
+		all = nil // only the rows
+	case len(p.Config.Scripts) > 0:
 		byName := map[string]regression.Script{}
 		for _, s := range all {
 			byName[s.Name] = s

@@ -58,6 +58,7 @@ func (l *Bench) probeSpec(ctx context.Context, b *kernels.Build, row probed, h h
 	l.runRow(ctx, b, row, h, &spec)
 	spec.End = time.Now().UTC()
 	l.journal.SpecEnded(spec)
+	l.log.Debug("test ended", "test", spec.ID, "kernel", spec.Kernel, "results", len(spec.Results), "crash", spec.Crash)
 	return spec
 }
 
@@ -130,6 +131,7 @@ func (l *Bench) runRow(ctx context.Context, b *kernels.Build, row probed, h half
 	}
 	spec.Results = l.Plan.Expectations.Judge(&l.state(b).kernel, spec.Results, time.Now())
 	l.keepAudit(ctx, b, m, audit, strings.ReplaceAll(spec.ID, "/", "-"), spec)
+	l.keep(ctx, m, spec)
 	if why != "" || err != nil {
 		l.drop(why)
 	}

@@ -35,6 +35,7 @@ func (l *Bench) Script(ctx context.Context, b *kernels.Build, script regression.
 	}
 	spec.End = time.Now().UTC()
 	l.journal.SpecEnded(spec)
+	l.log.Debug("test ended", "test", spec.ID, "kernel", spec.Kernel, "results", len(spec.Results), "crash", spec.Crash)
 	return spec
 }
 
@@ -78,6 +79,7 @@ func (l *Bench) runScript(ctx context.Context, b *kernels.Build, script regressi
 	spec.Results = regression.Lacking(spec.Results, l.lacks(b))
 	spec.Results = l.Plan.Expectations.Judge(kernel, spec.Results, time.Now())
 	l.keepAudit(ctx, b, m, audit, name, spec)
+	l.keep(ctx, m, spec)
 	if why != "" || troubled(spec.Results) {
 		l.drop(why) // what a script that failed left behind is not to reach the next
 	}

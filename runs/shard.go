@@ -25,7 +25,7 @@ func ParseShard(text string) (reports.Shard, error) {
 	index, _ := strconv.Atoi(m[1]) // four digits fit
 	count, _ := strconv.Atoi(m[2])
 	if index < 1 || index > count {
-		return reports.Shard{}, exit.BadInputf("shard %q: the index goes from 1 to the count", text)
+		return reports.Shard{}, exit.BadInputf("shard %q: the index must be from 1 to the count", text)
 	}
 	return reports.Shard{Index: index, Count: count}, nil
 }

@@ -8,17 +8,22 @@ package suite
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	"github.com/onsi/ginkgo/v2/types"
 	. "github.com/onsi/gomega"
+	"github.com/spf13/pflag"
 
 	"proofhouse/internal/child"
 	"proofhouse/internal/exit"
@@ -37,13 +42,26 @@ func init() {
 }
 
 var (
-	options  = runs.Flags(flag.CommandLine)
-	planFile = flag.String("plan", "", "file with the prepared plan of the run; the other flags are then not looked at")
-	runDir   = flag.String("run", "", "folder of this run (default: a new one under -out)")
+	config   = flags(flag.CommandLine)
+	planFile = flag.String("plan", "", "`file` with the prepared plan of the run; overrides all other flags")
+	runDir   = flag.String("run", "", "`directory` of this run (default: a new one under -out)")
+	shell    = flag.String("shell", "", "unix `socket` on which somebody waits for a shell on a machine on which something failed")
+	listFile = flag.String("list", "", "write the specs that would run to this `file`, as JSON, and run nothing")
 
 	plan  *runs.Plan
 	bench *runs.Bench // of this process
 )
+
+// flags defines the flags of a run, which proofhouse has as pflag's, for the
+// flag package.
+func flags(to *flag.FlagSet) *runs.Config {
+	c := &runs.Config{}
+	fs := pflag.NewFlagSet("suite", pflag.ContinueOnError)
+	runs.Flags(fs, c)
+	fs.StringVar(&c.Out, "out", runs.DefaultOut(), "`directory` of all runs")
+	fs.VisitAll(func(f *pflag.Flag) { to.Var(f.Value, f.Name, f.Usage) })
+	return c
+}
 
 // asked says whether somebody wants the suite itself, and not just all tests
 // of the module: it boots kernels, for many minutes.
@@ -90,25 +108,39 @@ func TestSuite(t *testing.T) {
 			refuse(exit.BadInputf("no spec matches the label filter and focus that were given"))
 		}
 	}
+	if *listFile != "" {
+		if err := list(*listFile, planned); err != nil {
+			refuse(err)
+		}
+		return
+	}
+	watchInterrupts()
 	RunSpecs(t, "AppArmor on a kernel build", suiteConfig, reporterConfig)
+}
+
+// list writes the specs in the order in which they would start.
+func list(file string, specs []reports.Planned) error {
+	b, err := json.Marshal(append([]reports.Planned{}, specs...))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(b, '\n'), 0o644)
 }
 
 func prepare(say func(string)) (*runs.Plan, error) {
 	if *planFile != "" {
 		return runs.Load(*planFile)
 	}
-	cfg, err := options.Config()
-	if err != nil {
-		return nil, err
-	}
-	return runs.Prepare(context.Background(), cfg, say)
+	return runs.Prepare(context.Background(), *config, say)
 }
 
 // mine are the specs of this shard; nil for a run that is the whole.
 var mine map[runs.SpecKey]bool
 
 // ours says whether a spec is this run's. Whoever defines specs asks.
-func ours(kernel, id string) bool { return mine == nil || mine[runs.SpecKey{Kernel: kernel, ID: id}] }
+func ours(kernel, id string) bool {
+	return plan.Has(kernel, id) && (mine == nil || mine[runs.SpecKey{Kernel: kernel, ID: id}])
+}
 
 // takeShard narrows the suite to one part of what the filters let through.
 func takeShard(preview func() []reports.Planned) error {
@@ -144,6 +176,20 @@ func refuse(err error) {
 		runs.Refuse(*runDir, err)
 	}
 	os.Exit(exit.Report(os.Stderr, "suite", err))
+}
+
+// interrupted is set when somebody ends the run: it is cut short then, whatever
+// had been found.
+var interrupted atomic.Bool
+
+func watchInterrupts() {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		for range c {
+			interrupted.Store(true)
+		}
+	}()
 }
 
 // planned is what this run is to do, in the first process.
@@ -215,6 +261,7 @@ func openBench(dir string) {
 	var err error
 	bench, err = runs.Open(plan, dir, GinkgoParallelProcess(), func(line string) { GinkgoWriter.Println(line) })
 	Expect(err).NotTo(HaveOccurred())
+	bench.Shell = *shell
 }
 
 var _ = SynchronizedAfterSuite(func() {
@@ -225,7 +272,9 @@ var _ = SynchronizedAfterSuite(func() {
 	if bench == nil {
 		return
 	}
-	bench.RunEnded()
+	if !interrupted.Load() {
+		bench.RunEnded()
+	}
 	Expect(bench.Close()).To(Succeed())
 	run, files, err := page.Reports(bench.Dir, plan.Expectations.Review)
 	Expect(err).NotTo(HaveOccurred())

@@ -83,7 +83,7 @@ The exit status is 0 if the build was found, and 3 if several are left.`,
 	f.StringVar(&builds, "builds", "", "the builds are the specs in this `file`, the oldest first")
 	f.IntVar(&t.Repeat, "repeat", 1, "test each build `N` times more before it is believed")
 	f.BoolVar(&asJSON, "json", false, "as JSON")
-	machineFlags(f, &t.Config)
+	runs.MachineFlags(f, &t.Config)
 	t.Config.Out = runs.DefaultOut()
 	return c
 }
@@ -218,7 +218,7 @@ that matches nothing.`,
 	f.StringVar(&t.Pattern, "test", "", patternHelp)
 	f.IntVar(&t.Repeat, "repeat", 1, "test `N` times more before it is believed")
 	f.BoolVar(&crashIsBad, "crash-is-bad", false, "a kernel that crashes during a test is bad, not untestable")
-	machineFlags(f, &t.Config)
+	runs.MachineFlags(f, &t.Config)
 	t.Config.Out = runs.DefaultOut()
 	return c
 }

@@ -28,7 +28,7 @@ type onMachine struct {
 
 func (o *onMachine) flags(c *cobra.Command) {
 	c.Flags().StringVarP(&o.spec, "kernel", "k", runs.DefaultKernel, "kernel, `SPEC`")
-	machineFlags(c.Flags(), &o.cfg)
+	runs.MachineFlags(c.Flags(), &o.cfg)
 }
 
 // open boots the kernel; extra are programs of this machine to take along, by

@@ -57,7 +57,13 @@ func kernelsCommand() *cobra.Command {
 	list := &cobra.Command{
 		Use: "list", Short: "List the kernels that are here and that Debian offers", Args: noArgs,
 		Example: "  proofhouse kernels list --json",
-		RunE:    func(c *cobra.Command, _ []string) error { return listKernels(c, asJSON) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			t, err := kernelTable(c, "")
+			if err != nil {
+				return err
+			}
+			return t.print(asJSON)
+		},
 	}
 	list.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	c.AddCommand(list, fetch, show)
@@ -159,32 +165,3 @@ func cacheCommand() *cobra.Command {
 }
 
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
-
-func listKernels(c *cobra.Command, asJSON bool) error {
-	display := progress.New(os.Stderr)
-	offers, err := kernels.Known(c.Context(), display.Step)
-	display.Close()
-	if len(offers) == 0 && err != nil {
-		return err
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "proofhouse: not all Debian suites could be asked:", err)
-	}
-	if asJSON {
-		return printJSON(append([]kernels.Offer{}, offers...))
-	}
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "SPEC\tRELEASE\tVERSION\tHERE")
-	for _, o := range offers {
-		here := ""
-		if o.Cached {
-			here = "yes"
-		}
-		spec := o.Spec
-		if spec == "" {
-			spec = "-"
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", spec, o.Release, o.Version, here)
-	}
-	return w.Flush()
-}

@@ -44,7 +44,7 @@ Exit status: 0 all as expected, 1 something failed, 2 bad usage or bad input,
 3 no verdict.`,
 	})
 	root.AddCommand(
-		runCommand(), execCommand(), shellCommand(), kernelsCommand(), reportCommand(), compareCommand(),
+		runCommand(), listCommand(), execCommand(), shellCommand(), kernelsCommand(), reportCommand(), compareCommand(),
 		mergeCommand(), runsCommand(), bisectCommand(), bisectStepCommand(), mutantsCommand(), cacheCommand(), doctorCommand(), setupCommand(), cli.Version("proofhouse"),
 	)
 	return root

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -42,16 +44,16 @@ func TestBadUsage(t *testing.T) {
 		{"exec --accel none true", `accelerator "none": want auto, kvm or tcg`},
 		{"run --memory -3", "memory of -3 MiB: a machine needs at least 128"},
 		{"run --memory 64", "memory of 64 MiB: a machine needs at least 128"},
-		{"run --procs 0", "--procs wants at least 1 and --repeat at least 0"},
+		{"run --procs 0", "--procs must be at least 1 and --repeat at least 0"},
 		{"run --focus (", "focus: error parsing regexp: missing closing ): `(`"},
 		{"run --label-filter a&&&&", `label filter "a&&&&": Operator '&&' missing left hand operand.`},
 		{"run --label-filter (a", `label filter "(a": Mismatched '(' - could not find matching ')'.`},
-		{"run --script ,", `--script ",": no name in it; without --script, all run`},
-		{"run --shard 3/2", `shard "3/2": the index goes from 1 to the count`},
+		{"run --script ,", `no name given`},
+		{"run --shard 3/2", `shard "3/2": the index must be from 1 to the count`},
 		{"runs prune --keep -1", "keep -1 runs: want 0 or more"},
 	} {
 		st, err := status(t, strings.Fields(c.args)...)
-		if st != exit.Usage || err == nil || err.Error() != c.want {
+		if st != exit.Usage || err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: status %d, %v; want %s", c.args, st, err, c.want)
 		}
 	}
@@ -89,5 +91,48 @@ func TestMergeDefault(t *testing.T) {
 	entries, err := os.ReadDir("out")
 	if err != nil || len(entries) != 2 {
 		t.Error(entries, err)
+	}
+}
+
+// Names complete in the shell, also behind a comma.
+func TestCompletion(t *testing.T) {
+	root := command()
+	var out bytes.Buffer
+	root.SetOut(&out)
+	root.SetArgs([]string{"__complete", "run", "--row", "file/read,signal/host-to-c"})
+	if err := root.Execute(); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(out.String(), "file/read,signal/host-to-container\n") {
+		t.Errorf("%q", out.String())
+	}
+}
+
+// What is listed can be chosen.
+func TestList(t *testing.T) {
+	if all := rowTable(""); len(all.rows) < 50 {
+		t.Errorf("%d rows", len(all.rows))
+	}
+	for pattern, want := range map[string]int{"file/read": -1, "*/host-to-container": -1, "nothing-like-this": 0} {
+		got := len(rowTable(pattern).rows)
+		if want < 0 && got == 0 || want == 0 && got != 0 {
+			t.Errorf("%q matches %d rows", pattern, got)
+		}
+	}
+	sum := 0
+	for _, g := range groupTable("").rows {
+		n, err := strconv.Atoi(g[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum += n
+	}
+	if sum != len(rowTable("").rows) {
+		t.Errorf("the groups have %d rows of %d", sum, len(rowTable("").rows))
+	}
+	for _, bad := range []string{"list", "list nonsense", "list rows a b", "list rows nothing-like-this", "run --json", "run --rerun /no/such/run", "run --row no/such"} {
+		if st, err := status(t, strings.Fields(bad)...); st != exit.Usage {
+			t.Errorf("%s: status %d, %v", bad, st, err)
+		}
 	}
 }

@@ -117,7 +117,7 @@ outcomes are in the directory --out; the same command again continues there.`,
 	}
 	f := c.Flags()
 	f.StringVarP(&k.Kernel, "kernel", "k", "", "kernel built from a planted tree, `SPEC`")
-	machineFlags(f, &k.Config)
+	runs.MachineFlags(f, &k.Config)
 	f.StringVar(&k.LabelFilter, "label-filter", "isolation", "only specs whose labels fit, Ginkgo's `EXPR`")
 	f.IntVar(&k.Procs, "procs", 0, "`machines` side by side (default: one for each processor, as far as there is memory)")
 	f.StringVar(&k.Dir, "out", filepath.Join(runs.DefaultOut(), "mutants"), "`directory` of the campaign")

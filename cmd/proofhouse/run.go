@@ -3,38 +3,23 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
+	"golang.org/x/term"
 
 	"proofhouse/internal/exit"
-	"proofhouse/kernels"
 	"proofhouse/reports"
 	"proofhouse/runs"
 	"proofhouse/runs/progress"
 	"proofhouse/runs/runner"
 )
 
-// machineFlags are those of every command that boots a kernel.
-func machineFlags(f *pflag.FlagSet, cfg *runs.Config) {
-	f.StringVar(&cfg.Guest, "guest", runs.DefaultGuest, "Debian `suite` of the guest")
-	f.StringVar(&cfg.Source, "apparmor-src", runs.DefaultSource, "source of the upstream suite, `SPEC`: debian:SUITE, a folder, a tarball")
-	f.StringVar(&cfg.Accelerator, "accel", "auto", "QEMU's accelerator: auto, kvm or tcg")
-	f.IntVar(&cfg.Memory, "memory", 0, "memory of a machine in `MiB` (default 1024)")
-	f.BoolVar(&cfg.Plain, "plain", false, "boot with no words on the command line that make it faster")
-	f.BoolVar(&cfg.PlainGuest, "plain-guest", false, "run upstream's scripts without the programs that make them faster")
-}
-
-func kernelFlag(f *pflag.FlagSet, specs *[]string) {
-	// Not a comma-separated list: a spec has commas of its own.
-	f.StringArrayVarP(specs, "kernel", "k", nil, "kernel, `SPEC`: "+kernels.Forms()+" (default "+runs.DefaultKernel+")")
-}
-
 func runCommand() *cobra.Command {
 	var o runner.Options
-	var scripts, shard string
-	var smoke, verbose bool
+	var smoke, verbose, console, dryRun, asJSON bool
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "Run the suite on one kernel or more, and say what holds",
@@ -43,36 +28,35 @@ func runCommand() *cobra.Command {
   proofhouse run -k uml:debian:forky --script open,stackprofile`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if o.Config.Scripts = runs.SplitNames(scripts); smoke {
+			if smoke {
 				o.LabelFilter = and(o.LabelFilter, "smoke")
 			}
-			if c.Flags().Changed("script") && len(o.Config.Scripts) == 0 {
-				return exit.BadInputf("--script %q: no name in it; without --script, all run", scripts)
-			}
 			if c.Flags().Changed("procs") && o.Procs < 1 || o.Repeat < 0 {
-				return exit.BadInputf("--procs wants at least 1 and --repeat at least 0")
+				return exit.BadInputf("--procs must be at least 1 and --repeat at least 0")
 			}
-			var err error
-			if o.Config.Shard, err = runs.ParseShard(shard); err != nil {
-				return err
+			switch {
+			case asJSON && !dryRun:
+				return exit.BadInputf("--json is for --dry-run: the results of a run are in its results.json")
+			case dryRun:
+				return listRun(c.Context(), o, asJSON)
 			}
-			return run(c.Context(), o, verbose)
+			return run(c.Context(), o, verbose, console)
 		},
 	}
 	f := c.Flags()
-	kernelFlag(f, &o.Config.Kernels)
-	machineFlags(f, &o.Config)
-	f.IntVar(&o.Procs, "procs", 0, "`machines` side by side (default: one for each processor, as far as there is memory)")
-	f.StringArrayVar(&o.Config.Expectations, "expectations", nil, "`file` with failures that are expected, beside those that come along")
-	f.StringVar(&scripts, "script", "", "only these upstream scripts, `NAME[,NAME]...`")
-	f.StringVar(&o.LabelFilter, "label-filter", "", "only specs whose labels fit, Ginkgo's `EXPR`")
-	f.StringVar(&o.Focus, "focus", "", "only specs whose text matches `RE`")
-	f.BoolVar(&smoke, "smoke", false, "a verdict in a minute: only the specs labelled smoke")
-	f.StringVar(&shard, "shard", "", "only a part of the run, `INDEX/COUNT`: proofhouse merge joins the parts")
-	f.StringVar(&o.Config.Durations, "durations", "", "expect what took how long in an earlier `run`: its folder, or its results.json")
-	f.StringVar(&o.Dir, "out", "", "`folder` of this run (default: a new one under out/)")
-	f.IntVar(&o.Repeat, "repeat", 0, "run it all `N` times more: what differs is flaky")
-	f.BoolVarP(&verbose, "verbose", "v", false, "a line for every test, also for those that passed")
+	runs.Flags(f, &o.Config)
+	f.IntVar(&o.Procs, "procs", 0, "number of `machines` side by side (default: one for each processor, if there is enough memory)")
+	f.StringVar(&o.LabelFilter, "label-filter", "", "run only specs whose labels match Ginkgo's `EXPR`")
+	f.StringVar(&o.Focus, "focus", "", "run only specs whose text matches `RE`")
+	f.BoolVar(&smoke, "smoke", false, "run only the specs labelled smoke: a verdict in a minute")
+	f.StringVar(&o.Dir, "out", "", "`directory` of this run (default: a new one under out/)")
+	f.IntVar(&o.Repeat, "repeat", 0, "repeat the run `N` times: a test whose results differ is flaky")
+	f.BoolVarP(&verbose, "verbose", "v", false, "print a line for every test, also for those that passed")
+	f.BoolVar(&console, "console", false, "show the consoles of the machines while they run")
+	f.BoolVar(&o.Config.KeepFailed, "keep-failed", false, "when something failed, open a shell on that machine before it is closed")
+	f.BoolVar(&dryRun, "dry-run", false, "list what would run, and run nothing")
+	f.BoolVar(&asJSON, "json", false, "with --dry-run: print the list as JSON")
+	completeNames(c)
 	o.Config.Out = runs.DefaultOut()
 	return c
 }
@@ -85,8 +69,37 @@ func and(a, b string) string {
 	return "(" + a + ") && " + b
 }
 
-func run(ctx context.Context, o runner.Options, verbose bool) error {
+// listRun prints the specs that a run would run, in the order of their starts.
+func listRun(ctx context.Context, o runner.Options, asJSON bool) error {
 	display := progress.New(os.Stderr)
+	specs, err := runner.List(ctx, o, display)
+	display.Close()
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return printJSON(specs)
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(w, "SPEC\tKERNEL\tEXPECTED")
+	var sum float64
+	for _, s := range specs {
+		sum += s.Seconds
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%.0f s\n", reports.Plain(s.ID), reports.Plain(s.Kernel), s.Seconds)
+	}
+	_, _ = fmt.Fprintf(w, "%d specs\t\t%.0f s on one machine\n", len(specs), sum)
+	return w.Flush()
+}
+
+func run(ctx context.Context, o runner.Options, verbose, console bool) error {
+	if o.Config.KeepFailed && !term.IsTerminal(int(os.Stdin.Fd())) {
+		return exit.BadInputf("--keep-failed needs a terminal on standard input")
+	}
+	display := progress.New(os.Stderr)
+	o.Console = console
+	if o.Config.KeepFailed {
+		o.Shell = func(ctx context.Context, conn net.Conn) error { return attach(ctx, conn, display) }
+	}
 	result, files, err := runner.Run(ctx, o, display)
 	display.Close()
 	if result == nil {

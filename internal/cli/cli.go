@@ -51,12 +51,16 @@ func Args(least, most int, what string) cobra.PositionalArgs {
 	}
 }
 
-// Version prints the program's version.
+// Version prints the program's version and commit.
 func Version(program string) *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Example: "  " + program + " version", Args: NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(c.OutOrStdout(), program, version.String())
+			line := program + " " + version.String()
+			if commit := version.Commit(); commit != "" {
+				line += " (commit " + commit + ")"
+			}
+			_, err := fmt.Fprintln(c.OutOrStdout(), line)
 			return err
 		},
 	}

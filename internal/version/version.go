@@ -21,3 +21,29 @@ func String() string {
 	}
 	return cmp.Or(v, "(devel)")
 }
+
+// Commit is the commit that the program was built from, with ", modified" where
+// the checkout had other changes; "" if it is unknown.
+func Commit() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	return commit(info.Settings)
+}
+
+func commit(settings []debug.BuildSetting) (c string) {
+	modified := false
+	for _, s := range settings {
+		switch s.Key {
+		case "vcs.revision":
+			c = s.Value
+		case "vcs.modified":
+			modified = s.Value == "true"
+		}
+	}
+	if c != "" && modified {
+		c += ", modified"
+	}
+	return c
+}

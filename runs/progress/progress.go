@@ -43,6 +43,9 @@ type Display struct {
 	step  step
 	state *state // while a run is followed
 
+	paused bool
+	held   []string // lines that wait for the end of the pause
+
 	stop   chan struct{}
 	ticker sync.WaitGroup
 	once   sync.Once
@@ -166,8 +169,43 @@ func (d *Display) take(events []reports.Event) {
 	}
 }
 
+// Lines shows lines that stay, whatever else is shown.
+func (d *Display) Lines(lines ...string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range lines {
+		lines[i] = reports.Plain(lines[i])
+	}
+	d.show(lines...)
+}
+
+// Pause clears the display and keeps it quiet, for somebody else to use the
+// terminal; Resume ends that.
+func (d *Display) Pause() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.file != nil && d.drawn > 0 {
+		_, _ = io.WriteString(d.w, frame(d.drawn, nil, nil))
+		d.drawn = 0
+	}
+	d.paused = true
+}
+
+// Resume shows what came during the pause.
+func (d *Display) Resume() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	held := d.held
+	d.paused, d.held = false, nil
+	d.show(held...)
+}
+
 // show brings the display up to date, with lines that stay. The mutex is held.
 func (d *Display) show(stay ...string) {
+	if d.paused {
+		d.held = append(d.held, stay...)
+		return
+	}
 	if d.file == nil {
 		d.plain(stay)
 		return

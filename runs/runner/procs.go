@@ -1,23 +1,20 @@
 package runner
 
 import (
+	"cmp"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 
 	"proofhouse/kernels"
+	"proofhouse/machines"
 	"proofhouse/runs"
 )
 
-const (
-	// machineMemory is that of a machine unless something else is asked for,
-	// in MiB.
-	machineMemory = 1024
-	// overhead is what a machine takes beside its own memory, in MiB: QEMU,
-	// the process that drives it, a little for the host.
-	overhead = 256
-)
+// overhead is the memory that a machine takes beside its own, in MiB: QEMU, the
+// process that drives it, a little for the host.
+const overhead = 256
 
 // procs is how many machines this one can have side by side: one for each
 // processor, as far as there is memory (available, in MiB; 0: not known) and
@@ -28,14 +25,21 @@ func procs(plan *runs.Plan, cpus, available int) int {
 	}
 	n := cpus
 	if available > 0 {
-		memory := plan.Config.Memory
-		if memory == 0 {
-			memory = machineMemory
-		}
+		memory := cmp.Or(plan.Config.Memory, machines.DefaultMemory)
 		n = min(n, available/(memory+overhead))
 	}
-	if len(plan.Config.Scripts) > 0 {
-		n = min(n, len(plan.Scripts)*len(plan.Builds))
+	switch {
+	case plan.Only != nil:
+		work := 0
+		for _, specs := range plan.Only {
+			work += len(specs)
+		}
+		n = min(n, work)
+	case len(plan.Config.Scripts)+len(plan.Config.Rows) > 0:
+		n = min(n, (len(plan.Scripts)+len(plan.Rows))*len(plan.Builds))
+	}
+	if plan.Config.KeepFailed {
+		n = 1 // there is one terminal
 	}
 	return max(n, 1)
 }

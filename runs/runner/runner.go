@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,11 +36,16 @@ type Options struct {
 	LabelFilter string // Ginkgo's
 	Focus       string // Ginkgo's: a regular expression
 	Repeat      int    // how often to run it all again
+	Console     bool   // show the machines' consoles while they run
+	// Shell has a person use a machine that was kept (Config.KeepFailed); see
+	// runs.Answer. It returns when they are done.
+	Shell func(ctx context.Context, conn net.Conn) error
 }
 
 // Watcher shows a run while it goes on.
 type Watcher interface {
 	Step(line string)
+	Lines(lines ...string)
 	Follow(ctx context.Context, dir string)
 }
 
@@ -83,7 +89,18 @@ func Run(ctx context.Context, o Options, w Watcher) (run *reports.Run, files []s
 	if o.Procs == 0 {
 		o.Procs = procs(plan, runtime.NumCPU(), memAvailable())
 	}
+	log, endLog := runs.OpenDebug(o.Config.Debug, dir, "runner")
+	defer endLog()
 	args := arguments(o, suite, planFile, dir)
+	if o.Shell != nil {
+		socket, end, err := listenForShell(ctx, o.Shell, w)
+		if err != nil {
+			return nil, nil, err
+		}
+		defer end()
+		args = append(args, "-shell", socket)
+	}
+	log.Debug("the suite starts", "command", append([]string{ginkgo}, args...), "builds", len(plan.Builds), "scripts", len(plan.Scripts))
 	w.Step("starting the machines")
 	watch, stop := context.WithCancel(ctx)
 	watched := make(chan struct{})
@@ -91,11 +108,15 @@ func Run(ctx context.Context, o Options, w Watcher) (run *reports.Run, files []s
 		defer close(watched)
 		w.Follow(watch, dir)
 	}()
+	if o.Console {
+		go showConsoles(watch, dir, w)
+	}
 	for range o.Repeat + 1 {
 		if err = ginkgoRun(ctx, ginkgo, args, dir); err != nil || runs.Refused(dir) != nil {
 			break
 		}
 	}
+	log.Debug("the suite ended", "error", err)
 	stop()
 	<-watched
 	if refused := runs.Refused(dir); refused != nil {
