@@ -6,6 +6,8 @@ QEMU    ?=
 SMOKE   ?=
 ARGS    ?=
 E2E     ?= ./runs ./cmd/proofhouse ./nsmgr ./containers ./cmd/nsmgr ./reports/page
+COMMIT  := $(shell git rev-parse HEAD 2>/dev/null)$(shell git diff --quiet HEAD 2>/dev/null || echo ', modified')
+LDFLAGS  = -s -w -X 'proofhouse/internal/version.linked=$(COMMIT)'
 GOLANGCI = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VALE     = $(GO) run github.com/vale-cli/vale/v3/cmd/vale@v3.21.0 --output=line
 
@@ -25,7 +27,7 @@ help: ## print the targets
 
 build: ## build everything into bin/
 	@mkdir -p bin
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/ ./cmd/...
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ginkgo github.com/onsi/ginkgo/v2/ginkgo
 	CGO_ENABLED=0 $(GO) test -c -trimpath -o bin/suite.test ./suite
 
@@ -50,6 +52,11 @@ test-unit: ## only the tests that boot nothing
 
 test-e2e: build ## only the tests that boot kernels
 	PROOFHOUSE_E2E=$(CURDIR)/bin $(GO) test -p 1 -count=1 -timeout 120m -v -run '^TestE2E' $(E2E)
+
+.PHONY: test-faults
+test-faults: build ## 200 faults at random moments of runs on UML, half an hour at most (FAULTS=N in each half, SEED=N)
+	PROOFHOUSE_E2E=$(CURDIR)/bin PROOFHOUSE_FAULTS=$(or $(FAULTS),100) PROOFHOUSE_FAULTS_SEED=$(SEED) \
+		$(GO) test -p 1 -count=1 -timeout 60m -v -run '^TestE2EFaults' ./runs ./cmd/proofhouse
 
 test-vm: build ## the tests of nsmgr on Debian's kernels, under QEMU
 	@bin/proofhouse setup --qemu $(or $(QEMU),1)

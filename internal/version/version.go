@@ -22,9 +22,16 @@ func String() string {
 	return cmp.Or(v, "(devel)")
 }
 
+// linked is the commit where the linker was told (make build): Go itself does
+// not know it in a linked worktree of git.
+var linked string
+
 // Commit is the commit that the program was built from, with ", modified" where
 // the checkout had other changes; "" if it is unknown.
 func Commit() string {
+	if linked != "" {
+		return linked
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return ""
