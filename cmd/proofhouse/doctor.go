@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
@@ -15,7 +14,7 @@ import (
 func doctorCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "doctor", Short: "What this machine can do, what is missing, and the command that mends it", Args: noArgs,
+		Use: "doctor", Short: "Show what this host can do, what is missing, and how to fix it", Args: noArgs,
 		Example: "  proofhouse doctor\n  proofhouse doctor --json",
 		RunE: func(c *cobra.Command, _ []string) error {
 			findings := doctor.Examine(c.Context())
@@ -25,7 +24,7 @@ func doctorCommand() *cobra.Command {
 			return printFindings(findings)
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 
@@ -36,15 +35,15 @@ func printFindings(findings []doctor.Finding) error {
 	missing := 0
 	for _, f := range findings {
 		fmt.Printf("%s %-20s %s\n", paint[f.State].Sprintf("%-8s", f.State), f.Name, f.Text)
-		if f.Mend != "" {
-			fmt.Printf("%-8s %-20s %s\n", "", "", f.Mend)
+		if f.Fix != "" {
+			fmt.Printf("%-8s %-20s %s\n", "", "", f.Fix)
 		}
 		if f.State == doctor.Missing {
 			missing++
 		}
 	}
 	if missing > 0 {
-		return exit.Fail(errors.New("something is missing; make setup installs it"))
+		return exit.Fail(fmt.Errorf("%d required items missing; make setup installs them", missing))
 	}
 	return nil
 }
@@ -52,7 +51,7 @@ func printFindings(findings []doctor.Finding) error {
 func setupCommand() *cobra.Command {
 	var qemu string
 	c := &cobra.Command{
-		Use: "setup", Short: "Install what is missing on this machine, or say what root must run", Args: noArgs,
+		Use: "setup", Short: "Install what is missing on this host, or print the command for root", Args: noArgs,
 		Example: "  proofhouse setup --qemu backports",
 		RunE: func(c *cobra.Command, _ []string) error {
 			purpose := doctor.Run
@@ -66,6 +65,6 @@ func setupCommand() *cobra.Command {
 			return doctor.Setup(c.Context(), purpose, qemu == "backports", func(line string) { fmt.Fprintln(os.Stderr, line) })
 		},
 	}
-	c.Flags().StringVar(&qemu, "qemu", "", "QEMU too: `yes`, or backports for the version of the release's backports")
+	c.Flags().StringVar(&qemu, "qemu", "", "install QEMU too: `yes`, or backports for the version in the backports of this release")
 	return c
 }

@@ -1,5 +1,5 @@
-// Package doctor looks at what this machine can do and what it lacks, and
-// knows the command that mends it.
+// Package doctor examines what this host can do, what it lacks, and how to fix
+// it. It installs Debian packages on request and changes nothing else.
 package doctor
 
 import (
@@ -28,27 +28,27 @@ type State string
 const (
 	OK      State = "ok"
 	Advice  State = "advice"  // works, and could be better
-	Missing State = "missing" // some run needs it
+	Missing State = "missing" // required by a run
 )
 
-// Finding is one thing that was looked at.
+// Finding is the result of one check.
 type Finding struct {
 	Name  string `json:"name"`
 	State State  `json:"state"`
 	Text  string `json:"text"`
-	Mend  string `json:"mend,omitempty"` // the command that mends it
+	Fix   string `json:"fix,omitempty"` // the command that fixes it
 }
 
 // A Purpose is what a package is needed for.
 type Purpose string
 
-// The purposes, each more than the one before.
+// The purposes. Each one includes those before it.
 const (
-	Run  Purpose = "run"  // runs on UML
-	QEMU Purpose = "qemu" // runs on kernels that boot on a PC
+	Run  Purpose = "run"  // runs on User Mode Linux
+	QEMU Purpose = "qemu" // runs on kernels that need QEMU
 )
 
-// program is one that we call, and Debian's package of it.
+// program is a host program that proofhouse calls, and its Debian package.
 type program struct {
 	name, pkg string
 	purpose   Purpose
@@ -56,20 +56,21 @@ type program struct {
 }
 
 var programs = []program{
-	{"mmdebstrap", "mmdebstrap", Run, "makes guest roots"},
-	{"mkfs.ext4", "e2fsprogs", Run, "makes disk images"},
-	{"newuidmap", "uidmap", Run, "lets an ordinary user make a guest root"},
-	{"patchelf", "patchelf", Run, "fits a UML kernel to an older libc"},
-	{"dpkg-deb", "dpkg", Run, "unpacks kernels"},
-	{"dpkg-source", "dpkg-dev", Run, "unpacks the upstream suite with Debian's patches"},
-	{"depmod", "kmod", Run, "makes a kernel's module list"},
+	{"mmdebstrap", "mmdebstrap", Run, "builds guest root file systems"},
+	{"mkfs.ext4", "e2fsprogs", Run, "creates disk images"},
+	{"newuidmap", "uidmap", Run, "lets an unprivileged user build a guest root file system"},
+	{"patchelf", "patchelf", Run, "makes a UML kernel run with an older libc"},
+	{"dpkg-deb", "dpkg", Run, "unpacks kernel packages"},
+	{"dpkg-source", "dpkg-dev", Run, "unpacks the upstream suite and applies Debian's patches"},
+	{"depmod", "kmod", Run, "creates the module list of a kernel"},
 	{"xz", "xz-utils", Run, "unpacks modules"},
 	{"zstd", "zstd", Run, "unpacks modules"},
-	{"unshare", "util-linux", Run, "makes what we start end with us"},
-	{"qemu-system-x86_64", "qemu-system-x86", QEMU, "boots the kernel that will ship"},
+	{"unshare", "util-linux", Run, "ends child processes together with proofhouse"},
+	{"qemu-system-x86_64", "qemu-system-x86", QEMU, "boots kernels other than UML"},
 }
 
-// found looks for a program also where an ordinary user's PATH does not.
+// found reports whether a program is in PATH or in an sbin directory, which an
+// unprivileged user's PATH often lacks.
 func found(name string) bool {
 	if _, err := exec.LookPath(name); err == nil {
 		return true
@@ -82,7 +83,8 @@ func found(name string) bool {
 	return false
 }
 
-// Lacking are the Debian packages that are not there and the purpose needs.
+// Lacking returns the Debian packages that the purpose needs and that are not
+// installed.
 func Lacking(purpose Purpose) []string {
 	var pkgs []string
 	for _, p := range programs {
@@ -93,19 +95,19 @@ func Lacking(purpose Purpose) []string {
 	return pkgs
 }
 
-// InstallCommand is what root must run to install packages.
+// InstallCommand returns the command that installs packages, to be run as root.
 func InstallCommand(pkgs []string) []string {
 	return append([]string{"apt-get", "install", "-y", "--no-install-recommends"}, pkgs...)
 }
 
-// Examine looks at everything.
+// Examine runs all checks.
 func Examine(ctx context.Context) []Finding {
 	var all []Finding
 	for _, p := range programs {
 		f := Finding{Name: p.name, State: OK, Text: p.why}
 		if !found(p.name) {
 			f.State = Missing
-			f.Mend = strings.Join(InstallCommand([]string{p.pkg}), " ")
+			f.Fix = strings.Join(InstallCommand([]string{p.pkg}), " ")
 		}
 		all = append(all, f)
 	}
@@ -123,29 +125,29 @@ func mirror() Finding {
 func kvm() Finding {
 	switch state := machines.KVM(); state {
 	case "works":
-		return Finding{"kvm", OK, "boots kernels", ""}
+		return Finding{"kvm", OK, "works", ""}
 	case "fails":
-		return Finding{"kvm", Advice, "/dev/kvm opens, but a kernel that was tried did not boot: TCG is taken", ""}
+		return Finding{"kvm", Advice, "/dev/kvm opens, but a kernel did not boot with it: QEMU uses TCG", ""}
 	case "untried":
-		return Finding{"kvm", OK, "/dev/kvm opens; the first boot under QEMU will tell whether it works", ""}
+		return Finding{"kvm", OK, "/dev/kvm opens; the first boot under QEMU tests it", ""}
 	}
-	return Finding{"kvm", Advice, "not usable here: QEMU emulates (TCG), some ten times slower; UML does without", ""}
+	return Finding{"kvm", Advice, "not available: QEMU emulates (TCG), about ten times slower; UML does not need it", ""}
 }
 
 var versionRE = regexp.MustCompile(`version (\d+)\.(\d+)`)
 
-// goodQEMU is the version from which TCG is two to three times faster than
-// Debian 12's 7.2.
+// goodQEMU is the first version whose TCG is two to three times faster than
+// that of 7.2 in Debian 12.
 const goodQEMU = 10
 
 func emulator(ctx context.Context) Finding {
 	out, err := exec.CommandContext(ctx, "qemu-system-x86_64", "--version").Output()
 	if err != nil {
-		return Finding{"qemu", Advice, "not installed: only UML kernels and this machine's own can be tested", "make setup QEMU=1"}
+		return Finding{"qemu", Advice, "not installed: only UML kernels and the kernel of this host can be tested", "make setup QEMU=1"}
 	}
 	m := versionRE.FindStringSubmatch(string(out))
 	if m == nil {
-		return Finding{"qemu", Advice, "of unknown version", ""}
+		return Finding{"qemu", Advice, "unknown version", ""}
 	}
 	if major, _ := strconv.Atoi(m[1]); major < goodQEMU {
 		return Finding{"qemu", Advice, m[1] + "." + m[2] + ": version 10 is two to three times faster without KVM", "make setup QEMU=backports"}
@@ -153,7 +155,7 @@ func emulator(ctx context.Context) Finding {
 	return Finding{"qemu", OK, m[1] + "." + m[2], ""}
 }
 
-// confinement is what keeps a kernel under test from the host's files.
+// confinement reports what keeps a kernel under test from the files of the host.
 func confinement() Finding {
 	text, gaps := machines.Sandbox()
 	if len(gaps) > 0 {
@@ -162,23 +164,23 @@ func confinement() Finding {
 	return Finding{"sandbox", OK, text, ""}
 }
 
-// shm is where UML has the guest's memory.
+// shm checks /dev/shm, where UML keeps the guest's memory.
 func shm() Finding {
 	const needed = 2 << 30 // two machines
 	var st unix.Statfs_t
 	if err := unix.Statfs("/dev/shm", &st); err != nil || st.Type != unix.TMPFS_MAGIC {
-		return Finding{"/dev/shm", Missing, "no tmpfs there: UML needs one for the guest's memory", "mount -t tmpfs tmpfs /dev/shm"}
+		return Finding{"/dev/shm", Missing, "not a tmpfs: UML needs one for the guest's memory", "mount -t tmpfs tmpfs /dev/shm"}
 	}
 	free := st.Bavail * uint64(st.Bsize)
 	text := fmt.Sprintf("%.1f GB free", float64(free)/1e9)
 	if free < needed {
-		return Finding{"/dev/shm", Advice, text + ": two machines need 2.1 GB", "mount -o remount,size=4g /dev/shm"}
+		return Finding{"/dev/shm", Advice, text + "; two machines need 2.1 GB", "mount -o remount,size=4g /dev/shm"}
 	}
 	return Finding{"/dev/shm", OK, text, ""}
 }
 
 func disk() Finding {
-	const needed = 6 << 30 // a guest root with its making, kernels, runs
+	const needed = 6 << 30 // building a guest root, kernels, runs
 	dir := cache.Root()
 	for {
 		if _, err := os.Stat(dir); err == nil {
@@ -187,7 +189,7 @@ func disk() Finding {
 		dir = filepath.Dir(dir)
 	}
 	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
-		return Finding{"disk", Missing, fmt.Sprintf("the cache %s cannot be written: %s: %v", cache.Root(), dir, err), "export PROOFHOUSE_CACHE=/a/folder/of/yours"}
+		return Finding{"disk", Missing, fmt.Sprintf("cannot write to the cache %s: %s: %v", cache.Root(), dir, err), "export PROOFHOUSE_CACHE=/a/writable/directory"}
 	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
@@ -196,21 +198,21 @@ func disk() Finding {
 	free := st.Bavail * uint64(st.Bsize)
 	text := fmt.Sprintf("%.1f GB free for %s", float64(free)/1e9, cache.Root())
 	if free < needed {
-		return Finding{"disk", Missing, text + ": 6 GB are needed", "proofhouse cache clean, or export PROOFHOUSE_CACHE=/another/disk"}
+		return Finding{"disk", Missing, text + "; 6 GB required", "proofhouse cache clean, or export PROOFHOUSE_CACHE=/another/disk"}
 	}
 	return Finding{"disk", OK, text, ""}
 }
 
 func ownKernel() Finding {
 	if b, err := os.ReadFile("/sys/module/apparmor/parameters/enabled"); err == nil && strings.TrimSpace(string(b)) == "Y" {
-		return Finding{"this kernel", OK, "has AppArmor: -k local can test it", ""}
+		return Finding{"this kernel", OK, "AppArmor is enabled: -k local can test it", ""}
 	}
-	return Finding{"this kernel", OK, "has no AppArmor at work; nothing here needs it", ""}
+	return Finding{"this kernel", OK, "AppArmor is not enabled; proofhouse does not need it", ""}
 }
 
-// Setup installs what the purpose lacks, or says in one line what root must
-// run. fromBackports takes QEMU from the backports of this Debian release,
-// without changing the machine's own apt sources.
+// Setup installs the packages that the purpose lacks. Without root, the error
+// names the command that root must run. fromBackports takes QEMU from the
+// backports of this Debian release, without changing the host's apt sources.
 func Setup(ctx context.Context, purpose Purpose, fromBackports bool, say func(string)) error {
 	pkgs := Lacking(purpose)
 	backports := fromBackports && emulator(ctx).State != OK
@@ -218,7 +220,7 @@ func Setup(ctx context.Context, purpose Purpose, fromBackports bool, say func(st
 		return nil
 	}
 	if os.Geteuid() != 0 {
-		return exit.BadInputf("missing here; root must run: %s", strings.Join(InstallCommand(pkgs), " "))
+		return exit.BadInputf("packages are missing; run as root: %s", strings.Join(InstallCommand(pkgs), " "))
 	}
 	if backports {
 		pkgs = without(pkgs, "qemu-system-x86")
@@ -234,7 +236,7 @@ func Setup(ctx context.Context, purpose Purpose, fromBackports bool, say func(st
 	if aptGet(ctx, install[1:]...) == nil {
 		return nil
 	}
-	// The lists may be old, or were never fetched.
+	// The package lists may be old or missing.
 	if err := aptGet(ctx, "update"); err != nil {
 		return err
 	}
@@ -266,8 +268,8 @@ func lastLine(b []byte) string {
 	return lines[len(lines)-1]
 }
 
-// installBackports installs packages from the backports with sources and
-// lists of its own, which are gone afterwards.
+// installBackports installs packages from the backports with its own apt sources
+// and package lists, which it removes afterwards.
 func installBackports(ctx context.Context, say func(string), pkgs ...string) error {
 	suite, err := release()
 	if err != nil {
@@ -282,7 +284,7 @@ func installBackports(ctx context.Context, say func(string), pkgs ...string) err
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	// apt drops its privileges to read them.
+	// apt reads them without privileges.
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return err
 	}
@@ -304,11 +306,11 @@ func installBackports(ctx context.Context, say func(string), pkgs ...string) err
 	return aptGet(ctx, append(own, append(InstallCommand(pkgs)[1:], "-t", suite+"-backports")...)...)
 }
 
-// release is the codename of the Debian that this machine runs.
+// release returns the codename of the Debian release that this host runs.
 func release() (string, error) {
 	b, err := os.ReadFile("/etc/os-release")
 	if err != nil {
-		return "", exit.BadInputf("find this machine's Debian release: %w", err)
+		return "", exit.BadInputf("find the Debian release of this host: %w", err)
 	}
 	var id, codename string
 	for line := range strings.Lines(string(b)) {
@@ -321,7 +323,7 @@ func release() (string, error) {
 		}
 	}
 	if id != "debian" || codename == "" {
-		return "", exit.BadInputf("QEMU from backports is for Debian only, and this is %s", id)
+		return "", exit.BadInputf("QEMU from backports needs Debian; this host runs %s", id)
 	}
 	return codename, nil
 }
