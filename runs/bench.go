@@ -23,8 +23,8 @@ import (
 	"proofhouse/reports"
 )
 
-// Bench is one process's share of a run. It has at most one machine at a time
-// and opens another one when that one was lost.
+// Bench is the part of a run that one process does. It has at most one machine
+// at a time, and opens another one when a machine was lost.
 type Bench struct {
 	Plan    *Plan
 	Dir     string // of the run
@@ -33,8 +33,8 @@ type Bench struct {
 	say     func(string)
 	known   map[string]*kernelState // by kernels.Build.ID
 
-	// Shell is the unix socket on which somebody waits for a shell on a machine
-	// on which something failed; "": nobody.
+	// Shell is the unix socket of a process that wants a shell on a machine on
+	// which something failed; "" = none.
 	Shell string
 
 	log    *slog.Logger
@@ -45,15 +45,15 @@ type Bench struct {
 	faults  faults
 }
 
-// bench is an open machine and what was done on it.
+// bench is an open machine and what was done on it so far.
 type bench struct {
 	machines.Machine
 	log    *slog.Logger
 	build  *kernels.Build
 	record reports.Machine // as the journal has it
 	half   half            // "" = none yet
-	// containers are those of the isolation matrix that were started, with the
-	// error of the start.
+	// containers has the containers of the isolation matrix that were started,
+	// with the error of the start.
 	containers map[string]error
 	// read is how much of the console has been searched for complaints: what
 	// came later belongs to the next test.
@@ -63,7 +63,7 @@ type bench struct {
 	taintReported bool
 }
 
-// faults are what a test breaks on purpose. The zero value breaks nothing.
+// faults is what a test breaks on purpose. The zero value breaks nothing.
 type faults struct {
 	open         func(context.Context, machines.Options) (machines.Machine, error)
 	deadline     func(m machines.Machine, expected float64) time.Duration // of scripts
@@ -99,20 +99,21 @@ func (l *Bench) machineFor(ctx context.Context, b *kernels.Build, h half) (*benc
 	return m, nil
 }
 
-// kernelState is what this process has learned of one kernel.
+// kernelState is what this process knows of one kernel.
 type kernelState struct {
 	described bool
 	noPorts   bool           // the machine has no x86 I/O ports
-	kernel    reports.Kernel // as it was described; expectations depend on it
-	failures  int            // boots in a row that failed
+	kernel    reports.Kernel // as described; expectations depend on it
+	failures  int            // failed boots in a row
 	refused   error
 }
 
-// maxFailures is how many boots in a row may fail before a kernel counts as
-// one that does not boot: the specs that are left then fail at once.
+// maxFailures is the number of failed boots in a row after which a kernel is
+// treated as one that does not boot: the remaining specs fail at once.
 const maxFailures = 3
 
-// Open begins the share of the process in the run in dir.
+// Open starts the part of the run in dir that this process does. process is
+// Ginkgo's number of the process, from 1. say gets lines for a person.
 func Open(plan *Plan, dir string, process int, say func(string)) (*Bench, error) {
 	j, err := reports.Create(dir, process)
 	if err != nil {
@@ -127,7 +128,7 @@ func Open(plan *Plan, dir string, process int, say func(string)) (*Bench, error)
 	return l, nil
 }
 
-// RunStarted writes down what the run is about to do; one process calls it.
+// RunStarted writes what the run will do to the journal. One process calls it.
 func (l *Bench) RunStarted(planned []reports.Planned, processes int) {
 	start := reports.RunStart{
 		Tool: version.String(), Argv: os.Args, Processes: processes, Planned: planned, Host: Host(),
@@ -137,7 +138,7 @@ func (l *Bench) RunStarted(planned []reports.Planned, processes int) {
 	}
 	l.journal.RunStarted(start)
 	for _, b := range l.Plan.Builds {
-		// A kernel that is left to another shard is no kernel of this run.
+		// A kernel whose specs are all in other shards is not part of this run.
 		its := func(p reports.Planned) bool { return p.Kernel == b.ID() }
 		if len(planned) == 0 || slices.ContainsFunc(planned, its) {
 			l.journal.Kernel(l.describe(b))
@@ -145,10 +146,11 @@ func (l *Bench) RunStarted(planned []reports.Planned, processes int) {
 	}
 }
 
-// RunEnded says that every spec had its turn.
+// RunEnded writes to the journal that every spec had its turn.
 func (l *Bench) RunEnded() { l.journal.RunEnded() }
 
-// Close ends the machine and the journal.
+// Close closes the machine and the journal, and returns the first error of a
+// write to the journal.
 func (l *Bench) Close() error {
 	l.drop("")
 	err := l.journal.Close()
@@ -157,7 +159,7 @@ func (l *Bench) Close() error {
 	return err
 }
 
-// describe is what is known of a build before it has booted.
+// describe returns what is known of a build before it has booted.
 func (l *Bench) describe(b *kernels.Build) reports.Kernel {
 	k := reports.Kernel{
 		ID: b.ID(), Spec: b.Spec, Release: b.Release, Version: b.Version, SHA256: b.SHA256,
@@ -252,11 +254,11 @@ func (l *Bench) boot(ctx context.Context, b *kernels.Build) (*bench, error) {
 	return &bench{Machine: m, log: l.log, build: b, record: record}, nil
 }
 
-// announce says in the console's file which machine follows.
+// announce writes to the console's file which machine follows.
 func announce(file, machine string) error {
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
 	if err != nil {
-		return fmt.Errorf("keep the console: %w", err)
+		return fmt.Errorf("write the console file: %w", err)
 	}
 	_, err = fmt.Fprintf(f, "=== machine %s, %s ===\n", machine, time.Now().UTC().Format(time.RFC3339))
 	return errors.Join(err, f.Close())
@@ -278,15 +280,15 @@ func (l *Bench) drop(why string) {
 	l.journal.MachineClosed(m.record)
 }
 
-// patience is the deadline of the short commands that look at a machine, on
+// timeout is the deadline of the short commands that examine a machine, on
 // hardware.
-const patience = 15 * time.Second
+const timeout = 15 * time.Second
 
 func scaled(m machines.Machine, d time.Duration) time.Duration {
 	return time.Duration(float64(d) * m.Info().Slowness)
 }
 
-// examine refuses a kernel on which AppArmor is not at work, and describes one
+// examine refuses a kernel on which AppArmor is not enabled, and describes one
 // on which it is.
 func (l *Bench) examine(ctx context.Context, b *kernels.Build, m machines.Machine) error {
 	s := l.state(b)
@@ -294,7 +296,7 @@ func (l *Bench) examine(ctx context.Context, b *kernels.Build, m machines.Machin
 		return nil
 	}
 	look := func(args ...string) (string, error) {
-		out, err := machines.Output(ctx, m, scaled(m, patience), args...)
+		out, err := machines.Output(ctx, m, scaled(m, timeout), args...)
 		return strings.TrimSpace(out), err
 	}
 	if enabled, err := look("cat", "/sys/module/apparmor/parameters/enabled"); errors.Is(err, machines.ErrLost) {
@@ -304,7 +306,7 @@ func (l *Bench) examine(ctx context.Context, b *kernels.Build, m machines.Machin
 	}
 	features, err := look("grep", "-r", "", apparmorFS+"/features")
 	if err != nil {
-		return exit.BadInputf("kernel %s: AppArmor's policy interface is not there: %w", b.Spec, err)
+		return exit.BadInputf("kernel %s: read AppArmor's features: %w", b.Spec, err)
 	}
 	k := l.describe(b)
 	if k.Version, err = look("uname", "-v"); err != nil {
@@ -315,7 +317,7 @@ func (l *Bench) examine(ctx context.Context, b *kernels.Build, m machines.Machin
 		return err
 	}
 	if b.Release != "" && release != b.Release {
-		return exit.BadInputf("kernel %s: release %s runs, but the build is %s", b.Spec, release, b.Release)
+		return exit.BadInputf("kernel %s: the running kernel is %s, but the build is %s", b.Spec, release, b.Release)
 	}
 	k.Release = release
 	k.Features = parseFeatures(features)
@@ -351,7 +353,8 @@ func (l *Bench) examine(ctx context.Context, b *kernels.Build, m machines.Machin
 
 const apparmorFS = "/sys/kernel/security/apparmor"
 
-// withoutAppArmor says why a kernel has none at work, as far as can be told.
+// withoutAppArmor returns the reason why AppArmor is not enabled on a kernel, as
+// far as it is known.
 func withoutAppArmor(b *kernels.Build, m machines.Machine, err error) string {
 	if v, known := b.ConfigValue("CONFIG_SECURITY_APPARMOR"); known && v != "y" {
 		return "it was built without CONFIG_SECURITY_APPARMOR"
@@ -360,17 +363,17 @@ func withoutAppArmor(b *kernels.Build, m machines.Machine, err error) string {
 	for i := len(words) - 1; i >= 0; i-- {
 		for _, p := range []string{"apparmor=", "security=", "lsm="} {
 			if strings.HasPrefix(words[i], p) && words[i] != "apparmor=1" && words[i] != "security=apparmor" {
-				return "its command line says " + words[i]
+				return "its command line has " + words[i]
 			}
 		}
 	}
 	if err != nil {
-		return "it was built without it"
+		return "it was built without AppArmor"
 	}
-	return "it is built in, and switched off: try ,append=security=apparmor"
+	return "AppArmor is built in but not enabled: try ,append=security=apparmor"
 }
 
-// parseFeatures reads the output of grep -r ” over the features folder.
+// parseFeatures reads the output of grep -r "" on the features directory.
 func parseFeatures(text string) map[string]string {
 	tree := map[string]string{}
 	for line := range strings.Lines(text) {
@@ -387,23 +390,23 @@ func parseFeatures(text string) map[string]string {
 	return tree
 }
 
-// lacksPorts says whether the machine has no x86 I/O ports: User Mode Linux
-// answers ENOSYS. Nothing else counts: a kernel that refuses root the ports
-// with EPERM, or a probe that fails, must not turn failures into skips.
+// lacksPorts reports whether the machine has no x86 I/O ports: User Mode Linux
+// returns ENOSYS. Nothing else counts: a kernel that refuses the ports to root
+// with EPERM, or a command that fails, must not turn failures into skips.
 func lacksPorts(look func(args ...string) (string, error)) bool {
 	const iopl = `my $r = syscall(172, 3); print $r == 0 ? "granted" : $! + 0` // 172 on x86-64
 	errno, err := look("perl", "-e", iopl)
 	return err == nil && errno == strconv.Itoa(int(syscall.ENOSYS))
 }
 
-// scriptDeadline is how long a script may run on the machine: what hangs is
-// ended, and what is slow is not. expected is in seconds on UML, whose
-// slowness the table of durations was measured at.
+// scriptDeadline returns how long a script may run on the machine. It ends a
+// script that hangs, and not one that is slow. expected is in seconds on UML,
+// where the table of durations was measured.
 func scriptDeadline(m machines.Machine, expected float64) time.Duration {
 	const (
 		least = 15 * time.Second // on hardware
-		ratio = 5                // to what was measured
-		uml   = 9.0              // slowness of that measurement
+		ratio = 5                // to the measured duration
+		uml   = 9.0              // slowness of the measurement
 	)
 	reference := expected / uml
 	return scaled(m, least+time.Duration(ratio*reference*float64(time.Second)))

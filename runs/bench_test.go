@@ -46,12 +46,12 @@ func TestWithoutAppArmor(t *testing.T) {
 		err     error
 		want    string
 	}{
-		{"quiet apparmor=0", nil, "its command line says apparmor=0"},
-		{"security=apparmor quiet apparmor=0", nil, "its command line says apparmor=0"},
-		{"security=selinux", nil, "its command line says security=selinux"},
-		{"lsm=yama,bpf", nil, "its command line says lsm=yama,bpf"},
-		{"quiet", gone, "it was built without it"},
-		{"quiet", nil, "it is built in, and switched off: try ,append=security=apparmor"},
+		{"quiet apparmor=0", nil, "its command line has apparmor=0"},
+		{"security=apparmor quiet apparmor=0", nil, "its command line has apparmor=0"},
+		{"security=selinux", nil, "its command line has security=selinux"},
+		{"lsm=yama,bpf", nil, "its command line has lsm=yama,bpf"},
+		{"quiet", gone, "it was built without AppArmor"},
+		{"quiet", nil, "AppArmor is built in but not enabled: try ,append=security=apparmor"},
 	} {
 		if got := withoutAppArmor(&kernels.Build{}, fake{cmdline: c.cmdline}, c.err); got != c.want {
 			t.Errorf("%q, %v: %q, want %q", c.cmdline, c.err, got, c.want)

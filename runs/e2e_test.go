@@ -168,7 +168,7 @@ func TestE2EComplainFails(t *testing.T) {
 func TestE2ERefusesWithoutAppArmor(t *testing.T) {
 	l := onKernel(t, DefaultKernel+",append=apparmor=0")
 	_, err := l.Machine(context.Background(), l.Plan.Builds[0])
-	if err == nil || !strings.Contains(err.Error(), "runs without AppArmor: its command line says apparmor=0") {
+	if err == nil || !strings.Contains(err.Error(), "runs without AppArmor: its command line has apparmor=0") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -39,7 +39,7 @@ func (n names) Set(s string) error {
 
 func (names) Type() string { return "names" }
 
-// shardFlag is a flag for a part of a run.
+// shardFlag is a flag with the value of ParseShard.
 type shardFlag struct{ s *reports.Shard }
 
 func (f shardFlag) String() string {
@@ -74,7 +74,7 @@ func MachineFlags(f *pflag.FlagSet, c *Config) {
 // Flags defines the flags of a run. `proofhouse run` and the suite have the
 // same.
 func Flags(f *pflag.FlagSet, c *Config) {
-	// Not a list with commas: a SPEC has commas of its own.
+	// Not a list separated by commas: a SPEC may contain commas.
 	f.StringArrayVarP(&c.Kernels, "kernel", "k", nil, "kernel to test, `SPEC`: "+kernels.Forms()+"; may be given several times (default "+DefaultKernel+")")
 	MachineFlags(f, c)
 	f.Var(names{&c.Scripts}, "script", "run only these upstream scripts, `NAME[,NAME]...`")
@@ -86,7 +86,8 @@ func Flags(f *pflag.FlagSet, c *Config) {
 	f.BoolVar(&c.Debug, "debug", false, "write what the harness does to debug.log in the run's directory")
 }
 
-// DefaultOut is where runs go: out/ at the top of a checkout, else out/ here.
+// DefaultOut returns the directory of all runs: out/ at the top of a checkout,
+// else out/ in the working directory.
 func DefaultOut() string {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -102,10 +103,11 @@ func DefaultOut() string {
 	}
 }
 
-// NewRunDir makes the folder of a run that starts now.
+// NewRunDir creates the directory of a run that starts now, and points out/latest
+// to it.
 func NewRunDir(out string, now time.Time) (string, error) {
 	if err := os.MkdirAll(out, 0o755); err != nil {
-		return "", exit.BadInputf("make the folder of runs: %w", err)
+		return "", exit.BadInputf("create the directory of runs: %w", err)
 	}
 	base := filepath.Join(out, now.Format("2006-01-02T15-04-05"))
 	for n := 1; ; n++ {
@@ -119,15 +121,15 @@ func NewRunDir(out string, now time.Time) (string, error) {
 			return dir, nil
 		}
 		if !os.IsExist(err) {
-			return "", exit.BadInputf("make the folder of this run: %w", err)
+			return "", exit.BadInputf("create the directory of this run: %w", err)
 		}
 	}
 }
 
-// Latest is the link in the folder of runs that points to the newest.
+// Latest is the name of the symbolic link to the newest run.
 const Latest = "latest"
 
-// link has out/latest point to the run, for people.
+// link points out/latest to the run. It is a convenience, so errors are ignored.
 func link(out, name string) {
 	tmp := filepath.Join(out, "."+name+".latest")
 	if os.Symlink(name, tmp) == nil {
@@ -135,17 +137,18 @@ func link(out, name string) {
 	}
 }
 
-// refusal is why a run did not begin.
+// refusal is the reason why a run did not start.
 type refusal struct {
 	Status int    `json:"status"`
 	Line   string `json:"line"`
 }
 
-// RefusalFile has, in the folder of a run that did not begin, why.
+// RefusalFile is the file in the directory of a run that says why the run did not
+// start.
 const RefusalFile = "refused.json"
 
-// Refuse writes down, in the run's folder, why the run did not begin. The
-// first word stands: several processes may come to the same end.
+// Refuse writes to the directory of a run why it did not start. The first reason
+// is kept: several processes may refuse.
 func Refuse(dir string, err error) {
 	b, jsonErr := json.Marshal(refusal{exit.Status(err), err.Error()})
 	if jsonErr != nil {
@@ -159,17 +162,17 @@ func Refuse(dir string, err error) {
 	_ = f.Close()
 }
 
-// Refused is why the run in dir did not begin, or nil.
+// Refused returns the reason why the run in dir did not start, or nil.
 func Refused(dir string) error {
 	b, err := os.ReadFile(filepath.Join(dir, RefusalFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {
-		return fmt.Errorf("read why the run did not begin: %w", err)
+		return fmt.Errorf("read why the run did not start: %w", err)
 	}
 	var r refusal
 	if err := json.Unmarshal(b, &r); err != nil {
-		return fmt.Errorf("read why the run did not begin: %w", err)
+		return fmt.Errorf("read why the run did not start: %w", err)
 	}
 	return exit.With(r.Status, fmt.Errorf("%s", r.Line))
 }

@@ -1,7 +1,11 @@
-// Package runs is where kernels meet tests: it prepares what a run needs, keeps
-// a machine open per kernel and process, runs one unit of work on it, and
-// writes down what came of it. The specs in suite/ say what is to be tested
-// and what counts as good; how it is done is here.
+// Package runs runs tests on kernels. It prepares what a run needs (Plan), opens
+// machines, runs one script or one isolation row at a time on them (Bench), and
+// writes the results to the journal.
+//
+// What is tested is in suite/, regression/ and isolation/; how a result is
+// judged is in regression/ and isolation/; reports are made in reports/. The
+// packages below this one start a run (runner), show it (progress), list old
+// ones (history), examine the host (doctor) and find our programs (programs).
 package runs
 
 import (
@@ -35,82 +39,82 @@ const (
 	DefaultSource = "debian:forky"
 )
 
-// Config is what a user can choose.
+// Config is what a user can choose for a run.
 type Config struct {
-	Kernels []string // specs; none = DefaultKernel
+	Kernels []string // specs; none: DefaultKernel
 	Guest   string   // Debian suite of the guest root
-	Source  string   // spec of the upstream suite's source
-	Scripts []string // only these; none = all, or none where Rows has some
-	Rows    []string // of the isolation matrix, the same way
-	// Rerun is the directory of an earlier run, or its results.json: only what
-	// failed or did not run there is run.
+	Source  string   // spec of the source of the upstream suite
+	Scripts []string // run only these; none: all, or none if Rows has some
+	Rows    []string // of the isolation matrix, in the same way
+	// Rerun is the directory of an earlier run, or its results.json: run only
+	// what failed or did not run there.
 	Rerun string
-	// Debug has each process write what it does to the run's debug log.
+	// Debug makes each process write what it does to the debug log of the run.
 	Debug bool
-	// KeepFailed has a machine on which something failed wait for a shell.
+	// KeepFailed offers a shell on a machine on which something failed.
 	KeepFailed  bool
 	Accelerator string // auto, kvm, tcg
-	Memory      int    // of a machine, in MiB; 0 = the default
-	Plain       bool   // no words on the command line to make a kernel boot faster
-	PlainGuest  bool     // a guest without what makes the upstream scripts faster
-	Out         string // folder of all runs
-	// Shard is which part of the run is to be done; Count 0 is all of it.
+	Memory      int    // of a machine, in MiB; 0: machines.DefaultMemory
+	Plain       bool   // no kernel parameters that make a boot faster
+	PlainGuest  bool   // a guest without what makes the upstream scripts faster
+	Out         string // directory of all runs
+	// Shard is the part of the run to do; Count 0 is all of it.
 	Shard reports.Shard
-	// Durations is the folder of an earlier run, or its results.json: what
-	// took how long there is expected again. "" = what the runs in Out tell,
-	// and, of a shard, the table that comes along: all jobs must know the same.
+	// Durations is the directory of an earlier run, or its results.json, to take
+	// expected durations from. "": from the runs in Out; for a shard, from the
+	// built-in table, as all jobs must know the same.
 	Durations string
-	// Expectations are the user's own lists of expected failures, files.
+	// Expectations are files with the user's own expected failures.
 	Expectations []string
 }
 
-// Plan is all that a run needs, prepared: everything in it is on this
-// machine, and nothing more is fetched or built. It can be written down for
-// the processes that will run it.
+// Plan is everything that a run needs. It is complete: all files are on this
+// host, and nothing more is fetched or built. Save writes it for the processes
+// of the run.
 type Plan struct {
 	Config  Config              `json:"config"`
 	Builds  []*kernels.Build    `json:"builds"`
-	Given   []given             `json:"given"`          // beside Builds
-	Root    *images.Root        `json:"root,omitempty"` // nil: no kernel needs one
+	Given   []given             `json:"given"`          // for each of Builds
+	Root    *images.Root        `json:"root,omitempty"` // nil: no kernel needs a guest
 	Image   string              `json:"image,omitempty"`
-	Modules map[string]string   `json:"modules"` // Build.ID -> disk with its modules
-	Scripts []regression.Script `json:"scripts"` // in the order to start them
+	Modules map[string]string   `json:"modules"` // Build.ID -> disk image with its modules
+	Scripts []regression.Script `json:"scripts"` // in the order of their starts
 	// Rows are the IDs of the isolation rows to run; nil: all.
 	Rows []string `json:"rows,omitempty"`
-	// Only has the specs that are left of these by Config.Rerun, by kernel ID;
-	// nil: all.
+	// Only has the specs that Config.Rerun selects, by kernel ID; nil: all.
 	Only    map[string][]string `json:"only,omitempty"`
 	Seconds map[string]float64  `json:"seconds"` // expected, by script
-	// Pace is how much longer than Seconds it takes on a build, by Build.ID.
+	// Pace is the factor to Seconds on a build, by Build.ID.
 	Pace   map[string]float64 `json:"pace,omitempty"`
 	Source string             `json:"source"` // version and note of the upstream suite
-	// Whole is what all shards together are to run, where this run is one.
+	// Whole is what all shards together will run, if this run is a shard.
 	Whole []reports.Planned `json:"-"`
-	// Expectations are the user's own and those that come along, as they were
-	// when the run began.
+	// Expectations are the user's own and the built-in ones, as they were when
+	// the run began.
 	Expectations expect.List       `json:"expectations,omitempty"`
 	Init         string            `json:"init"`
 	Tools        map[string]string `json:"tools"`
 }
 
-// given is what the user said of a build; it is not part of the build.
+// given is what the user said about a build. It is not part of the build.
 type given struct {
 	Spec   string   `json:"spec"`
 	Append []string `json:"append,omitempty"`
 }
 
-// guestTools are our programs that every guest has on its PATH.
+// guestTools are our programs in the PATH of every guest.
 var guestTools = []string{"nsmgr", "probe"}
 
-// FromEnvironment is what the tests that boot kernels run on: the default, or
-// the kernels that PROOFHOUSE_KERNELS names, with spaces between, and the guest
-// suite of PROOFHOUSE_GUEST.
+// FromEnvironment returns the configuration of tests that boot kernels: the
+// default, or the kernels in PROOFHOUSE_KERNELS, separated by spaces, and the
+// guest suite in PROOFHOUSE_GUEST.
 func FromEnvironment() Config {
 	return Config{Kernels: SplitNames(os.Getenv("PROOFHOUSE_KERNELS")), Guest: os.Getenv("PROOFHOUSE_GUEST")}
 }
 
-// Prepare makes everything that cfg asks for. What is there already costs
-// next to nothing. progress gets a line for whatever takes a while.
+// Prepare fetches and builds everything that cfg needs. What is in the cache is
+// used as it is. progress gets a line for each step that takes time; it may be
+// nil. A user error has exit status 2.
 func Prepare(ctx context.Context, cfg Config, progress func(string)) (*Plan, error) {
 	if progress == nil {
 		progress = func(string) {}
@@ -136,7 +140,7 @@ func Prepare(ctx context.Context, cfg Config, progress func(string)) (*Plan, err
 	}
 	p := &Plan{Config: cfg, Expectations: expectations, Modules: map[string]string{}, Tools: map[string]string{}}
 	if !slices.Contains(images.Suites, cfg.Guest) {
-		return nil, exit.BadInputf("guest %q: no such suite (there are %s)", cfg.Guest, strings.Join(images.Suites, ", "))
+		return nil, exit.BadInputf("guest %q: unknown suite (want %s)", cfg.Guest, strings.Join(images.Suites, ", "))
 	}
 	if err := p.rows(); err != nil {
 		return nil, err
@@ -167,10 +171,10 @@ func Prepare(ctx context.Context, cfg Config, progress func(string)) (*Plan, err
 	return p, p.programs(ctx, progress)
 }
 
-// leastMemory is what the guest needs to come up, in MiB.
+// leastMemory is the memory that a guest needs to boot, in MiB.
 const leastMemory = 128
 
-// check refuses what no machine would be opened with, whatever the kernel.
+// check refuses what no machine can be opened with, whatever the kernel.
 func (c Config) check() error {
 	if !slices.Contains([]string{"", "auto", "kvm", "tcg"}, c.Accelerator) {
 		return exit.BadInputf("accelerator %q: want auto, kvm or tcg", c.Accelerator)
@@ -209,8 +213,8 @@ func (p *Plan) builds(ctx context.Context, progress func(string)) error {
 	return nil
 }
 
-// scripts chooses the scripts and puts the longest first: a run on several
-// processes ends when the last one does.
+// scripts selects the scripts and sorts the longest first, so that several
+// processes end at about the same time.
 func (p *Plan) scripts(src *regression.Source) error {
 	all, err := src.Scripts()
 	if err != nil {
@@ -241,7 +245,7 @@ func (p *Plan) scripts(src *regression.Source) error {
 		for _, name := range p.Config.Scripts {
 			s, ok := byName[name]
 			if !ok {
-				return exit.BadInputf("script %q: the upstream suite %s has none of that name", name, p.Source)
+				return exit.BadInputf("script %q not found in the upstream suite %s (proofhouse list scripts lists them)", name, p.Source)
 			}
 			all = append(all, s)
 		}
@@ -253,7 +257,7 @@ func (p *Plan) scripts(src *regression.Source) error {
 	return nil
 }
 
-// kindName is the machine that runs a build, as reports call it.
+// kindName returns the kind of machine that runs a build, as in reports.
 func kindName(b *kernels.Build) string {
 	if b.Kind == kernels.BzImage {
 		return "qemu"
@@ -261,31 +265,32 @@ func kindName(b *kernels.Build) string {
 	return string(b.Kind)
 }
 
-// pace is how much longer the suite takes on a kind of machine than on UML,
-// on which the table of durations was measured. It serves the first estimate;
-// later ones know the last run.
+// pace is the factor between the duration of the suite on a kind of machine and
+// on UML, where the table of durations was measured. Only the first estimate
+// uses it; later ones use the last run.
 var pace = map[string]float64{"qemu/tcg": 2.5, "qemu/kvm": 0.3, "local": 0.2}
 
-// machineKind is reports.Kernel.MachineKind for a machine that is not open yet.
+// machineKind returns reports.Kernel.MachineKind for a machine that is not open
+// yet.
 func (p *Plan) machineKind(b *kernels.Build) string {
 	kind := kindName(b)
 	if kind != "qemu" {
 		return kind
 	}
-	known := p.Config.Shard.Count == 0 // the hosts of other shards may differ
+	known := p.Config.Shard.Count == 0 // hosts of other shards may differ
 	if a := p.Config.Accelerator; a == "kvm" || a != "tcg" && known && machines.KVM() == "works" {
 		return kind + "/kvm"
 	}
 	return kind + "/tcg"
 }
 
-// measured is how long each spec took the last time.
+// measured returns the duration of each spec in the last run, in seconds.
 func (p *Plan) measured(kind string) (map[string]float64, error) {
 	switch {
 	case p.Config.Durations != "":
 		run, err := reports.Open(p.Config.Durations)
 		if err != nil {
-			return nil, fmt.Errorf("read the durations: %w", err)
+			return nil, fmt.Errorf("read the durations of --durations: %w", err)
 		}
 		return reports.Durations(run, kind), nil
 	case p.Config.Shard.Count > 0:
@@ -294,8 +299,8 @@ func (p *Plan) measured(kind string) (map[string]float64, error) {
 	return reports.LastDurations(p.Config.Out, kind), nil
 }
 
-// Expected is how many seconds a spec should take on the kernel with that ID;
-// name is that in Seconds. 0: unknown.
+// Expected returns how many seconds a script should take on the kernel with this
+// ID; 0: unknown.
 func (p *Plan) Expected(kernel, name string) float64 {
 	return p.Seconds[name] * cmp.Or(p.Pace[kernel], 1)
 }
@@ -313,21 +318,21 @@ func (p *Plan) programs(ctx context.Context, progress func(string)) (err error) 
 			return err
 		}
 	}
-	// For its container commands nsmgr has this one, which fits the guest's
-	// libc and liblxc.
+	// The container commands of nsmgr need a build against the guest's libc and
+	// liblxc.
 	lxc, err := programs.Guest(ctx, p.Root, "nsmgr")
 	switch {
 	case err == nil:
 		p.Tools["nsmgr-lxc"] = lxc
 	case ctx.Err() != nil:
 		return err
-	default: // all else works without
-		progress(fmt.Sprintf("nsmgr has no container commands in guest %s: %v", p.Root.Suite, err))
+	default: // everything else works without it
+		progress(fmt.Sprintf("nsmgr in guest %s has no container commands: %v", p.Root.Suite, err))
 	}
 	return nil
 }
 
-// Options is how to open a machine for the build.
+// Options returns the options of a machine for the build.
 func (p *Plan) Options(b *kernels.Build) machines.Options {
 	o := machines.Options{
 		Kernel: b, Root: p.Image, Modules: p.Modules[b.ID()],
@@ -341,10 +346,10 @@ func (p *Plan) Options(b *kernels.Build) machines.Options {
 	return o
 }
 
-// PlanFile is a plan's name in the folder of its run.
+// PlanFile is the name of a plan in the directory of its run.
 const PlanFile = "plan.json"
 
-// Save writes the plan into the run's folder and returns the file's name.
+// Save writes the plan to the directory of the run and returns the file's path.
 func (p *Plan) Save(dir string) (string, error) {
 	b, err := json.MarshalIndent(p, "", "  ")
 	if err != nil {
@@ -354,7 +359,7 @@ func (p *Plan) Save(dir string) (string, error) {
 	return file, os.WriteFile(file, append(b, '\n'), 0o644)
 }
 
-// Load reads a plan that Save wrote.
+// Load reads a plan that Save wrote. A file that is not a plan is bad input.
 func Load(file string) (*Plan, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
@@ -373,10 +378,10 @@ func Load(file string) (*Plan, error) {
 	return p, nil
 }
 
-// SpecID is the stable name of the spec that runs an upstream script.
+// SpecID returns the ID of the spec that runs an upstream script.
 func SpecID(script string) string { return reports.NewID(reports.Regression, script).String() }
 
-// Host says what this machine is, for the report.
+// Host describes this host, for the report.
 func Host() map[string]string {
 	h := map[string]string{"cpus": fmt.Sprint(runtime.NumCPU())}
 	if b, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {

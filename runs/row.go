@@ -19,7 +19,7 @@ import (
 	"proofhouse/reports"
 )
 
-// RowSeconds is what a row of the isolation matrix is expected to take.
+// RowSeconds is the expected duration of an isolation row.
 const RowSeconds = 2
 
 // probed is what the probe carries out as one spec: a row of the isolation
@@ -36,8 +36,8 @@ type probed interface {
 	Alone() bool
 }
 
-// Isolation tries one row of the isolation matrix on the build and writes down
-// what came of it.
+// Isolation runs one row of the isolation matrix on the build and writes its
+// results to the journal.
 func (l *Bench) Isolation(ctx context.Context, b *kernels.Build, row isolation.Row) reports.Spec {
 	return l.probeSpec(ctx, b, row, rows)
 }
@@ -82,7 +82,7 @@ func (l *Bench) runRow(ctx context.Context, b *kernels.Build, row probed, h half
 	if plan.Container != "" {
 		if err := l.container(ctx, m, k, plan.Container); err != nil {
 			failed("no container: " + err.Error())
-			// What the kernel complained of is this row's, not the next one's.
+			// A complaint of the kernel belongs to this row, not to the next.
 			why := l.aftermath(ctx, m, nil, spec)
 			if spec.Crash != "" {
 				failed("the kernel crashed: " + spec.Crash)
@@ -137,7 +137,7 @@ func (l *Bench) runRow(ctx context.Context, b *kernels.Build, row probed, h half
 	}
 }
 
-// lostNotice is a line of the console in which the kernel says that it dropped
+// lostNotice returns the line of the console by which the kernel reports dropped
 // audit records (kernel/audit.c, audit_log_lost), or "".
 func lostNotice(console string) string {
 	for line := range strings.Lines(console) {
@@ -150,7 +150,7 @@ func lostNotice(console string) string {
 	return ""
 }
 
-// kernel is what the matrix asks of the kernel at hand.
+// kernel returns what the isolation matrix needs to know of the kernel.
 func (l *Bench) kernel(b *kernels.Build, m machines.Machine) isolation.Kernel {
 	k := &l.state(b).kernel
 	return isolation.Kernel{Features: k.Features, Parser: k.Properties["parser"], Slowness: m.Info().Slowness, Off: b.Off}
@@ -158,23 +158,22 @@ func (l *Bench) kernel(b *kernels.Build, m machines.Machine) isolation.Kernel {
 
 var errOops = errors.New("a kernel oops killed a task, and the probe is stuck")
 
-// unlessOops ends the context with errOops when the console says that the
-// kernel has ended a task, and some looks at it later the context still lives:
-// the probe waits for one of those locks then, and its deadline need not be
-// waited for.
+// unlessOops cancels the context with errOops when the console shows that an
+// oops killed a task and the context is still in use some checks later: the
+// probe then waits for a lock that the task held, and never returns.
 func unlessOops(ctx context.Context, console func() string, every time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
 		tick := time.NewTicker(every)
 		defer tick.Stop()
-		const looks = 5
-		for left := looks; left > 0; {
+		const checks = 5
+		for left := checks; left > 0; {
 			select {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
 			}
-			if left < looks || crash.Died(console()) {
+			if left < checks || crash.Died(console()) {
 				left--
 			}
 		}
@@ -183,23 +182,23 @@ func unlessOops(ctx context.Context, console func() string, every time.Duration)
 	return ctx, func() { cancel(nil) }
 }
 
-// probe carries out a plan on the machine.
+// probe runs a plan on the machine.
 func (l *Bench) probe(ctx context.Context, m machines.Machine, plan isolation.Plan) (found []isolation.Found, seconds float64, err error) {
 	mark := m.Console().Mark()
 	ctx, cancel := unlessOops(ctx, func() string { return m.Console().Since(mark) }, time.Second)
 	defer cancel()
-	// Compressed, as it repeats itself: a UML machine whose serial line gets
-	// more at once than its terminal buffer of 4 KiB holds stops listening now
-	// and then (measured on 7.2: throttled, and never unthrottled).
+	// Compressed, as a plan is repetitive: a serial line of UML that gets more
+	// than its terminal buffer of 4 KiB at once sometimes stops reading
+	// (measured on 7.2: throttled, and never unthrottled).
 	var in bytes.Buffer
 	z := gzip.NewWriter(&in)
 	if err := errors.Join(json.NewEncoder(z).Encode(plan), z.Close()); err != nil {
 		return nil, 0, err
 	}
 	out, errOut := newOutput(nil), newOutput(nil)
-	// A cell takes some milliseconds, on hardware less than one; the lives of
-	// containers take a second or two there, and so may a thousand rounds. The
-	// machine may be busier by now than when its slowness was measured.
+	// A cell takes less than a millisecond on hardware; cells that start
+	// containers or do a thousand rounds take one or two seconds. The machine
+	// may be busier than when its slowness was measured.
 	res, err := m.Run(ctx, machines.Command{
 		Args: []string{"probe"}, Stdin: &in, Stdout: out, Stderr: errOut,
 		Env:      []string{"GODEBUG=asyncpreemptoff=1"},
@@ -211,15 +210,14 @@ func (l *Bench) probe(ctx context.Context, m machines.Machine, plan isolation.Pl
 	case res.Deadline || res.Signal != "" || res.Status != 0:
 		err = fmt.Errorf("the probe: %v: %s", res, lastLines(errOut.String(), 12))
 	case out.cut() > 0:
-		err = fmt.Errorf("the probe printed more than %d MiB: its report is incomplete", maxOutput>>20)
+		err = fmt.Errorf("output of the probe longer than %d MiB: its report is incomplete", maxOutput>>20)
 	default:
 		err = readErr
 	}
 	return found, res.Usage.Wall.Seconds(), err
 }
 
-// container starts a container of the isolation matrix, or tries to, once for
-// each machine.
+// container starts a container of the isolation matrix, once on each machine.
 func (l *Bench) container(ctx context.Context, m *bench, k isolation.Kernel, name string) error {
 	err, tried := m.containers[name]
 	if !tried {
@@ -235,7 +233,7 @@ func (l *Bench) container(ctx context.Context, m *bench, k isolation.Kernel, nam
 func (l *Bench) startContainer(ctx context.Context, m *bench, k isolation.Kernel, name string) error {
 	label := isolation.InitLabel
 	if name == isolation.Unprivileged {
-		// It is made of the other.
+		// It is a copy of the other one.
 		if err := l.container(ctx, m, k, isolation.Container); err != nil {
 			return err
 		}

@@ -19,8 +19,8 @@ import (
 	"proofhouse/reports"
 )
 
-// Script runs one upstream script on the build and writes down what came of
-// it. The machine that it leaves is fit for the next one, or gone.
+// Script runs one upstream script on the build and writes its results to the
+// journal. Afterwards the machine is usable for the next script, or closed.
 func (l *Bench) Script(ctx context.Context, b *kernels.Build, script regression.Script) reports.Spec {
 	spec := reports.Spec{ID: SpecID(script.Name), Kernel: b.ID(), Start: time.Now().UTC()}
 	l.journal.SpecStarted(spec)
@@ -50,7 +50,7 @@ func (l *Bench) runScript(ctx context.Context, b *kernels.Build, script regressi
 	audit := m.Audit().Mark()
 	file, err := l.create(b, name+".log")
 	if err != nil {
-		spec.Results = []reports.Result{broken(name, "keep its output: "+err.Error())}
+		spec.Results = []reports.Result{broken(name, "create the file for its output: "+err.Error())}
 		return
 	}
 	out := newOutput(file)
@@ -64,7 +64,7 @@ func (l *Bench) runScript(ctx context.Context, b *kernels.Build, script regressi
 	if cerr := out.close(); cerr == nil {
 		spec.Output = l.relative(file.Name())
 	} else {
-		l.say(fmt.Sprintf("%s: keep its output: %v", spec.ID, cerr))
+		l.say(fmt.Sprintf("%s: write its output: %v", spec.ID, cerr))
 	}
 	spec.Seconds = res.Usage.Wall.Seconds()
 	ended := regression.Exit{Status: res.Status, Signal: res.Signal, Deadline: res.Deadline}
@@ -85,27 +85,27 @@ func (l *Bench) runScript(ctx context.Context, b *kernels.Build, script regressi
 	}
 }
 
-// doubts are the reasons, beside a crash, for which a script's results are not
-// the whole truth, whatever it printed and returned.
+// doubts returns the reasons, other than a crash, why the results of a script
+// are incomplete or uncertain, whatever it printed and returned.
 func doubts(ctx context.Context, runErr error, why, crash string, out *output) (reasons []string) {
 	switch {
 	case ctx.Err() != nil:
-		// Also where the script came to its end: nobody looked at the kernel.
+		// Even if the script ended: the kernel was not examined.
 		reasons = append(reasons, "interrupted: "+context.Cause(ctx).Error())
-	case crash != "": // in the results already
+	case crash != "": // already in the results
 	case runErr != nil:
 		reasons = append(reasons, runErr.Error())
 	case why != "":
 		reasons = append(reasons, "after the script: "+why)
 	}
 	if n := out.cut(); n > 0 {
-		reasons = append(reasons, fmt.Sprintf("it printed more than %d MiB: %d bytes were cut, with the subtests in them", out.limit>>20, n))
+		reasons = append(reasons, fmt.Sprintf("output longer than %d MiB: %d bytes and the subtests in them were cut", out.limit>>20, n))
 	}
 	return reasons
 }
 
-// withDoubts makes the result about the script as a whole an ERROR with the
-// reasons, before the one that it had, if that was an ERROR, too.
+// withDoubts makes the result about the script as a whole an ERROR with these
+// reasons. If it was an ERROR already, its reason comes last.
 func withDoubts(results []reports.Result, script string, reasons []string) []reports.Result {
 	whole := broken(script, "")
 	var kept []reports.Result
@@ -131,21 +131,21 @@ func (l *Bench) deadline(m machines.Machine, expected float64) time.Duration {
 	return scriptDeadline(m, expected)
 }
 
-// lacks is what scripts cannot be about here, as far as it is known: of the machine
-// when it has been looked at.
+// lacks returns the prerequisites that the kernel or the machine lacks. Those of
+// the machine are known once it was examined.
 func (l *Bench) lacks(b *kernels.Build) map[string]bool {
 	lacks := regression.KernelLacks(b.Off)
 	lacks[regression.IOPorts] = l.state(b).noPorts
 	return lacks
 }
 
-// broken is the ERROR of a script that could not be run or read.
+// broken returns the ERROR of a script that could not be run.
 func broken(script, reason string) reports.Result {
 	return reports.Result{ID: regression.ScriptID(script), Status: reports.Error, Reason: reason}
 }
 
-// troubled says whether the results are such that the machine is not to be
-// used again.
+// troubled reports whether a result is a FAIL or an ERROR: the machine must not
+// be used again.
 func troubled(results []reports.Result) bool {
 	for _, r := range results {
 		if r.Status == reports.Fail || r.Status == reports.Error {
@@ -155,8 +155,8 @@ func troubled(results []reports.Result) bool {
 	return false
 }
 
-// explained says whether the report shows the denials of the spec: also where a
-// failure was expected, it is a failure.
+// explained reports whether the report shows the denials of the spec: if there
+// is a failure, expected or not.
 func explained(results []reports.Result) bool {
 	return troubled(results) || slices.ContainsFunc(results, func(r reports.Result) bool {
 		return r.Known != nil && r.Known.Found == reports.Fail
@@ -165,11 +165,11 @@ func explained(results []reports.Result) bool {
 
 const (
 	scriptDir = "scripts"
-	// plainAudit is the size in bytes from which the records are kept
-	// compressed: link_subset alone makes 80 MB of them.
+	// plainAudit is the size in bytes from which records are compressed:
+	// link_subset alone causes 80 MB of them.
 	plainAudit = 1 << 20
-	// maxDenials is how many denials a spec has in the report; the file has
-	// them all.
+	// maxDenials is how many denials of a spec are in the report. The file has
+	// all of them.
 	maxDenials = 100
 )
 
@@ -189,12 +189,12 @@ func (l *Bench) relative(file string) string {
 	return file
 }
 
-// keepAudit writes down, in full, what the kernel's security modules logged
-// during the script, and puts the denials where the report shows them.
+// keepAudit writes the audit records of the test to a file, and copies the
+// denials to the spec.
 func (l *Bench) keepAudit(ctx context.Context, b *kernels.Build, m machines.Machine, mark int, name string, spec *reports.Spec) {
 	if spec.Crash == "" && ctx.Err() == nil {
 		if err := m.SyncAudit(ctx); err != nil {
-			l.say(fmt.Sprintf("%s: its audit records may not be complete: %v", spec.ID, err))
+			l.say(fmt.Sprintf("%s: audit records may be incomplete: %v", spec.ID, err))
 		}
 	}
 	text := m.Audit().Since(mark)
@@ -206,7 +206,7 @@ func (l *Bench) keepAudit(ctx context.Context, b *kernels.Build, m machines.Mach
 	}
 	file, err := l.writeAudit(b, name, text)
 	if err != nil {
-		l.say(fmt.Sprintf("%s: keep its audit records: %v", spec.ID, err))
+		l.say(fmt.Sprintf("%s: write the audit records: %v", spec.ID, err))
 	} else {
 		spec.Audit = l.relative(file)
 	}

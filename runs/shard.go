@@ -12,8 +12,8 @@ import (
 
 var shardRE = regexp.MustCompile(`^([0-9]{1,4})/([0-9]{1,4})$`)
 
-// ParseShard reads "2/5", the second of five parts of a run. An empty text is
-// the whole, whose Count is 0.
+// ParseShard parses "2/5", the second of five parts of a run. An empty text is
+// the whole run, whose Count is 0.
 func ParseShard(text string) (reports.Shard, error) {
 	if text == "" {
 		return reports.Shard{}, nil
@@ -30,18 +30,18 @@ func ParseShard(text string) (reports.Shard, error) {
 	return reports.Shard{Index: index, Count: count}, nil
 }
 
-// SpecKey tells one spec on one kernel from another.
+// SpecKey identifies a spec on a kernel.
 type SpecKey struct{ Kernel, ID string }
 
-// KeyOf is the key of a spec that is planned.
+// KeyOf returns the key of a planned spec.
 func KeyOf(p reports.Planned) SpecKey { return SpecKey{p.Kernel, p.ID} }
 
-// unknownSeconds is what a spec is thought to take of which nothing is known.
+// unknownSeconds is the assumed duration of a spec without a known one.
 const unknownSeconds = 2
 
-// Split divides specs into n parts that take about the same time: the longest
-// first, each to the part that has least to do. It depends on nothing but the
-// set of specs, so that jobs which know nothing of each other divide alike.
+// Split divides specs into n parts that take about the same time: it gives the
+// longest remaining spec to the part with the least work. The result depends
+// only on the set of specs, so independent jobs get the same parts.
 func Split(specs []reports.Planned, n int) [][]reports.Planned {
 	sorted := slices.Clone(specs)
 	weight := func(p reports.Planned) float64 {
