@@ -50,7 +50,7 @@ func TestBadUsage(t *testing.T) {
 		{"run --label-filter (a", `label filter "(a": Mismatched '(' - could not find matching ')'.`},
 		{"run --script ,", `no name given`},
 		{"run --shard 3/2", `shard "3/2": the index must be from 1 to the count`},
-		{"runs prune --keep -1", "keep -1 runs: want 0 or more"},
+		{"runs prune --keep -1", "keep -1 runs: must be 0 or more"},
 	} {
 		st, err := status(t, strings.Fields(c.args)...)
 		if st != exit.Usage || err == nil || !strings.Contains(err.Error(), c.want) {

@@ -1,5 +1,5 @@
-// Package history is the folder of runs, out/: what is in it, and how it is
-// kept small.
+// Package history lists the runs in the directory of all runs, out/, and removes
+// old ones. It reads results.json and journals through package reports.
 //
 //	runs, err := history.List("out")
 //	gone, err := history.Prune("out", 20, false)
@@ -27,54 +27,53 @@ import (
 
 // Entry is one run.
 type Entry struct {
-	Name    string    `json:"name"` // of its folder
+	Name    string    `json:"name"` // of its directory
 	Dir     string    `json:"dir"`
-	Kernels []string  `json:"kernels"` // releases, or what else they are known by
+	Kernels []string  `json:"kernels"` // releases, or specs or IDs
 	Started time.Time `json:"started"`
-	Seconds float64   `json:"seconds,omitempty"` // from its start to its last sign of life
+	Seconds float64   `json:"seconds,omitempty"` // from its start to its last event
 	State   State     `json:"state"`
-	// Status is the exit status of a run that is over, and Verdict its line:
-	// why a run was refused, or cannot be read, where it was not judged.
+	// Status is the exit status of a run that has ended, and Verdict its verdict
+	// line, or the reason why it was refused or cannot be read.
 	Status  int    `json:"status"`
 	Verdict string `json:"verdict"`
-	Shard   string `json:"shard,omitempty"` // "2/5" of a run that is a part
+	Shard   string `json:"shard,omitempty"` // "2/5" for a run that is a shard
 	Latest  bool   `json:"latest,omitempty"`
 }
 
-// State is how far a run came.
+// State is the state of a run.
 type State string
 
 // The states.
 const (
 	Done       State = "done"
 	Running    State = "running"
-	Killed     State = "killed"     // it has no end
-	Refused    State = "refused"    // it did not begin
-	Unreadable State = "unreadable" // such as one of a newer version
+	Killed     State = "killed"     // without an end
+	Refused    State = "refused"    // did not start
+	Unreadable State = "unreadable" // for example of a newer version
 )
 
-// nameRE is how runs are called that nobody gave a name.
+// nameRE matches the default names of runs.
 var nameRE = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}(\.[0-9]+)?$`)
 
-// isRun says whether a folder is that of a run, by what is in it: what is not
-// may be removed by nobody.
+// isRun reports whether a directory contains a run. Nothing else may be removed.
 func isRun(dir string) bool {
 	if len(journals(dir)) > 0 || runs.Refused(dir) != nil {
 		return true
 	}
-	// Others write files of these names, too.
+	// Other programs write files with these names, too.
 	if _, err := runs.Load(filepath.Join(dir, runs.PlanFile)); err == nil {
 		return true
 	}
 	if s, err := resultsOf(dir); err == nil && s.Format > 0 {
 		return true
 	}
-	// One that was killed as soon as it had a folder has left it empty.
+	// A run that was killed right after its start has an empty directory.
 	entries, err := os.ReadDir(dir)
 	return err == nil && len(entries) == 0 && nameRE.MatchString(filepath.Base(dir))
 }
 
-// resultsOf reads the folder's results.json.
+// resultsOf reads the results.json of the directory.
 func resultsOf(dir string) (*summary, error) {
 	b, err := os.ReadFile(filepath.Join(dir, reports.ResultsFile))
 	if err != nil {
@@ -84,13 +83,13 @@ func resultsOf(dir string) (*summary, error) {
 	return &s, json.Unmarshal(b, &s)
 }
 
-// escape has filepath.Glob take a path for what it is.
+// escape quotes a path for filepath.Glob.
 func escape(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
-// List reads the runs in the folder out, the newest first. A folder that is not
-// there has none.
+// List returns the runs in the directory out, the newest first; none if the
+// directory does not exist.
 func List(out string) ([]Entry, error) {
 	dirs, err := folders(out)
 	if err != nil {
@@ -106,7 +105,7 @@ func List(out string) ([]Entry, error) {
 				entries[i] = read(dirs[i])
 				entries[i].Latest = entries[i].Name == latest
 				if entries[i].Kernels == nil {
-					entries[i].Kernels = []string{} // a list in JSON, too
+					entries[i].Kernels = []string{} // an empty list in JSON
 				}
 			}
 		})
@@ -122,15 +121,15 @@ func List(out string) ([]Entry, error) {
 	return entries, nil
 }
 
-// folders are those in out that hold runs. Links, such as out/latest, lead to
-// one of the others.
+// folders returns the directories in out that contain runs. Links such as
+// out/latest are left out.
 func folders(out string) ([]string, error) {
 	list, err := os.ReadDir(out)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
 	case err != nil:
-		return nil, exit.BadInputf("read the folder of runs: %w", err)
+		return nil, exit.BadInputf("read the directory of runs: %w", err)
 	}
 	var dirs []string
 	for _, e := range list {
@@ -168,7 +167,7 @@ func read(dir string) Entry {
 	case running:
 		e.Kernels = planned(dir)
 	case len(journals(dir)) == 0:
-		e.State, e.Verdict, e.Kernels = Killed, "nothing was written down", planned(dir)
+		e.State, e.Verdict, e.Kernels = Killed, "nothing was written", planned(dir)
 		return e
 	default:
 		e.State, e.Verdict = Unreadable, err.Error()
@@ -181,7 +180,7 @@ func read(dir string) Entry {
 	return e
 }
 
-// summary is what is needed of a results.json.
+// summary is the part of a results.json that a list needs.
 type summary struct {
 	Format   int            `json:"format"`
 	Verdict  string         `json:"verdict"`
@@ -201,8 +200,8 @@ type summary struct {
 	} `json:"kernels"`
 }
 
-// began says whether any spec started: a kernel that cannot be tested is refused
-// after the run has its plan.
+// began reports whether any spec started: a kernel that cannot be tested is
+// refused after the run has its plan.
 func (s *summary) began() bool {
 	for _, k := range s.Kernels {
 		if len(k.Specs) > 0 {
@@ -226,7 +225,7 @@ func (e *Entry) take(s *summary) {
 	end := s.Ended
 	for _, k := range s.Kernels {
 		name := cmp.Or(k.Release, k.Spec, k.ID)
-		if k.Append != "" && name == k.Release { // another build, as far as reports are concerned
+		if k.Append != "" && name == k.Release { // treated as another build
 			name += ",append=" + k.Append
 		}
 		e.Kernels = append(e.Kernels, name)
@@ -241,8 +240,8 @@ func (e *Entry) take(s *summary) {
 	}
 }
 
-// summaryOf reads results.json where it tells all that the journals do, and
-// otherwise these.
+// summaryOf reads results.json if it is newer than the journals, else the
+// journals.
 func summaryOf(dir string) (*summary, error) {
 	results := filepath.Join(dir, reports.ResultsFile)
 	made := modTime(results)
@@ -272,7 +271,7 @@ func journals(dir string) []string {
 	return found
 }
 
-// planned are the kernels of a run that has written nothing down yet.
+// planned returns the kernels of a run that has not written a journal yet.
 func planned(dir string) (names []string) {
 	plan, err := runs.Load(filepath.Join(dir, runs.PlanFile))
 	if err != nil {
@@ -292,12 +291,13 @@ func modTime(path string) time.Time {
 	return st.ModTime()
 }
 
-// Prune removes all runs in the folder out but the newest keep, and returns
-// those that it removed; with dryRun, those that it would. It leaves what is no
-// run, runs that go on, and the one that out/latest points to.
+// Prune removes all runs in the directory out except the newest keep, and returns
+// those that it removed; with dryRun, those that it would remove. It never
+// removes a running run, the run that out/latest points to, or anything that is
+// not a run.
 func Prune(out string, keep int, dryRun bool) ([]Entry, error) {
 	if keep < 0 {
-		return nil, exit.BadInputf("keep %d runs: want 0 or more", keep)
+		return nil, exit.BadInputf("keep %d runs: must be 0 or more", keep)
 	}
 	entries, err := List(out)
 	if err != nil {
@@ -305,7 +305,7 @@ func Prune(out string, keep int, dryRun bool) ([]Entry, error) {
 	}
 	if !dryRun {
 		left, _ := filepath.Glob(filepath.Join(escape(out), pruned+"*"))
-		for _, dir := range left { // of a removal that was cut short
+		for _, dir := range left { // of an interrupted removal
 			_ = os.RemoveAll(dir)
 		}
 	}
@@ -327,11 +327,11 @@ func Prune(out string, keep int, dryRun bool) ([]Entry, error) {
 	return gone, nil
 }
 
-// pruned is how the names of runs begin that are being removed.
+// pruned is the prefix of the names of runs that are being removed.
 const pruned = ".pruned-"
 
-// remove takes the run out of sight first, so that a removal which is cut short
-// leaves no half of a run.
+// remove renames the run first, so that an interrupted removal leaves no
+// incomplete run.
 func remove(dir string) error {
 	release, err := reports.Seize(dir)
 	if err != nil {

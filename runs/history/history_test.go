@@ -87,7 +87,7 @@ func TestList(t *testing.T) {
 		verdict string
 	}{
 		{Running, exit.NoVerdict, ""},
-		{Killed, exit.NoVerdict, "nothing was written down"},
+		{Killed, exit.NoVerdict, "nothing was written"},
 		{Unreadable, exit.NoVerdict, "written by a newer proofhouse: format 99"},
 		{Refused, exit.Usage, "the kernel has no AppArmor"},
 		{Killed, exit.NoVerdict, "NO VERDICT: the run was cut short, 1 error on 7.2.7"},

@@ -19,13 +19,13 @@ import (
 	"proofhouse/internal/exit"
 )
 
-// ErrNoSource is the error of a machine that cannot build for a guest: it has
-// no source, or no Go.
-var ErrNoSource = errors.New("it takes the source and a Go toolchain")
+// ErrNoSource is the error of a host that cannot build for a guest, as it has no
+// source or no Go toolchain.
+var ErrNoSource = errors.New("building for a guest needs the source and a Go toolchain")
 
-// Guest returns the path of cmd/NAME built for a guest root, with cgo, against
-// the libc and the liblxc that are there. It is built once for the same source
-// and root.
+// Guest returns the path of cmd/NAME, built for a guest root, with cgo, against
+// the libc and liblxc of the root. It is built once for the same source and
+// root.
 func Guest(ctx context.Context, root *images.Root, name string) (string, error) {
 	return forGuest(ctx, root, name, "build", "-ldflags=-s -w", "./cmd/"+name)
 }
@@ -82,10 +82,10 @@ func forGuest(ctx context.Context, root *images.Root, name string, args ...strin
 	return final, os.WriteFile(final+".sum", []byte(sum), 0o644)
 }
 
-// goBuild is the go command as it is to be run in the root: this machine's,
-// with what it has compiled and fetched before.
+// goBuild returns the go command to run in the root: that of this host, with its
+// build cache and module cache.
 func goBuild(ctx context.Context, source, tmp string, root *images.Root) (images.Build, error) {
-	// What cgo alone needs has not been fetched by a build without it.
+	// A build without cgo does not fetch what only cgo needs.
 	fetch := exec.CommandContext(ctx, "go", "mod", "download", "github.com/lxc/go-lxc")
 	fetch.Dir = source
 	if out, err := fetch.CombinedOutput(); err != nil {
@@ -95,19 +95,19 @@ func goBuild(ctx context.Context, source, tmp string, root *images.Root) (images
 	ask.Dir = source
 	out, err := ask.Output()
 	if err != nil {
-		return images.Build{}, fmt.Errorf("ask Go where it keeps things: %w", err)
+		return images.Build{}, fmt.Errorf("run go env: %w", err)
 	}
 	var env struct{ GOROOT, GOCACHE, GOMODCACHE string }
 	if err := json.Unmarshal(out, &env); err != nil {
-		return images.Build{}, fmt.Errorf("ask Go where it keeps things: %w", err)
+		return images.Build{}, fmt.Errorf("run go env: %w", err)
 	}
 	return images.Build{
 		Args: []string{filepath.Join(env.GOROOT, "bin", "go"), "-C", source},
 		See:  []string{env.GOROOT, env.GOCACHE, env.GOMODCACHE, source, tmp},
 		Env: []string{
 			"CGO_ENABLED=1", "CC=gcc",
-			// Go's cache knows the compiler, and not the headers: the root's
-			// name keeps what was made of others apart.
+			// Go's build cache depends on the compiler, but not on its headers:
+			// the root's hash separates the objects of different roots.
 			"CGO_CFLAGS=-g -O2 -DPROOFHOUSE_ROOT=0x" + root.Hash[:16],
 			"GOROOT=" + env.GOROOT, "GOCACHE=" + env.GOCACHE, "GOMODCACHE=" + env.GOMODCACHE,
 			"GOPROXY=off", "GOFLAGS=-mod=readonly", "GOTOOLCHAIN=local", "GOENV=off",
@@ -116,8 +116,8 @@ func goBuild(ctx context.Context, source, tmp string, root *images.Root) (images
 	}, nil
 }
 
-// sourceRoot is the checkout that this program is from, or the one that the
-// working directory lies in.
+// sourceRoot returns the checkout that contains this program or the working
+// directory.
 func sourceRoot() (string, error) {
 	if _, err := exec.LookPath("go"); err != nil {
 		return "", exit.BadInput(ErrNoSource)
@@ -139,8 +139,8 @@ func sourceRoot() (string, error) {
 	return "", exit.BadInput(ErrNoSource)
 }
 
-// sourceSum is a hash of all that the go command may read of a checkout, and
-// of what it is told.
+// sourceSum returns a hash of everything that the go command may read in a
+// checkout, and of its arguments.
 func sourceSum(source string, args []string) (string, error) {
 	h := sha256.New()
 	_, _ = fmt.Fprintf(h, "%q\n", args)

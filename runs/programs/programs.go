@@ -1,5 +1,6 @@
-// Package programs finds our own programs: those of a build stand beside the
-// running one; in a checkout with a Go toolchain they are built on demand.
+// Package programs finds our own programs. Those of a build are in the directory
+// of the running program; in a checkout with a Go toolchain they are built on
+// demand. Host programs of others are not its subject.
 package programs
 
 import (
@@ -20,7 +21,7 @@ import (
 )
 
 // Static returns the path of the program cmd/NAME, built without cgo so that
-// it runs on any guest of this machine's architecture.
+// it runs on any guest of this host's architecture.
 func Static(ctx context.Context, name string) (string, error) {
 	return program(ctx, name, "build", "-trimpath", "-ldflags=-s -w", "./cmd/"+name)
 }
@@ -30,23 +31,23 @@ func Suite(ctx context.Context) (string, error) {
 	return program(ctx, "suite.test", "test", "-c", "-trimpath", "./suite")
 }
 
-// Ginkgo returns the path of the ginkgo runner, of the version that the suite
-// is compiled with.
+// Ginkgo returns the path of the ginkgo program, of the version that the suite is
+// compiled with.
 func Ginkgo(ctx context.Context) (string, error) {
 	return program(ctx, "ginkgo", "build", "-trimpath", "github.com/onsi/ginkgo/v2/ginkgo")
 }
 
-// program finds the program, or builds it with the go command: args are its
-// words but for the place of the result.
+// program finds the program, or builds it with the go command. args are the
+// arguments of go, without -o.
 func program(ctx context.Context, name string, args ...string) (string, error) {
 	if path, ok := beside(name); ok {
 		return path, nil
 	}
 	root, err := checkout(ctx)
 	if err != nil {
-		return "", exit.BadInputf("%s is not beside this program, and cannot be built: %w (make build makes both)", name, err)
+		return "", exit.BadInputf("%s not found in the directory of this program, and it cannot be built: %w (make build builds both)", name, err)
 	}
-	// Checkouts of different states must not overwrite each other's.
+	// Each checkout has its own directory: their sources differ.
 	dir := filepath.Join(cache.Root(), "tools", fmt.Sprintf("%x", sha256.Sum256([]byte(root)))[:12])
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
@@ -61,8 +62,8 @@ func program(ctx context.Context, name string, args ...string) (string, error) {
 		return "", err
 	}
 	defer func() { _ = os.RemoveAll(tmp) }()
-	// Go's own build cache knows what has changed; the rename keeps the file
-	// whole for whoever runs it.
+	// Go's build cache knows what has changed. The rename is atomic, for processes
+	// that run the file.
 	built, final := filepath.Join(tmp, name), filepath.Join(dir, name)
 	cmd := child.Command(ctx, "go", slices.Concat(args[:1], []string{"-o", built}, args[1:])...)
 	cmd.Dir = root
@@ -73,7 +74,7 @@ func program(ctx context.Context, name string, args ...string) (string, error) {
 	return final, os.Rename(built, final)
 }
 
-// beside looks for the program in the folder of the running one.
+// beside looks for the program in the directory of the running one.
 func beside(name string) (string, bool) {
 	self, err := os.Executable()
 	if err != nil {
@@ -84,15 +85,15 @@ func beside(name string) (string, bool) {
 	return path, err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0
 }
 
-// checkout is the root of the source that the working directory lies in.
+// checkout returns the root of the source that contains the working directory.
 func checkout(ctx context.Context) (string, error) {
 	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Path}} {{.Dir}}").Output()
 	if err != nil {
-		return "", fmt.Errorf("no Go toolchain or no module here: %w", err)
+		return "", fmt.Errorf("no Go toolchain, or the working directory is not in a module: %w", err)
 	}
 	path, dir, _ := strings.Cut(strings.TrimSpace(string(out)), " ")
 	if path != "proofhouse" {
-		return "", fmt.Errorf("the working directory lies in module %s", path)
+		return "", fmt.Errorf("the working directory is in module %s, not proofhouse", path)
 	}
 	return dir, nil
 }

@@ -2,24 +2,24 @@ package progress
 
 import "slices"
 
-// job is a spec that runs or ran: how many seconds were expected (0: unknown)
-// and how many it took so far, or in all.
+// job is a spec that runs or has ended: the expected seconds (0: unknown) and the
+// seconds that it took so far or in total.
 type job struct{ expected, took float64 }
 
-// trust is how many seconds of work weigh as much as the expectation itself
-// when the speed of this machine is learned.
+// trust is the number of seconds of work that weigh as much as the expectation
+// when the speed of this host is estimated.
 const trust = 20
 
-// overrun is how much longer, of what it took already, a spec is thought to
-// take that should have ended.
+// overrun is the assumed remaining time of a spec that took longer than expected,
+// as a fraction of the time that it took already.
 const overrun = 0.2
 
-// remaining estimates the seconds until all specs of the queue (their expected
-// seconds, in order; 0: unknown) and those that run have ended, with procs
-// running side by side. It is false if nothing is known to estimate from.
+// remaining estimates the seconds until all running specs and all specs of the
+// queue (their expected seconds, in order; 0: unknown) have ended, with procs
+// running side by side. It returns false if there is nothing to estimate from.
 //
-// Expectations are those of another run, perhaps on a faster machine: their
-// ratio to what is seen scales the rest.
+// The expectations come from another run, perhaps on a faster host. The ratio
+// between expected and actual durations scales the rest.
 func remaining(queue []float64, running, finished []job, procs int) (float64, bool) {
 	speed := factor(running, finished)
 	unknown, ok := typical(queue, running, finished, speed)
@@ -36,14 +36,14 @@ func remaining(queue []float64, running, finished []job, procs int) (float64, bo
 	for i, r := range running {
 		load[i] = max(scaled(r.expected)-r.took, r.took*overrun)
 	}
-	for _, expected := range queue { // each to the process that is free first
+	for _, expected := range queue { // to the process that is idle first
 		first := slices.Index(load, slices.Min(load))
 		load[first] += scaled(expected)
 	}
 	return slices.Max(load), true
 }
 
-// factor is how much slower this run is than what was expected.
+// factor is the ratio of actual to expected durations.
 func factor(running, finished []job) float64 {
 	took, expected := float64(trust), float64(trust)
 	for _, j := range finished {
@@ -61,8 +61,8 @@ func factor(running, finished []job) float64 {
 	return took / expected
 }
 
-// typical is the time of a spec without an expectation: the mean of those that
-// finished, else of what is expected of the others.
+// typical is the duration of a spec without an expectation: the mean of those
+// that have ended, else the mean of the expectations.
 func typical(queue []float64, running, finished []job, speed float64) (seconds float64, ok bool) {
 	if len(finished) > 0 {
 		for _, j := range finished {

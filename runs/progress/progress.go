@@ -1,7 +1,7 @@
-// Package progress shows what a run does while it goes on: the steps of its
-// preparation, and then what the journals in its folder say. On a terminal a
-// few lines are redrawn in place; in a pipe, on a dumb terminal and in CI
-// there are plain lines instead, few of them.
+// Package progress shows the progress of a run: the steps of its preparation,
+// then the events in the journals of its directory. On a terminal it redraws a
+// few lines in place; in a pipe, on a dumb terminal and in CI it prints a few
+// plain lines instead. It makes no reports: they are in package reports.
 //
 //	d := progress.New(os.Stderr)
 //	defer d.Close()
@@ -24,16 +24,15 @@ import (
 
 const (
 	redrawEvery = 200 * time.Millisecond // on a terminal
-	quietFor    = 20 * time.Second       // at least, between two plain lines that nothing but time asks for
-	longStep    = 3 * time.Second        // a step that took so long leaves a line on a terminal
+	quietFor    = 20 * time.Second       // at least, between two plain lines without an event
+	longStep    = 3 * time.Second        // a longer step leaves a line on a terminal
 )
 
 // Display shows progress on one writer. Its methods may be called from several
-// goroutines. What it cannot write is lost: a run does not end because nobody
-// looks on.
+// goroutines. Errors of the writer are ignored: a run does not need a display.
 type Display struct {
 	w    io.Writer
-	file *os.File // w, where it is a terminal that lines can be redrawn on
+	file *os.File // w, if it is a terminal on which lines can be redrawn
 	now  func() time.Time
 
 	mu    sync.Mutex
@@ -69,7 +68,7 @@ func New(w io.Writer) *Display {
 	return d
 }
 
-// tick keeps the elapsed time going.
+// tick updates the elapsed time.
 func (d *Display) tick() {
 	t := time.NewTicker(redrawEvery)
 	defer t.Stop()
@@ -85,7 +84,8 @@ func (d *Display) tick() {
 	}
 }
 
-// Step says what the preparation does now. An empty text ends the last step.
+// Step shows the current step of the preparation. An empty text ends the last
+// step.
 func (d *Display) Step(text string) {
 	text = reports.Plain(text)
 	d.mu.Lock()
@@ -95,7 +95,7 @@ func (d *Display) Step(text string) {
 	}
 	old, now := d.step, d.now()
 	if text != "" && sameStep(old.text, text) {
-		d.step.text = text // only its figures changed: it goes on
+		d.step.text = text // only its figures changed: the same step
 		d.show()
 		return
 	}
@@ -111,7 +111,7 @@ func (d *Display) Step(text string) {
 	}
 }
 
-// sameStep is true for texts that differ in their figures alone.
+// sameStep reports whether two texts differ only in their figures.
 func sameStep(a, b string) bool {
 	letters := func(s string) string {
 		return strings.Map(func(r rune) rune {
@@ -124,7 +124,7 @@ func sameStep(a, b string) bool {
 	return a != "" && letters(a) == letters(b)
 }
 
-// Follow shows the run in dir, which need not be there yet, until ctx is done.
+// Follow shows the run in dir until ctx is done. dir need not exist yet.
 func (d *Display) Follow(ctx context.Context, dir string) {
 	d.Step("")
 	tail := reports.NewTail(dir)
@@ -137,11 +137,11 @@ func (d *Display) Follow(ctx context.Context, dir string) {
 	for done := false; !done; {
 		select {
 		case <-ctx.Done():
-			done = true // after one more look
+			done = true // after reading once more
 		case <-t.C:
 		}
-		// A folder that cannot be read now may be later; the reports speak of
-		// one that never can.
+		// A directory that cannot be read now may be readable later. If it stays
+		// so, the reports say it.
 		events, _ := tail.Next()
 		d.take(events)
 	}
@@ -151,14 +151,14 @@ func (d *Display) Follow(ctx context.Context, dir string) {
 	d.mu.Unlock()
 }
 
-// take applies events and shows what they say.
+// take applies events and shows the result.
 func (d *Display) take(events []reports.Event) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var stay []string
 	for _, e := range events {
 		for _, n := range d.state.apply(e) {
-			// On a terminal the count goes up instead.
+			// On a terminal, the count is updated instead.
 			if n.status != "" || d.file == nil {
 				stay = append(stay, n.line(d.style))
 			}
@@ -169,7 +169,7 @@ func (d *Display) take(events []reports.Event) {
 	}
 }
 
-// Lines shows lines that stay, whatever else is shown.
+// Lines prints lines that stay on the screen.
 func (d *Display) Lines(lines ...string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -179,8 +179,8 @@ func (d *Display) Lines(lines ...string) {
 	d.show(lines...)
 }
 
-// Pause clears the display and keeps it quiet, for somebody else to use the
-// terminal; Resume ends that.
+// Pause clears the display and stops it, so that something else can use the
+// terminal, until Resume.
 func (d *Display) Pause() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -191,7 +191,7 @@ func (d *Display) Pause() {
 	d.paused = true
 }
 
-// Resume shows what came during the pause.
+// Resume continues the display and prints the lines of the pause.
 func (d *Display) Resume() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -200,7 +200,8 @@ func (d *Display) Resume() {
 	d.show(held...)
 }
 
-// show brings the display up to date, with lines that stay. The mutex is held.
+// show updates the display and prints lines that stay. The caller holds the
+// mutex.
 func (d *Display) show(stay ...string) {
 	if d.paused {
 		d.held = append(d.held, stay...)
@@ -221,7 +222,7 @@ func (d *Display) show(stay ...string) {
 	d.drawn = len(lines)
 }
 
-// lines are those to be redrawn in place.
+// lines returns the lines to be redrawn in place.
 func (d *Display) lines() []string {
 	switch {
 	case d.state != nil && d.state.total() == 0:
@@ -235,7 +236,7 @@ func (d *Display) lines() []string {
 	return nil
 }
 
-// plain writes lines, and after a while without any, where things stand.
+// plain prints lines, and the state of the run if there was no line for a while.
 func (d *Display) plain(lines []string) {
 	now := d.now()
 	if len(lines) == 0 && now.Sub(d.last) >= quietFor {
@@ -252,7 +253,7 @@ func (d *Display) plain(lines []string) {
 	}
 }
 
-// Close clears what was drawn in place. Further calls do nothing.
+// Close clears the lines that are redrawn in place. Further calls do nothing.
 func (d *Display) Close() {
 	d.once.Do(func() {
 		close(d.stop)

@@ -9,8 +9,8 @@ import (
 	"proofhouse/reports"
 )
 
-// statusLines are what is redrawn in place on a terminal: how far the run is,
-// and what runs since when.
+// statusLines returns the lines that are redrawn in place on a terminal: how far
+// the run is, and which specs are running and for how long.
 func statusLines(s *state, now time.Time, style reports.Style) []string {
 	separator := ", "
 	if style.Unicode {
@@ -23,12 +23,12 @@ func statusLines(s *state, now time.Time, style reports.Style) []string {
 	}
 }
 
-// statusLine is the same for a log.
+// statusLine returns the same in one line, for a log.
 func statusLine(s *state, now time.Time) string {
 	return strings.Join(figures(s, now), ", ") + "; " + running(s, now, ", ", 200)
 }
 
-// joinFitting leaves out what does not fit any more.
+// joinFitting joins items and leaves out those that do not fit.
 func joinFitting(items []string, separator string, width int) string {
 	text := items[0]
 	for _, item := range items[1:] {
@@ -40,7 +40,7 @@ func joinFitting(items []string, separator string, width int) string {
 	return text
 }
 
-// figures are what is known of the run, what matters most first.
+// figures returns the numbers of the run, the most important ones first.
 func figures(s *state, now time.Time) []string {
 	list := []string{fmt.Sprintf("%d/%d %ss", len(s.finished), s.total(), reports.Noun(s.ids...))}
 	for _, c := range []struct {
@@ -68,7 +68,7 @@ func subtests(n int) string {
 	return fmt.Sprintf("%d subtests", n)
 }
 
-// running are the specs that run, the longest first, as many as fit.
+// running returns the running specs, the longest first, as many as fit.
 func running(s *state, now time.Time, separator string, width int) string {
 	switch {
 	case len(s.running) > 0:
@@ -96,7 +96,7 @@ func running(s *state, now time.Time, separator string, width int) string {
 	return text
 }
 
-// clock is a duration that is still growing, in whole seconds.
+// clock formats an elapsed duration, in whole seconds.
 func clock(d time.Duration) string {
 	if d < time.Minute {
 		return fmt.Sprintf("%d s", max(int(d.Seconds()), 0))
@@ -104,7 +104,7 @@ func clock(d time.Duration) string {
 	return reports.Elapsed(d.Truncate(time.Second))
 }
 
-// rough is a duration that does not pretend to be exact.
+// rough formats an estimated duration.
 func rough(d time.Duration) string {
 	switch {
 	case d < 10*time.Second:
@@ -118,7 +118,7 @@ func rough(d time.Duration) string {
 	return fmt.Sprintf("%dh%02d", int(d.Hours()), int(d.Minutes())%60)
 }
 
-// line is a notice as it stays on the screen.
+// line formats a notice.
 func (n notice) line(style reports.Style) string {
 	text := reports.Plain(n.text)
 	if n.status == "" {
@@ -127,7 +127,7 @@ func (n notice) line(style reports.Style) string {
 	return style.Mark(n.status) + " " + style.Paint(n.status, string(n.status)) + " " + text
 }
 
-// fit cuts a line to the width.
+// fit truncates a line to the width.
 func fit(line string, width int) string {
 	line = strings.TrimRight(line, " ")
 	if width <= 0 || utf8.RuneCountInString(line) <= width {
@@ -136,9 +136,9 @@ func fit(line string, width int) string {
 	return string([]rune(line)[:width])
 }
 
-// frame is what a terminal needs to show lines where drawn lines were, with
-// what stays above them: each line is overwritten, then the rest of it cleared,
-// so nothing flickers. The cursor stays at the end of the last line.
+// frame returns the terminal output that replaces the drawn lines with lines, and
+// prints the lines that stay above them. It overwrites each line and then clears
+// the rest of it, to avoid flicker. The cursor ends at the end of the last line.
 func frame(drawn int, stay, lines []string) string {
 	var b strings.Builder
 	b.WriteString("\r")

@@ -10,7 +10,7 @@ import (
 	"proofhouse/reports"
 )
 
-// state is what the journals said so far.
+// state is the state of the run according to the journals.
 type state struct {
 	started   time.Time
 	processes int
@@ -18,11 +18,11 @@ type state struct {
 	queue     []reports.Planned
 	running   []*spec // by start
 	finished  []job
-	ids       []string // of all specs: what they are called together depends on them
+	ids       []string // of all specs: they decide the noun
 	counts    reports.Counts
 }
 
-// spec is one that runs.
+// spec is a running spec.
 type spec struct {
 	process  int
 	kernel   string
@@ -30,25 +30,25 @@ type spec struct {
 	start    time.Time
 	expected float64
 	counts   reports.Counts
-	shown    map[string]bool // results that a notice was given of
-	hidden   int             // that none was given of, there being many
+	shown    map[string]bool // results with a notice
+	hidden   int             // number of results without a notice, as there were many
 	worst    reports.Status  // of the hidden
 }
 
 // notice is a line that stays on the screen.
 type notice struct {
-	status reports.Status // what it is about; empty for a spec that ended
+	status reports.Status // of the result; empty for the end of a spec
 	text   string
 }
 
-// noticesPerSpec bounds the lines of a kernel on which everything fails.
+// noticesPerSpec limits the lines for a kernel on which everything fails.
 const noticesPerSpec = 5
 
 func newState() *state {
 	return &state{kernels: map[string]string{}, counts: reports.Counts{}}
 }
 
-// apply takes in one event and returns what is worth a line of its own.
+// apply updates the state with one event and returns the notices for it.
 func (s *state) apply(e reports.Event) []notice {
 	switch e.Event {
 	case reports.RunStarted:
@@ -99,7 +99,7 @@ func (s *state) start(e reports.Event) {
 	} else {
 		s.ids = append(s.ids, r.id)
 	}
-	if old := s.find(e); old != nil { // its process was killed, and began anew
+	if old := s.find(e); old != nil { // its process was killed and started again
 		r.expected = cmp.Or(r.expected, old.expected)
 		s.drop(old)
 	}
@@ -120,7 +120,7 @@ func (s *state) drop(r *spec) {
 	s.running = slices.DeleteFunc(s.running, func(x *spec) bool { return x == r })
 }
 
-// results counts results of a spec that runs.
+// results counts results of a running spec.
 func (s *state) results(r *spec, results []reports.Result) (notices []notice) {
 	for _, x := range results {
 		r.counts[x.Status]++
@@ -148,7 +148,7 @@ func (s *state) results(r *spec, results []reports.Result) (notices []notice) {
 	return notices
 }
 
-// end takes the spec off. Its results, if it comes with any, are all of them.
+// end removes a spec that ended. If the event has results, they are complete.
 func (s *state) end(e reports.Event) []notice {
 	r := s.find(e)
 	if r == nil {
@@ -177,11 +177,11 @@ func (s *state) end(e reports.Event) []notice {
 	return append(notices, notice{"", done})
 }
 
-// total is all specs there will be; one that runs again without a plan is one
-// more.
+// total returns the number of all specs, including those that run again without
+// being planned.
 func (s *state) total() int { return len(s.queue) + len(s.running) + len(s.finished) }
 
-// name is an ID for people, with the kernel where there are several.
+// name returns an ID for people, with the kernel if there are several.
 func (s *state) name(kernel, id string) string {
 	if len(s.kernels) > 1 {
 		return id + " on " + s.kernels[kernel]
@@ -189,7 +189,7 @@ func (s *state) name(kernel, id string) string {
 	return id
 }
 
-// summary is what came out of a spec: "30 passed, 1 failed".
+// summary returns the results of a spec as text: "30 passed, 1 failed".
 func summary(c reports.Counts) string {
 	var parts []string
 	for _, p := range []struct {
@@ -216,7 +216,7 @@ func summary(c reports.Counts) string {
 	return strings.Join(parts, ", ")
 }
 
-// left is the time until all is done, as of now.
+// left returns the estimated time until the run ends.
 func (s *state) left(now time.Time) (time.Duration, bool) {
 	queue := make([]float64, len(s.queue))
 	for i, p := range s.queue {

@@ -16,9 +16,9 @@ import (
 // process that drives it, a little for the host.
 const overhead = 256
 
-// procs is how many machines this one can have side by side: one for each
-// processor, as far as there is memory (available, in MiB; 0: not known) and
-// work. The kernel that runs here is one machine.
+// procs returns how many machines to run side by side: one for each processor, if
+// there is enough memory (available, in MiB; 0: unknown) and work. The kernel of
+// this host is one machine.
 func procs(plan *runs.Plan, cpus, available int) int {
 	if slices.ContainsFunc(plan.Builds, func(b *kernels.Build) bool { return b.Kind == kernels.Local }) {
 		return 1
@@ -44,7 +44,7 @@ func procs(plan *runs.Plan, cpus, available int) int {
 	return max(n, 1)
 }
 
-// memAvailable is MemAvailable of proc_meminfo(5) in MiB; 0 if it cannot be
+// memAvailable returns MemAvailable of proc_meminfo(5) in MiB; 0 if it cannot be
 // read.
 func memAvailable() int {
 	b, err := os.ReadFile("/proc/meminfo")

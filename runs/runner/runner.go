@@ -1,6 +1,7 @@
-// Package runner runs the compiled suite through the ginkgo runner, as a user
-// of `proofhouse run` wants it: prepared before, watched meanwhile, and judged
-// by what the journals say.
+// Package runner runs the compiled suite through the ginkgo program, for
+// `proofhouse run`: it prepares the run, shows its progress, and makes the
+// reports from the journals. It runs no test itself: that is in package runs,
+// in the processes of the suite.
 package runner
 
 import (
@@ -28,30 +29,31 @@ import (
 	"proofhouse/runs/programs"
 )
 
-// Options are what one run is to do.
+// Options say what a run does.
 type Options struct {
 	Config      runs.Config
-	Dir         string // of this run; "" = a new one under Config.Out
-	Procs       int    // processes side by side; 0 = as many as the machine can take
+	Dir         string // of this run; "": a new one under Config.Out
+	Procs       int    // processes side by side; 0: as many as the host has room for
 	LabelFilter string // Ginkgo's
 	Focus       string // Ginkgo's: a regular expression
-	Repeat      int    // how often to run it all again
-	Console     bool   // show the machines' consoles while they run
-	// Shell has a person use a machine that was kept (Config.KeepFailed); see
-	// runs.Answer. It returns when they are done.
+	Repeat      int    // how often to repeat the run
+	Console     bool   // show the consoles of the machines
+	// Shell connects a person with a machine that was kept (Config.KeepFailed);
+	// see runs.Answer. It returns when the shell has ended.
 	Shell func(ctx context.Context, conn net.Conn) error
 }
 
-// Watcher shows a run while it goes on.
+// Watcher shows the progress of a run.
 type Watcher interface {
 	Step(line string)
 	Lines(lines ...string)
 	Follow(ctx context.Context, dir string)
 }
 
-// Run prepares, runs and judges. The error is for a run without a verdict: one
-// that was refused, could not start or was interrupted; what it had found by
-// then is in the run's folder all the same.
+// Run prepares a run, runs it and writes its reports; files are the reports. It
+// returns an error for a run without a verdict: one that was refused, did not
+// start or was interrupted. The results so far are in the directory of the run
+// even then.
 func Run(ctx context.Context, o Options, w Watcher) (run *reports.Run, files []string, err error) {
 	if err := o.check(); err != nil {
 		return nil, nil, err
@@ -101,7 +103,7 @@ func Run(ctx context.Context, o Options, w Watcher) (run *reports.Run, files []s
 		args = append(args, "-shell", socket)
 	}
 	log.Debug("the suite starts", "command", append([]string{ginkgo}, args...), "builds", len(plan.Builds), "scripts", len(plan.Scripts))
-	w.Step("starting the machines")
+	w.Step("starting machines")
 	watch, stop := context.WithCancel(ctx)
 	watched := make(chan struct{})
 	go func() {
@@ -129,8 +131,7 @@ func Run(ctx context.Context, o Options, w Watcher) (run *reports.Run, files []s
 	return run, files, errors.Join(err, werr)
 }
 
-// check refuses filters that Ginkgo would not understand, before anything is
-// prepared.
+// check refuses invalid filters before anything is prepared.
 func (o Options) check() error {
 	if _, err := types.ParseLabelFilter(o.LabelFilter); err != nil {
 		return exit.BadInputf("label filter %q: %s", o.LabelFilter, plainly(err))
@@ -141,8 +142,8 @@ func (o Options) check() error {
 	return nil
 }
 
-// plainly is what Ginkgo has to say of a filter: its last line, for the others
-// are the filter again, and a heading in colour.
+// plainly returns the last line of an error of Ginkgo's about a filter. The other
+// lines are a coloured heading and the filter.
 func plainly(err error) string {
 	var g types.GinkgoError
 	if !errors.As(err, &g) {
@@ -152,23 +153,23 @@ func plainly(err error) string {
 	return strings.ReplaceAll(lines[len(lines)-1], "  ", " ")
 }
 
-// given makes the folder that the user named for this run. One that holds a
-// run already is left as it is.
+// given creates the directory that the user named for this run. A directory that
+// already contains a run is refused.
 func given(dir string) (string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return "", err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", exit.BadInputf("make the folder of this run: %w", err)
+		return "", exit.BadInputf("create the directory of this run: %w", err)
 	}
 	if old, _ := filepath.Glob(filepath.Join(dir, "journal-*.jsonl")); len(old) > 0 {
-		return "", exit.BadInputf("%s holds a run already", dir)
+		return "", exit.BadInputf("%s already contains a run", dir)
 	}
 	return dir, nil
 }
 
-// arguments are those of the ginkgo runner.
+// arguments returns the arguments of the ginkgo program.
 func arguments(o Options, suite, planFile, dir string) []string {
 	args := []string{"run", "--procs=" + strconv.Itoa(max(1, o.Procs)), "--no-color", "-v", "--timeout=240h", "--grace-period=20s"}
 	if o.LabelFilter != "" {
@@ -180,18 +181,18 @@ func arguments(o Options, suite, planFile, dir string) []string {
 	return append(args, suite, "--", "-plan", planFile, "-run", dir)
 }
 
-// ginkgoLog has Ginkgo's output, in the run's folder.
+// ginkgoLog is the file with Ginkgo's output, in the directory of the run.
 const ginkgoLog = "ginkgo.log"
 
-// interruptGrace is how long Ginkgo gets to end in order when it is told to.
+// interruptGrace is how long Ginkgo may take to end after an interrupt.
 const interruptGrace = 30 * time.Second
 
-// ginkgoRun runs the suite once. That specs failed is no error here: what they
-// found is in the journals.
+// ginkgoRun runs the suite once. Failed specs are not an error here: their results
+// are in the journals.
 func ginkgoRun(ctx context.Context, ginkgo string, args []string, dir string) error {
 	log, err := os.OpenFile(filepath.Join(dir, ginkgoLog), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
 	if err != nil {
-		return fmt.Errorf("keep ginkgo's output: %w", err)
+		return fmt.Errorf("write ginkgo's output: %w", err)
 	}
 	defer func() { _ = log.Close() }()
 	cmd := child.Command(ctx, ginkgo, args...)

@@ -66,8 +66,8 @@ func List(ctx context.Context, o Options, w Watcher) ([]reports.Planned, error) 
 	return specs, nil
 }
 
-// listenForShell accepts the processes that keep a machine, one at a time, on
-// a socket in a directory that nobody else can enter.
+// listenForShell accepts processes that keep a machine, one at a time, on a
+// socket in a directory that only this user can enter.
 func listenForShell(ctx context.Context, use func(context.Context, net.Conn) error, w Watcher) (socket string, end func(), err error) {
 	dir, err := os.MkdirTemp("", "proofhouse-shell-")
 	if err != nil {
@@ -97,8 +97,8 @@ func listenForShell(ctx context.Context, use func(context.Context, net.Conn) err
 	}, nil
 }
 
-// showConsoles shows the machines' consoles as they grow, each line with the
-// name of its file.
+// showConsoles shows what is added to the console files, each line with the name
+// of its file.
 func showConsoles(ctx context.Context, dir string, w Watcher) {
 	read := map[string]int64{}
 	partial := map[string][]byte{}
@@ -129,7 +129,7 @@ func showConsoles(ctx context.Context, dir string, w Watcher) {
 	}
 }
 
-// grown reads what came to a file after offset, at most a megabyte.
+// grown reads what was added to a file after offset, at most 1 MiB.
 func grown(file string, offset int64) (text []byte, n int64) {
 	f, err := os.Open(file)
 	if err != nil {
