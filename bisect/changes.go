@@ -9,34 +9,34 @@ import (
 	"proofhouse/kernels"
 )
 
-// Changes are what is different between the build before a change and the one
-// after it.
+// Changes are the differences between the last build before a change and the
+// first one after it.
 type Changes struct {
-	Features []Difference `json:"features,omitempty"` // of AppArmor's features folder
-	// Config are the options of the kernel's config that are about security;
-	// Options is the number of all that differ. ConfigKnown is false if one of
-	// the builds has no config.
+	Features []Difference `json:"features,omitempty"` // of AppArmor's features directory
+	// Config has the differing options of the kernel config that are about
+	// security; Options is the number of all that differ. ConfigKnown is false
+	// if one of the builds has no config.
 	Config      []Difference `json:"config,omitempty"`
 	Options     int          `json:"options"`
 	ConfigKnown bool         `json:"config_known"`
-	// Log is the part of the newer build's changelog that the older one does
-	// not have; none if it came without one.
+	// Log is the part of the newer build's changelog that the older one lacks;
+	// none if the newer build has no changelog.
 	Log []kernels.Change `json:"log,omitempty"`
-	// LogKnown is true if the newer build came with a changelog.
+	// LogKnown is true if the newer build has a changelog.
 	LogKnown bool `json:"log_known"`
 }
 
-// Difference is one name with another value; "" is for one that is not there.
+// Difference is a name with its old and new value; "" = not present.
 type Difference struct {
 	Name string `json:"name"`
 	Old  string `json:"old,omitempty"`
 	New  string `json:"new,omitempty"`
 }
 
-// securityRE are the options that can make a difference to AppArmor.
+// securityRE matches the options that can affect AppArmor.
 var securityRE = regexp.MustCompile(`^CONFIG_(SECURITY|LSM|AUDIT|DEFAULT_SECURITY|INTEGRITY|.*_NS$|NAMESPACES|SECCOMP|.*APPARMOR|.*_LSM)`)
 
-// Compare tells what changed between the two builds, as far as is known.
+// Compare returns what changed between two builds, as far as it is known.
 func Compare(ctx context.Context, last, first Tested) (Changes, error) {
 	var c Changes
 	if last.Evidence != nil && first.Evidence != nil {

@@ -11,7 +11,7 @@ import (
 	"proofhouse/reports/expect"
 )
 
-// Evidence is what was found on one build.
+// Evidence is the result of the tests on one build.
 type Evidence struct {
 	Kernel   reports.Kernel `json:"kernel"` // without its specs
 	Dir      string         `json:"dir"`    // of the run
@@ -22,20 +22,20 @@ type Evidence struct {
 type Subtest struct {
 	ID       string           `json:"id"`
 	Attempts []reports.Status `json:"attempts"` // PASS, FAIL, SKIP or ERROR
-	// Expected is true if it failed, in each attempt, as it was expected to.
+	// Expected is true if it failed in each attempt and was expected to fail.
 	Expected bool     `json:"expected,omitempty"`
 	Reason   string   `json:"reason,omitempty"`
-	Denials  []string `json:"denials,omitempty"` // the first few, of one that did not pass
+	Denials  []string `json:"denials,omitempty"` // the first ones, if it did not pass
 }
 
-// crash is the last part of the ID of what stands for a kernel that survives,
-// or does not.
+// crash is the last part of the ID of a result that says whether the kernel
+// survived a spec.
 const crash = "(crash)"
 
-// maxDenials is how many records are kept with a subtest.
+// maxDenials is the number of records that are kept with a subtest.
 const maxDenials = 4
 
-// gather takes the evidence from a run on one kernel.
+// gather collects the evidence of a run on one kernel.
 func gather(k *reports.Kernel, dir string) *Evidence {
 	e := &Evidence{Kernel: *k, Dir: dir}
 	e.Kernel.Specs, e.Kernel.NotRun, e.Kernel.Machines = nil, nil, nil
@@ -63,7 +63,7 @@ func gather(k *reports.Kernel, dir string) *Evidence {
 	return e
 }
 
-// crashes says of a spec whether the kernel survived it.
+// crashes returns the subtest that says whether the kernel survived a spec.
 func crashes(o reports.Outcome) Subtest {
 	s := Subtest{ID: o.ID + "/" + crash}
 	for _, a := range o.Attempts {
@@ -79,7 +79,7 @@ func crashes(o reports.Outcome) Subtest {
 	return s
 }
 
-// found is what a status says of the kernel's behaviour, whoever expected it.
+// found returns the status without regard to expectations.
 func found(st reports.Status) reports.Status {
 	switch st {
 	case reports.XPass, reports.Recorded:
@@ -90,8 +90,8 @@ func found(st reports.Status) reports.Status {
 	return st
 }
 
-// denials are the records of the first attempt that has any; those first in
-// which the kernel names an error of its own.
+// denials returns the records of the first attempt that has any. Those with an
+// error of the kernel come first.
 func denials(attempts []reports.Spec) []string {
 	for _, a := range attempts {
 		if len(a.Denials) == 0 {
@@ -111,7 +111,7 @@ func unexplained(record string) int {
 	return 1
 }
 
-// stable is the status that all attempts share; "" if there is none such.
+// stable returns the status that all attempts have; "" if they differ.
 func (s Subtest) stable() reports.Status {
 	for _, st := range s.Attempts {
 		if st != s.Attempts[0] {
@@ -124,7 +124,7 @@ func (s Subtest) stable() reports.Status {
 	return s.Attempts[0]
 }
 
-// flaky is true if it both passed and failed.
+// flaky reports whether it both passed and failed.
 func (s Subtest) flaky() bool {
 	return slices.Contains(s.Attempts, reports.Pass) && slices.Contains(s.Attempts, reports.Fail)
 }
@@ -146,12 +146,12 @@ func (e *Evidence) find(id string) Subtest {
 	return Subtest{ID: id}
 }
 
-// name is how people call the build.
+// name returns the name of the build for people.
 func (e *Evidence) name() string { return e.Kernel.Release }
 
-// Matches tells whether the pattern means the subtest: the name of an upstream
-// script, the ID of a spec or a subtest, or an ID in which * stands for any
-// text. An empty pattern means all.
+// Matches reports whether the pattern matches the subtest. A pattern is the name
+// of an upstream script, the ID of a spec or a subtest, or an ID in which *
+// matches any text. An empty pattern matches all.
 func Matches(pattern, id string) bool {
 	if pattern == "" {
 		return true
@@ -162,9 +162,9 @@ func Matches(pattern, id string) bool {
 	return expect.Match(pattern, id) || expect.Match(pattern+"/*", id)
 }
 
-// targets are the subtests that the pattern means and that tell the bad build
-// from the good one. Without any, the error says in one line which end is not
-// what it was said to be.
+// targets returns the subtests that match the pattern and distinguish the bad
+// build from the good one. If there are none, the error says in one line which
+// end is not what the user said.
 func targets(pattern string, good, bad *Evidence) ([]string, error) {
 	var ids, flaky, failing, swapped, same []string
 	matched := 0
@@ -173,7 +173,7 @@ func targets(pattern string, good, bad *Evidence) ([]string, error) {
 			continue
 		}
 		if pattern == "" && b.Expected {
-			continue // whoever names no test does not ask for what is known
+			continue // without a pattern, expected failures are left out
 		}
 		g := good.find(b.ID)
 		if !strings.HasSuffix(b.ID, crash) {
@@ -196,7 +196,7 @@ func targets(pattern string, good, bad *Evidence) ([]string, error) {
 			same = append(same, b.ID)
 		}
 	}
-	what := "what is tested"
+	what := "the tests"
 	if pattern != "" {
 		what = pattern
 	}
@@ -216,15 +216,15 @@ func targets(pattern string, good, bad *Evidence) ([]string, error) {
 	for _, id := range same {
 		switch g, b := good.find(id), bad.find(id); {
 		case g.stable() != reports.Pass && g.stable() != reports.Skip:
-			return nil, exit.BadInputf("the good build %s gives no clear answer: %s: %s (%s)", good.name(), id, g.said(), g.Reason)
+			return nil, exit.BadInputf("the good build %s gives no clear result: %s: %s (%s)", good.name(), id, g.said(), g.Reason)
 		case b.stable() != reports.Pass && b.stable() != reports.Skip:
-			return nil, exit.BadInputf("the bad build %s gives no clear answer: %s: %s (%s)", bad.name(), id, b.said(), b.Reason)
+			return nil, exit.BadInputf("the bad build %s gives no clear result: %s: %s (%s)", bad.name(), id, b.said(), b.Reason)
 		}
 	}
-	return nil, exit.BadInputf("the bad build %s is not bad: nothing of %s fails there", bad.name(), what)
+	return nil, exit.BadInputf("the bad build %s is not bad: none of %s fails there", bad.name(), what)
 }
 
-// list names a few.
+// list names the first one and the number of the others.
 func list(ids []string) string {
 	if len(ids) > 1 {
 		return fmt.Sprintf("%s (and %d more)", ids[0], len(ids)-1)
@@ -232,8 +232,8 @@ func list(ids []string) string {
 	return ids[0]
 }
 
-// judge says whether a build is good or bad. Of one that is neither, why tells
-// the reason.
+// judge returns whether a build is good or bad. If it is neither, why is the
+// reason.
 func (e *Evidence) judge(targets []string) (good, bad bool, why string) {
 	for _, id := range targets {
 		s := e.find(id)
@@ -243,7 +243,7 @@ func (e *Evidence) judge(targets []string) (good, bad bool, why string) {
 		case s.flaky():
 			why = fmt.Sprintf("flaky: %s (%s)", id, s.said())
 		case s.stable() != reports.Pass && why == "":
-			why = fmt.Sprintf("no answer: %s", id)
+			why = fmt.Sprintf("no result: %s", id)
 			if s.said() != "" {
 				why += " (" + s.said() + ")"
 			}

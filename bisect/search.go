@@ -1,11 +1,12 @@
-// Package bisect finds the build with which a test began to fail, or to pass,
-// in a line of builds from an older to a newer one.
+// Package bisect finds the first build on which a test fails, or passes, in a
+// line of builds from an older to a newer one. It runs tests through package
+// runner; bisecting commits is left to git (see Tester.Step).
 //
 //	session := &bisect.Session{Builds: builds, Good: 0, Bad: len(builds) - 1, …}
 //	found, err := session.Run(ctx)
 //
-// It halves, as git bisect does. A build that cannot be tested, or on which the
-// test is flaky, is stepped around, and named if it leaves the answer open.
+// It is a binary search, as in git bisect. A build that cannot be tested, or on
+// which the test is flaky, is skipped, and named if it leaves the result open.
 package bisect
 
 import (
@@ -13,22 +14,22 @@ import (
 	"slices"
 )
 
-// answer is what a test says of a build.
+// answer is the result of a test on a build.
 type answer int
 
 const (
-	untold answer = iota // it could not be tested, or gave no clear answer
-	older                // as the oldest of the line
-	newer                // as the newest
+	untold answer = iota // not testable, or no clear result
+	older                // like the oldest of the line
+	newer                // like the newest
 )
 
-// span is where the change is: after last, and at first at the latest. Those
-// between them are untold.
+// span is where the change is: after last, and not after first. Builds between
+// them are untold.
 type span struct{ last, first int }
 
-// search halves builds, of which the first is older and the last newer. test
-// is called at most once for each of the others, and not for those that are
-// known to be untold.
+// search is a binary search in builds, of which the first is older and the last
+// is newer. It calls test at most once for each of the others, and not for
+// those that are known to be untold.
 func search(ctx context.Context, known []bool, test func(ctx context.Context, i int) (answer, error)) (span, error) {
 	s := span{0, len(known) - 1}
 	skipped := slices.Clone(known)
@@ -55,7 +56,7 @@ func search(ctx context.Context, known []bool, test func(ctx context.Context, i 
 	}
 }
 
-// left are the builds of the span that may still be tested.
+// left returns the builds of the span that can still be tested.
 func (s span) left(skipped []bool) []int {
 	var list []int
 	for i := s.last + 1; i < s.first; i++ {
@@ -66,7 +67,7 @@ func (s span) left(skipped []bool) []int {
 	return list
 }
 
-// next is the build to be tested: the one in the middle of those that are left.
+// next returns the build to test: the middle one of those that are left.
 func next(s span, skipped []bool) (int, bool) {
 	left := s.left(skipped)
 	if len(left) == 0 {
@@ -75,7 +76,7 @@ func next(s span, skipped []bool) (int, bool) {
 	return left[len(left)/2], true
 }
 
-// steps is how many tests n builds need at most.
+// steps returns the largest number of tests that n builds need.
 func steps(n int) (tests int) {
 	for ; n > 0; n /= 2 {
 		tests++

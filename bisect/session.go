@@ -16,22 +16,22 @@ type Session struct {
 	Builds    []kernels.Candidate // the line, the oldest first
 	Good, Bad int                 // indexes of the ends
 	Pattern   string              // see [Matches]
-	// Test runs on a build what decides: the specs with these IDs, or, where
-	// there are none, all that the pattern means. An [Untestable] error says
-	// that the build gives no answer; any other ends the search.
+	// Test tests a build: the specs with these IDs, or without IDs, all that
+	// match the pattern. An [Untestable] error means that the build gives no
+	// result; any other error ends the search.
 	Test func(ctx context.Context, build kernels.Candidate, specs []string) (*Evidence, error)
-	// Say gets a line for each step.
+	// Say gets a line for each step of the search.
 	Say func(line string)
 }
 
-// Untestable is why a build gives no answer: it is not on the mirror, or does
-// not boot.
+// Untestable is the reason why a build gives no result: for example, it is not on
+// the mirror, or does not boot.
 type Untestable struct{ Err error }
 
 func (u *Untestable) Error() string { return u.Err.Error() }
 func (u *Untestable) Unwrap() error { return u.Err }
 
-// Verdict is what was made of one build.
+// Verdict is the verdict on one build.
 type Verdict string
 
 // The verdicts.
@@ -41,30 +41,30 @@ const (
 	Untold Verdict = "cannot tell"
 )
 
-// Tested is one build of the line that was tested.
+// Tested is a build of the line with its verdict.
 type Tested struct {
 	kernels.Candidate
 	Verdict  Verdict   `json:"verdict"`
-	Why      string    `json:"why,omitempty"` // where it could not be told
+	Why      string    `json:"why,omitempty"` // if the verdict is Untold
 	Evidence *Evidence `json:"-"`
 }
 
-// Found is the end of a search.
+// Found is the result of a search.
 type Found struct {
-	// Fixed is true where the good build is the newer one: the change that was
-	// looked for is the one that mended it.
+	// Fixed is true if the good build is the newer one: then the search is for
+	// the first fixed build.
 	Fixed bool `json:"fixed"`
-	// Last is the last build before the change that is known, and First the
-	// first one after it; Between could not be told, so that the change may be
-	// in any of them or in First.
+	// Last is the last known build before the change, and First the first known
+	// one after it. Between has the untold builds between them: the change may
+	// be in any of them or in First.
 	Last    Tested   `json:"last"`
 	First   Tested   `json:"first"`
 	Between []Tested `json:"between,omitempty"`
 	Targets []string `json:"targets"` // the subtests that decided
-	Tested  []Tested `json:"tested"`  // all, in the order of the line
+	Tested  []Tested `json:"tested"`  // all tested builds, in the order of the line
 }
 
-// Run verifies the ends and then halves.
+// Run tests both ends and then searches between them.
 func (s *Session) Run(ctx context.Context) (*Found, error) {
 	if s.Good == s.Bad {
 		return nil, exit.BadInputf("good and bad are the same build, %s", s.Builds[s.Good].Name())
@@ -99,7 +99,7 @@ func (s *Session) Run(ctx context.Context) (*Found, error) {
 		}
 	}
 	if gone > 0 {
-		s.Say(fmt.Sprintf("%d builds, %d of which cannot be had: the mirror has only a part of them", len(line), gone))
+		s.Say(fmt.Sprintf("%d builds; %d are incomplete on the mirror", len(line), gone))
 	}
 	s.Say(fmt.Sprintf("%s is good and %s is bad: %s", s.Builds[s.Good].Name(), s.Builds[s.Bad].Name(), list(f.Targets)))
 
@@ -178,7 +178,7 @@ func (f *Found) answer(v Verdict) answer {
 	return older
 }
 
-// specsOf are the specs that the subtests belong to.
+// specsOf returns the specs of the subtests.
 func specsOf(subtests []string) []string {
 	var specs []string
 	for _, id := range subtests {

@@ -12,15 +12,16 @@ import (
 	"proofhouse/reports"
 )
 
-// Step is what a single build is found to be.
+// Step is the verdict on a single build.
 type Step struct {
 	Verdict Verdict // Good or Bad
 	Line    string
 }
 
-// Step tests one build by itself: bad if anything fails that the pattern
-// means; without a pattern, if anything does that was not expected to. One that cannot be told is
-// [Untestable]; a kernel that crashes is, too, unless crashIsBad.
+// Step tests a single build. It is bad if a subtest that matches the pattern
+// fails; without a pattern, if a subtest fails that was not expected to. If it
+// gives no clear result, or the kernel crashes and crashIsBad is false, the error
+// is [Untestable].
 func (t *Tester) Step(ctx context.Context, spec string, crashIsBad bool) (*Step, error) {
 	e, err := t.Test(ctx, kernels.Candidate{Spec: spec}, nil)
 	if err != nil {
@@ -42,7 +43,7 @@ func (e *Evidence) step(pattern string, crashIsBad bool) (*Step, error) {
 		isCrash := strings.HasSuffix(s.ID, "/"+crash)
 		if isCrash && (!crashIsBad || s.stable() == reports.Pass) {
 			if s.stable() == reports.Fail || s.flaky() {
-				// It says more than the ERRORs that follow from it.
+				// It explains the ERRORs that it caused.
 				unclear = slices.Insert(unclear, 0, fmt.Sprintf("the kernel crashed in %s: %s", strings.TrimSuffix(s.ID, "/"+crash), s.Reason))
 			}
 			continue

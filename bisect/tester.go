@@ -26,25 +26,25 @@ import (
 	"proofhouse/runs/runner"
 )
 
-// Tester runs the suite on builds, each time as a run of its own.
+// Tester runs the suite on builds. Each test is a run of its own.
 type Tester struct {
-	Config  runs.Config // its kernels are not looked at
+	Config  runs.Config // without kernels
 	Pattern string
-	Repeat  int // how often more than once, before a result is believed
-	Procs   int // 0 = as many as the machine can take
+	Repeat  int // number of additional runs on each build
+	Procs   int // 0: as many as the host has room for
 	Watch   runner.Watcher
 
 	scripts []string // of the upstream suite
 }
 
-// room is the cache's room of evidence.
+// room is the name of the cache room of evidence.
 const room = "bisect"
 
-// evidenceFile is the evidence in its cache entry.
+// evidenceFile is the name of the evidence in its cache entry.
 const evidenceFile = "evidence.json"
 
-// Test is for [Session.Test]. What was found is kept, so that the same build is
-// not tested again.
+// Test is a [Session.Test]. It caches the evidence, so that the same build is not
+// tested again.
 func (t *Tester) Test(ctx context.Context, build kernels.Candidate, specs []string) (*Evidence, error) {
 	cfg, filter, err := t.selection(ctx, specs)
 	if err != nil {
@@ -88,15 +88,16 @@ func (t *Tester) Test(ctx context.Context, build kernels.Candidate, specs []stri
 	}
 	e = new(Evidence)
 	if err := json.Unmarshal(text, e); err != nil {
-		return nil, fmt.Errorf("read what was found on %s: %w", build.Name(), err)
+		return nil, fmt.Errorf("read the evidence of %s: %w", build.Name(), err)
 	}
 	return e, nil
 }
 
-// errOpen is for evidence that is not to be kept: another try may tell.
-var errOpen = errors.New("not clear")
+// errOpen is the error of evidence that is not cached: another try may give a
+// result.
+var errOpen = errors.New("no clear result")
 
-// open is true for evidence with an ERROR that was no crash of the kernel.
+// open reports whether there is an ERROR that was not a crash of the kernel.
 func (e *Evidence) open() bool {
 	return slices.ContainsFunc(e.Subtests, func(s Subtest) bool { return slices.Contains(s.Attempts, reports.Error) })
 }
@@ -108,19 +109,19 @@ func untestable(ctx context.Context, err error) error {
 	return &Untestable{err}
 }
 
-// key is what the outcome depends on.
+// key returns the cache key: everything that the evidence depends on.
 func (t *Tester) key(plan *runs.Plan, filter string) string {
 	b, c := plan.Builds[0], plan.Config
 	words := []string{
 		b.ID(), b.SHA256, b.Version, plan.Source, c.Guest, plan.Image, strings.Join(c.Scripts, ","), filter,
 		strconv.Itoa(t.Repeat), c.Accelerator, strconv.Itoa(c.Memory), strconv.FormatBool(c.Plain), strconv.FormatBool(c.PlainGuest),
-		version.String(), // which may judge another way
+		version.String(), // another version may judge differently
 	}
 	sum := sha256.Sum256([]byte(strings.Join(words, "\x00")))
 	return b.ID() + "-" + hex.EncodeToString(sum[:8])
 }
 
-// run runs what was selected; specs is how many that are, 0 if not known.
+// run runs the selection; specs is the number of its specs, 0 if unknown.
 func (t *Tester) run(ctx context.Context, cfg runs.Config, filter string, specs int) (*Evidence, error) {
 	o := runner.Options{Config: cfg, LabelFilter: filter, Repeat: t.Repeat, Procs: t.Procs}
 	if o.Procs == 0 && specs > 0 {
@@ -140,8 +141,8 @@ func (t *Tester) run(ctx context.Context, cfg runs.Config, filter string, specs 
 	return gather(&run.Kernels[0], filepath.Dir(files[0])), nil
 }
 
-// selection is what has to run for the specs, or, where there are none yet,
-// for the pattern.
+// selection returns what to run for the specs, or without specs, for the
+// pattern.
 func (t *Tester) selection(ctx context.Context, specs []string) (cfg runs.Config, filter string, err error) {
 	cfg = t.Config
 	if t.scripts == nil {
@@ -165,7 +166,7 @@ func (t *Tester) selection(ctx context.Context, specs []string) (cfg runs.Config
 	return cfg, filter, nil
 }
 
-// forPattern chooses the scripts, or the label filter, that cover a pattern.
+// forPattern returns the scripts, or the label filter, that cover a pattern.
 func forPattern(pattern string, scripts []string) (chosen []string, filter string, err error) {
 	if pattern == "" {
 		return nil, "", nil
@@ -190,7 +191,7 @@ func forPattern(pattern string, scripts []string) (chosen []string, filter strin
 	if len(chosen) == 0 && !strings.Contains(script, "*") {
 		return nil, "", exit.BadInputf("test %q: the upstream suite has no script %q", pattern, script)
 	}
-	return chosen, "", nil // none: its stars may stand for more than the name of a script
+	return chosen, "", nil // none: a * may match more than the name of a script
 }
 
 func forSpecs(specs []string) (scripts []string, filter string) {

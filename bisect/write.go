@@ -17,14 +17,14 @@ const (
 	valueShown   = 60 // characters
 )
 
-// logRE are the lines of a changelog that are shown: what touches AppArmor or
-// the hooks that it hangs on.
+// logRE matches the changelog lines that are shown: those about AppArmor or the
+// security hooks.
 var logRE = regexp.MustCompile(`(?i)apparmor|\bLSM\b|\bsecurity:|SECURITY_`)
 
-// upstreamRE is the version of Linux in a release.
+// upstreamRE matches the version of Linux in a release.
 var upstreamRE = regexp.MustCompile(`^[0-9]+\.[0-9]+`)
 
-// Text writes what was found for people.
+// Text writes the result for people.
 func Text(w io.Writer, f *Found, c Changes, style reports.Style) error {
 	t := &writer{w: bufio.NewWriter(w), style: style}
 	t.verdict(f)
@@ -38,14 +38,14 @@ func Text(w io.Writer, f *Found, c Changes, style reports.Style) error {
 	}
 	t.line("")
 	t.line("CHANGED in %s since %s", f.First.Name(), f.Last.Name())
-	t.differences("features", c.Features, "the features that AppArmor names are the same")
+	t.differences("features", c.Features, "no difference in AppArmor's features")
 	if c.ConfigKnown {
 		t.differences("config", c.Config, fmt.Sprintf("%d options changed, none about security", c.Options))
 		if len(c.Config) > 0 {
 			t.line("    and %d options that are not about security", c.Options-len(c.Config))
 		}
 	} else {
-		t.line("  config: not known")
+		t.line("  config: unknown")
 	}
 	t.log(f, c)
 	t.line("")
@@ -63,7 +63,7 @@ func Text(w io.Writer, f *Found, c Changes, style reports.Style) error {
 		t.line("  %-34s %s", b.Name(), reports.Plain(text))
 	}
 	if len(gone) > 0 {
-		t.line("  not to be had, the mirror has only a part of them: %s", strings.Join(gone, ", "))
+		t.line("  incomplete on the mirror: %s", strings.Join(gone, ", "))
 	}
 	t.line("")
 	t.verdict(f)
@@ -80,7 +80,7 @@ func (t *writer) line(format string, args ...any) {
 	_, _ = fmt.Fprintf(t.w, strings.TrimRight(format, " ")+"\n", args...)
 }
 
-// Line says in one line what was found.
+// Line returns the result in one line.
 func (f *Found) Line() string {
 	word, before := "bad", "good"
 	if f.Fixed {
@@ -97,7 +97,7 @@ func (f *Found) Line() string {
 	for _, b := range f.Between {
 		names = append(names, b.Name())
 	}
-	return fmt.Sprintf("first %s build: %s at the latest; not told: %s; last %s build: %s", word, first, strings.Join(names, ", "), before, f.Last.Name())
+	return fmt.Sprintf("first %s build: %s or earlier; unclear: %s; last %s build: %s", word, first, strings.Join(names, ", "), before, f.Last.Name())
 }
 
 func (t *writer) verdict(f *Found) {
@@ -161,7 +161,7 @@ func short(s string) string {
 
 func (t *writer) log(f *Found, c Changes) {
 	if !c.LogKnown {
-		t.line("  changelog: the build came without one")
+		t.line("  changelog: the build has none")
 		return
 	}
 	lines, shown := 0, 0

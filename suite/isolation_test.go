@@ -6,7 +6,8 @@ import (
 	"proofhouse/isolation"
 )
 
-// Host policy and container policy must both be enforced, independently.
+// Host policy and container policy must both be enforced, independently of each
+// other.
 var _ = Describe("isolation of host and container", Label("isolation"), func() {
 	rows := isolation.Rows()
 	for k, build := range plan.Builds {
@@ -16,7 +17,7 @@ var _ = Describe("isolation of host and container", Label("isolation"), func() {
 					continue
 				}
 				// After the scripts of the same kernel, in the order of the
-				// table: a machine that had a row is not one for a script.
+				// table: a machine that ran a row is not used for scripts.
 				priority := turn(k, len(plan.Scripts)+i)
 				labels := Label(rowLabel+row.Group+"."+row.Name, groupLabel+row.Group)
 				if row.Smoke {

@@ -1,6 +1,6 @@
-// Package suite says what must hold on a kernel build. Its specs run on the
-// host and reach the kernel only through a machine, so that one that dies
-// takes nothing along.
+// Package suite has the specs: what must hold on a kernel build. They run on the
+// host and reach the kernel only through a machine, so that a kernel that dies
+// takes no result with it. How a spec is run is in package runs.
 //
 //	ginkgo ./suite                             # the default kernel
 //	ginkgo -p ./suite -- -kernel debian:trixie
@@ -34,8 +34,7 @@ import (
 )
 
 func init() {
-	// A ginkgo that is killed takes its processes along, and these their
-	// machines.
+	// When ginkgo is killed, its processes and their machines end too.
 	if err := child.DieWithParent(); err != nil {
 		panic(err)
 	}
@@ -45,15 +44,15 @@ var (
 	config   = flags(flag.CommandLine)
 	planFile = flag.String("plan", "", "`file` with the prepared plan of the run; overrides all other flags")
 	runDir   = flag.String("run", "", "`directory` of this run (default: a new one under -out)")
-	shell    = flag.String("shell", "", "unix `socket` on which somebody waits for a shell on a machine on which something failed")
+	shell    = flag.String("shell", "", "unix `socket` of a process that wants a shell on a machine on which something failed")
 	listFile = flag.String("list", "", "write the specs that would run to this `file`, as JSON, and run nothing")
 
 	plan  *runs.Plan
 	bench *runs.Bench // of this process
 )
 
-// flags defines the flags of a run, which proofhouse has as pflag's, for the
-// flag package.
+// flags defines the flags of a run for the flag package: those of `proofhouse
+// run` are defined for pflag.
 func flags(to *flag.FlagSet) *runs.Config {
 	c := &runs.Config{}
 	fs := pflag.NewFlagSet("suite", pflag.ContinueOnError)
@@ -63,8 +62,8 @@ func flags(to *flag.FlagSet) *runs.Config {
 	return c
 }
 
-// asked says whether somebody wants the suite itself, and not just all tests
-// of the module: it boots kernels, for many minutes.
+// asked reports whether the user wants to run the suite, and not only all tests
+// of the module: it boots kernels and takes minutes.
 func asked() bool {
 	yes := false
 	flag.Visit(func(f *flag.Flag) { yes = yes || !strings.HasPrefix(f.Name, "test.") })
@@ -73,7 +72,7 @@ func asked() bool {
 
 func TestSuite(t *testing.T) {
 	if !asked() {
-		t.Skip("it boots kernels: ginkgo ./suite")
+		t.Skip("boots kernels: run ginkgo ./suite")
 	}
 	suiteConfig, reporterConfig := GinkgoConfiguration()
 	first := suiteConfig.ParallelProcess == 1
@@ -86,13 +85,13 @@ func TestSuite(t *testing.T) {
 	if plan, err = prepare(say); err != nil {
 		refuse(err)
 	}
-	// A spec ends at the deadlines of what it runs; the suite as a whole has
-	// none of its own unless somebody asks for it.
+	// Each spec has the deadlines of what it runs. The suite has no deadline
+	// unless the user sets one.
 	if suiteConfig.Timeout == time.Hour {
 		suiteConfig.Timeout = 24 * time.Hour
 	}
-	// Ginkgo would start specs in the order of their names. Every spec here
-	// stands alone, and has a priority: the longest is first.
+	// Ginkgo would start specs in the order of their names. Specs are
+	// independent here, and have priorities: the longest one is first.
 	suiteConfig.RandomizeAllSpecs = true
 	RegisterFailHandler(Fail)
 	preview := func() []reports.Planned {
@@ -105,7 +104,7 @@ func TestSuite(t *testing.T) {
 	}
 	if first && !suiteConfig.DryRun {
 		if planned = preview(); len(planned) == 0 {
-			refuse(exit.BadInputf("no spec matches the label filter and focus that were given"))
+			refuse(exit.BadInputf("no spec matches the label filter and the focus"))
 		}
 	}
 	if *listFile != "" {
@@ -118,7 +117,7 @@ func TestSuite(t *testing.T) {
 	RunSpecs(t, "AppArmor on a kernel build", suiteConfig, reporterConfig)
 }
 
-// list writes the specs in the order in which they would start.
+// list writes the specs to a file, in the order of their starts.
 func list(file string, specs []reports.Planned) error {
 	b, err := json.Marshal(append([]reports.Planned{}, specs...))
 	if err != nil {
@@ -134,43 +133,45 @@ func prepare(say func(string)) (*runs.Plan, error) {
 	return runs.Prepare(context.Background(), *config, say)
 }
 
-// mine are the specs of this shard; nil for a run that is the whole.
+// mine has the specs of this shard; nil if the run is not a shard.
 var mine map[runs.SpecKey]bool
 
-// ours says whether a spec is this run's. Whoever defines specs asks.
+// ours reports whether a spec belongs to this run. All definitions of specs must
+// call it.
 func ours(kernel, id string) bool {
 	return plan.Has(kernel, id) && (mine == nil || mine[runs.SpecKey{Kernel: kernel, ID: id}])
 }
 
-// takeShard narrows the suite to one part of what the filters let through.
+// takeShard reduces the suite to one part of the specs that match the filters.
 func takeShard(preview func() []reports.Planned) error {
 	shard := plan.Config.Shard
 	plan.Whole = preview()
 	if shard.Count > len(plan.Whole) {
-		return exit.BadInputf("shard %s: there are only %d specs to divide", shard, len(plan.Whole))
+		return exit.BadInputf("shard %s: only %d specs to divide", shard, len(plan.Whole))
 	}
 	part := runs.Split(plan.Whole, shard.Count)[shard.Index-1]
 	mine = map[runs.SpecKey]bool{}
 	for _, p := range part {
 		mine[runs.KeyOf(p)] = true
 	}
-	// A spec that does not ask would run in every shard.
+	// A spec whose definition does not call ours would run in every shard.
 	for _, p := range preview() {
 		if !mine[runs.KeyOf(p)] {
-			return fmt.Errorf("shard %s: %s does not keep to it", shard, p.ID)
+			return fmt.Errorf("shard %s: %s belongs to another shard", shard, p.ID)
 		}
 	}
 	return nil
 }
 
-// turn makes the i-th spec of the k-th kernel start after all before it. One
-// kernel comes after the other, so that a machine serves many specs.
+// turn returns the priority of the i-th spec of the k-th kernel: specs start in
+// this order. All specs of a kernel run before those of the next kernel, so that
+// one machine runs many specs.
 func turn(k, i int) SpecPriority {
 	return SpecPriority((len(plan.Builds)-k)*(len(plan.Scripts)+len(isolation.Rows())) - i)
 }
 
-// refuse ends the process before anything has run, in one line. Whoever
-// started it with -run finds the status there, which ginkgo does not pass on.
+// refuse prints one line and exits before anything has run. It writes the exit
+// status to the directory of -run, as ginkgo does not pass it on.
 func refuse(err error) {
 	if *runDir != "" {
 		runs.Refuse(*runDir, err)
@@ -178,8 +179,8 @@ func refuse(err error) {
 	os.Exit(exit.Report(os.Stderr, "suite", err))
 }
 
-// interrupted is set when somebody ends the run: it is cut short then, whatever
-// had been found.
+// interrupted is set when the user interrupts the run: then it is cut short, even
+// if every spec had started.
 var interrupted atomic.Bool
 
 func watchInterrupts() {
@@ -192,7 +193,7 @@ func watchInterrupts() {
 	}()
 }
 
-// planned is what this run is to do, in the first process.
+// planned has the specs that this run will run, in the first process.
 var planned []reports.Planned
 
 func planOf(preview Report) []reports.Planned {
@@ -204,16 +205,16 @@ func planOf(preview Report) []reports.Planned {
 		}
 		planned := reports.Planned{ID: runs.SpecID(script), Kernel: kernel, Seconds: plan.Expected(kernel, script)}
 		if row != "" {
-			// A label can hold no slash.
-			planned.ID, planned.Seconds = "isolation/"+strings.Replace(row, ".", "/", 1), runs.RowSeconds
+			// Labels cannot contain a slash.
+			planned.ID, planned.Seconds = reports.NewID(reports.Isolation, strings.Replace(row, ".", "/", 1)).String(), runs.RowSeconds
 		}
 		specs = append(specs, planned)
 	}
 	return specs
 }
 
-// The labels by which a spec is known, beside "regression", "isolation" and
-// "smoke".
+// Prefixes of the labels of a spec. Other labels are "regression", "isolation"
+// and "smoke".
 const (
 	rowLabel    = "row:"
 	groupLabel  = "group:"
@@ -247,7 +248,7 @@ var _ = SynchronizedBeforeSuite(func() []byte {
 	if bench == nil {
 		openBench(string(dir))
 	}
-	// A kernel that cannot be tested at all is said now, once, and not by
+	// If the only kernel cannot be tested at all, say so once, now, and not in
 	// every spec.
 	if len(plan.Builds) == 1 {
 		if _, err := bench.Machine(context.Background(), plan.Builds[0]); err != nil {
@@ -279,13 +280,13 @@ var _ = SynchronizedAfterSuite(func() {
 	run, files, err := page.Reports(bench.Dir, plan.Expectations.Review)
 	Expect(err).NotTo(HaveOccurred())
 	if *planFile == "" {
-		// Whoever made the plan shows the verdict.
+		// With a plan, the process that made it shows the verdict.
 		Expect(reports.Terminal(os.Stdout, run, reports.StyleOf(os.Stdout), files...)).To(Succeed())
 	}
 })
 
-// outcome turns what was found into the spec's own: a FAIL or an ERROR fails
-// it, and a spec that has nothing but SKIPs is skipped.
+// outcome gives the Ginkgo spec the status of its results: a FAIL, an ERROR or no
+// result fails it, and a spec with only SKIPs is skipped.
 func outcome(spec reports.Spec) {
 	counts := reports.Counts{}
 	var trouble, lacking []string
@@ -299,7 +300,7 @@ func outcome(spec reports.Spec) {
 		}
 	}
 	if len(spec.Results) == 0 {
-		trouble = append(trouble, string(reports.Error)+" "+spec.ID+": it ended without a result")
+		trouble = append(trouble, string(reports.Error)+" "+spec.ID+": ended without a result")
 	}
 	AddReportEntry("counts", ReportEntryVisibilityNever, counts)
 	if len(trouble) > 0 {

@@ -21,7 +21,7 @@ import (
 	"proofhouse/runs/progress"
 )
 
-const patternHelp = "the `PATTERN` of what decides: a script, a subtest's ID, or an ID with * for any text (default: all)"
+const patternHelp = "`PATTERN` of the tests that decide: a script, the ID of a subtest, or an ID in which * matches any text (default: all)"
 
 func bisectCommand() *cobra.Command {
 	var good, bad, from, builds string
@@ -29,27 +29,27 @@ func bisectCommand() *cobra.Command {
 	t := bisect.Tester{Repeat: 1}
 	c := &cobra.Command{
 		Use:   "bisect --good SPEC --bad SPEC [--test PATTERN]",
-		Short: "Find the build with which a test began to fail, or to pass",
-		Long: `Halves a line of builds until it knows the first bad one, or, where the good
-build is the newer of the two, the first fixed one; says what changed in it; and
-shows what the tests did before and after. The ends are tested first. Each build
-is tested --repeat times more than once: one on which the test is flaky, or that
-cannot be tested, is stepped around and named.
+		Short: "Find the first build on which a test fails, or passes again",
+		Long: `Finds the first bad build in a line of builds by a binary search, or, if the
+good build is newer than the bad one, the first fixed build. Then it shows what
+changed in that build, and what the tests did before and after. Both ends are
+tested first. Each build is tested again --repeat times: a build on which the
+test is flaky, or that cannot be tested, is skipped and named.
 
 The builds are those that Debian has between the two (debian:SUITE,
-debian:RELEASE), the packages in the folder --from, or the specs in the file
---builds, one in each line, the oldest first. What was found on a build is kept.
+debian:RELEASE), the packages in the directory --from, or the specs in the file
+--builds, one per line, the oldest first. Results are cached.
 
-The exit status is 0 if the build was found, and 3 if several are left.`,
+Exit status: 0 if the build was found, 3 if several are left.`,
 		Example: `  proofhouse bisect --good debian:7.0.4+deb13-cloud-amd64 --bad debian:trixie-backports --test nfs
   proofhouse bisect --from debs --good 6.12.3-1 --bad 6.12.9-1 --test 'regression/complain/*cx*'`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if good == "" || bad == "" {
-				return exit.BadInputf("name both ends: --good SPEC and --bad SPEC")
+				return exit.BadInputf("give both ends: --good SPEC and --bad SPEC")
 			}
 			if t.Repeat < 0 {
-				return exit.BadInputf("--repeat wants at least 0")
+				return exit.BadInputf("--repeat must be at least 0")
 			}
 			display := progress.New(os.Stderr)
 			defer display.Close()
@@ -79,20 +79,20 @@ The exit status is 0 if the build was found, and 3 if several are left.`,
 	f.StringVar(&good, "good", "", "a good build, `SPEC`")
 	f.StringVar(&bad, "bad", "", "a bad build, `SPEC`")
 	f.StringVar(&t.Pattern, "test", "", patternHelp)
-	f.StringVar(&from, "from", "", "the builds are the linux-image packages in this `folder`; an end is a path, a file's name, a release or a version")
+	f.StringVar(&from, "from", "", "the builds are the linux-image packages in this `directory`; an end is a path, a file name, a release or a version")
 	f.StringVar(&builds, "builds", "", "the builds are the specs in this `file`, the oldest first")
-	f.IntVar(&t.Repeat, "repeat", 1, "test each build `N` times more before it is believed")
-	f.BoolVar(&asJSON, "json", false, "as JSON")
+	f.IntVar(&t.Repeat, "repeat", 1, "test each build `N` more times")
+	f.BoolVar(&asJSON, "json", false, "print JSON")
 	runs.MachineFlags(f, &t.Config)
 	t.Config.Out = runs.DefaultOut()
 	return c
 }
 
-// lineOf is the line of builds, and where in it good and bad are.
+// lineOf returns the line of builds, and the indexes of the good and the bad one.
 func lineOf(ctx context.Context, from, list, good, bad string, say func(string)) (line []kernels.Candidate, at [2]int, err error) {
 	switch {
 	case from != "" && list != "":
-		return nil, at, exit.BadInputf("give --from or --builds, not both")
+		return nil, at, exit.BadInputf("--from and --builds exclude each other")
 	case from != "":
 		line, err = kernels.Debs(ctx, from)
 	case list != "":
@@ -109,13 +109,13 @@ func lineOf(ctx context.Context, from, list, good, bad string, say func(string))
 			return nil, at, exit.BadInputf("%s is not among the %d builds", text, len(line))
 		}
 		if slices.ContainsFunc(line[at[i]+1:], is) {
-			return nil, at, exit.BadInputf("%s is the name of several builds: give a path or a version", text)
+			return nil, at, exit.BadInputf("%s matches several builds: give a path or a version", text)
 		}
 	}
 	return line, at, nil
 }
 
-// isCalled tells whether the text means the build.
+// isCalled reports whether the text names the build.
 func isCalled(c kernels.Candidate, text string) bool {
 	if slices.Contains([]string{c.Spec, c.Release, c.Version, filepath.Base(c.Spec)}, text) {
 		return true
@@ -125,7 +125,7 @@ func isCalled(c kernels.Candidate, text string) bool {
 	return errA == nil && errB == nil && os.SameFile(a, b)
 }
 
-// readBuilds reads specs, one in each line; what follows a # is a remark.
+// readBuilds reads specs, one per line; text after a # is a comment.
 func readBuilds(file string) ([]kernels.Candidate, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -163,8 +163,8 @@ func showFound(f *bisect.Found, c bisect.Changes, asJSON bool) error {
 	return err
 }
 
-// The exit statuses that git bisect run knows, see git-bisect(1). Any other
-// from 1 to 127 would say that the build is bad.
+// The exit statuses of git bisect run, see git-bisect(1). Any other from 1 to 127
+// means that the build is bad.
 const (
 	stepUntestable = 125
 	stepAbort      = 128
@@ -178,19 +178,18 @@ func bisectStepCommand() *cobra.Command {
 	t := bisect.Tester{Repeat: 1}
 	c := &cobra.Command{
 		Use:   stepName + " [-k PATH] [--test PATTERN]",
-		Short: "Say whether a kernel is good, for git bisect run",
-		Long: `Tests one kernel and says so by the exit statuses of git bisect run: 0 good,
-1 bad, 125 not testable (there is no kernel, it does not boot, the test is flaky
-or gave an ERROR), 128 and above for what ends the bisection, such as a PATTERN
-that matches nothing.`,
+		Short: "Test whether a kernel is good, for git bisect run",
+		Long: `Tests one kernel and returns the exit statuses of git bisect run: 0 good, 1 bad,
+125 not testable (no kernel, it does not boot, the test is flaky or an ERROR),
+128 and above to end the bisection, for example if PATTERN matches nothing.`,
 		Example: `  git bisect run sh -c 'make ARCH=um -j$(nproc) || exit 125; proofhouse bisect-step -k linux --test complain'`,
 		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			// A crash of ours must not look like a bad kernel: Go's own exit
+			// A panic of proofhouse must not look like a bad kernel: Go's exit
 			// status for a panic is 2, that of SIGABRT is above 128.
 			debug.SetTraceback("crash")
 			if t.Repeat < 0 {
-				return exit.BadInputf("--repeat wants at least 0")
+				return exit.BadInputf("--repeat must be at least 0")
 			}
 			if _, err := os.Stat(filepath.Dir(strings.SplitN(kernel, ",", 2)[0])); err != nil {
 				return exit.BadInput(err)
@@ -214,17 +213,17 @@ that matches nothing.`,
 		},
 	}
 	f := c.Flags()
-	f.StringVarP(&kernel, "kernel", "k", "./", "kernel, `SPEC`: usually the path of a build tree or of what was built in it")
+	f.StringVarP(&kernel, "kernel", "k", "./", "kernel, `SPEC`: usually the path of a build tree or of an image in it")
 	f.StringVar(&t.Pattern, "test", "", patternHelp)
-	f.IntVar(&t.Repeat, "repeat", 1, "test `N` times more before it is believed")
-	f.BoolVar(&crashIsBad, "crash-is-bad", false, "a kernel that crashes during a test is bad, not untestable")
+	f.IntVar(&t.Repeat, "repeat", 1, "test `N` more times")
+	f.BoolVar(&crashIsBad, "crash-is-bad", false, "treat a kernel that crashes during a test as bad, not as untestable")
 	runs.MachineFlags(f, &t.Config)
 	t.Config.Out = runs.DefaultOut()
 	return c
 }
 
-// stepStatus makes an error's exit status one that git bisect run does not
-// take for a verdict.
+// stepStatus changes the exit status of an error to one that git bisect run does
+// not treat as a verdict.
 func stepStatus(err error) error {
 	switch status := exit.Status(err); {
 	case err == nil, status == exit.Failed, status == stepUntestable, status >= stepAbort:

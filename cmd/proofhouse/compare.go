@@ -14,7 +14,7 @@ import (
 	"proofhouse/reports/compare"
 )
 
-// compareFormats are the writers of a comparison.
+// compareFormats has the writers of a comparison.
 var compareFormats = map[string]func(io.Writer, *compare.Comparison, reports.Style) error{
 	"text":     compare.Text,
 	"json":     plainly(compare.JSON),
@@ -22,12 +22,12 @@ var compareFormats = map[string]func(io.Writer, *compare.Comparison, reports.Sty
 	"html":     plainly(compare.HTML),
 }
 
-// plainly is a writer that has no style.
+// plainly adapts a writer without a style.
 func plainly(write func(io.Writer, *compare.Comparison) error) func(io.Writer, *compare.Comparison, reports.Style) error {
 	return func(w io.Writer, c *compare.Comparison, _ reports.Style) error { return write(w, c) }
 }
 
-// failOn says which comparison fails.
+// failOn has the conditions for exit status 1.
 var failOn = map[string]func(*compare.Comparison) bool{
 	"regressions": func(c *compare.Comparison) bool { return len(c.Regressions) > 0 },
 	"any-change":  (*compare.Comparison).Changed,
@@ -39,14 +39,14 @@ func compareCommand() *cobra.Command {
 	var common, verbose bool
 	c := &cobra.Command{
 		Use:   "compare BASE NEW",
-		Short: "Say what changed from one kernel or run to another, regressions first",
-		Long: `compare says what changed from BASE to NEW: what regressed, with what both
-kernels logged, what was mended, what is flaky, which features came and went,
-and what else differs that the kernel is not to be blamed for.
+		Short: "Show what changed from one kernel or run to another, regressions first",
+		Long: `compare shows what changed from BASE to NEW: regressions, with what both kernels
+logged, fixed tests, flaky tests, added and removed features, and differences
+that are not in the kernel.
 
-BASE and NEW are the folder of a run, that of one kernel in it, or a
-results.json. Of a run with several kernels, say which one behind a colon: its
-ID, its spec, its release, or the beginning of its ID or release.
+BASE and NEW are the directory of a run, that of one kernel in it, or a
+results.json. For a run with several kernels, add a colon and the kernel: its
+ID, spec or release, or the beginning of its ID or release.
 
 Exit status: 0 no regression, 1 regressions (see --fail-on), 2 bad usage or bad
 input, 3 the two have nothing in common.`,
@@ -55,17 +55,17 @@ input, 3 the two have nothing in common.`,
   proofhouse compare out/good/results.json out/latest --format markdown`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) != 2 {
-				return exit.BadInputf("%s: name two runs, BASE and NEW", c.CommandPath())
+				return exit.BadInputf("%s: give two runs, BASE and NEW", c.CommandPath())
 			}
 			return nil
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			write, judge := compareFormats[format], failOn[fail]
 			if write == nil {
-				return exit.BadInputf("--format %q: there are %s", format, keys(compareFormats))
+				return exit.BadInputf("--format %q: want one of %s", format, keys(compareFormats))
 			}
 			if judge == nil {
-				return exit.BadInputf("--fail-on %q: there are %s", fail, keys(failOn))
+				return exit.BadInputf("--fail-on %q: want one of %s", fail, keys(failOn))
 			}
 			base, err := compare.Open(args[0])
 			if err != nil {
@@ -92,13 +92,13 @@ input, 3 the two have nothing in common.`,
 	}
 	f := c.Flags()
 	f.StringVar(&format, "format", "text", "`FORMAT`: "+keys(compareFormats))
-	f.StringVar(&fail, "fail-on", "regressions", "what exit status 1 is for, `WHAT`: "+keys(failOn))
-	f.BoolVar(&common, "common", false, "leave out what only one side ran")
-	f.BoolVarP(&verbose, "verbose", "v", false, "all that there is, not only the first of many")
+	f.StringVar(&fail, "fail-on", "regressions", "exit with status 1 on `WHAT`: "+keys(failOn))
+	f.BoolVar(&common, "common", false, "compare only what both sides ran")
+	f.BoolVarP(&verbose, "verbose", "v", false, "print full lists")
 	return c
 }
 
-// keys are the names in a table, for a message.
+// keys returns the names in a table, for a message.
 func keys[V any](m map[string]V) string {
 	var list []string
 	for k := range m {

@@ -216,7 +216,7 @@ func TestE2EBadInput(t *testing.T) {
 		{[]string{"report", dir}, "no run"},
 		{[]string{"run", "--shard", "3/2"}, "3/2"},
 		{[]string{"run", "--durations", "/no/such/run"}, "/no/such/run"},
-		{[]string{"merge"}, "name the folders"},
+		{[]string{"merge"}, "give the directories"},
 		{[]string{"merge", "/no/such/run"}, "/no/such/run"},
 		{[]string{"merge", dir}, "no run"},
 		{[]string{"runs", "prune"}, "--keep"},

@@ -20,7 +20,7 @@ import (
 	"proofhouse/runs/progress"
 )
 
-// onMachine are the flags of exec and shell.
+// onMachine has the flags of exec and shell.
 type onMachine struct {
 	cfg  runs.Config
 	spec string
@@ -31,8 +31,8 @@ func (o *onMachine) flags(c *cobra.Command) {
 	runs.MachineFlags(c.Flags(), &o.cfg)
 }
 
-// open boots the kernel; extra are programs of this machine to take along, by
-// name.
+// open boots the kernel. extra are programs of this host to copy to the machine,
+// by name.
 func (o *onMachine) open(ctx context.Context, extra map[string]string) (machines.Machine, error) {
 	o.cfg.Kernels = []string{o.spec}
 	display := progress.New(os.Stderr)
@@ -53,17 +53,17 @@ func execCommand() *cobra.Command {
 	var o onMachine
 	c := &cobra.Command{
 		Use:   "exec [-k SPEC] [--] CMD ARG...",
-		Short: "Run one command on a kernel; its exit status is passed on",
-		Long: `Boots the kernel, runs the command as root and switches the machine off. The
-command's input, output and exit status are its own; one that a signal ended
-gives 128 plus the signal's number, as in a shell.
+		Short: "Run one command on a kernel and return its exit status",
+		Long: `Boots the kernel, runs the command as root and powers the machine off. Standard
+input, output and the exit status are those of the command. If a signal ended
+it, the status is 128 plus the number of the signal, as in a shell.
 
-A CMD with a relative path, such as ./mytest, is an executable of this machine
-and is carried along.`,
+A CMD with a relative path, such as ./mytest, is an executable of this host. It
+is copied to the machine.`,
 		Example: `  proofhouse exec -- uname -a
   proofhouse exec -k debian:trixie -- cat /sys/kernel/security/lsm
   proofhouse exec -- ./mytest --verbose`,
-		Args: someArgs(0, "name the command to run"),
+		Args: someArgs(0, "give the command to run"),
 		RunE: func(c *cobra.Command, args []string) error { return o.exec(c.Context(), args) },
 	}
 	c.Flags().SetInterspersed(false)
@@ -79,7 +79,7 @@ func (o *onMachine) exec(ctx context.Context, args []string) error {
 			return err
 		}
 		if st, err := os.Stat(path); err != nil || !st.Mode().IsRegular() || st.Mode()&0o111 == 0 {
-			return exit.BadInputf("%s is no executable file here", args[0])
+			return exit.BadInputf("%s is not an executable file", args[0])
 		}
 		name := filepath.Base(path)
 		extra[name] = path
@@ -94,7 +94,7 @@ func (o *onMachine) exec(ctx context.Context, args []string) error {
 	return passOn(m, res, err)
 }
 
-// passOn makes the command's end ours.
+// passOn returns the error that gives proofhouse the exit status of the command.
 func passOn(m machines.Machine, res machines.Result, err error) error {
 	switch {
 	case errors.Is(err, machines.ErrLost):
@@ -117,7 +117,7 @@ func shellCommand() *cobra.Command {
 	var o onMachine
 	c := &cobra.Command{
 		Use:     "shell [-k SPEC]",
-		Short:   "An interactive root shell on a kernel",
+		Short:   "Open an interactive root shell on a kernel",
 		Example: "  proofhouse shell -k debian:trixie",
 		Args:    noArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return o.shell(c.Context()) },
@@ -129,7 +129,7 @@ func shellCommand() *cobra.Command {
 func (o *onMachine) shell(ctx context.Context) error {
 	fd := int(os.Stdin.Fd())
 	if !term.IsTerminal(fd) {
-		return exit.BadInputf("shell wants a terminal (proofhouse exec runs a command without one)")
+		return exit.BadInputf("shell needs a terminal (proofhouse exec runs a command without one)")
 	}
 	m, err := o.open(ctx, nil)
 	if err != nil {

@@ -21,7 +21,7 @@ func kernelsCommand() *cobra.Command {
 		Example: "  proofhouse kernels list\n  proofhouse kernels show debian:trixie",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return exit.BadInputf("kernels %s: there are list, fetch and show", args[0])
+				return exit.BadInputf("kernels %s: want list, fetch or show", args[0])
 			}
 			return nil
 		},
@@ -29,8 +29,8 @@ func kernelsCommand() *cobra.Command {
 	}
 	var asJSON bool
 	show := &cobra.Command{
-		Use: "show SPEC", Short: "Say what a kernel build is", Example: "  proofhouse kernels show debian:trixie",
-		Args: someArgs(1, "name one kernel"),
+		Use: "show SPEC", Short: "Show the properties of a kernel build", Example: "  proofhouse kernels show debian:trixie",
+		Args: someArgs(1, "give one kernel"),
 		RunE: func(c *cobra.Command, args []string) error {
 			b, err := resolve(c, args[0])
 			if err != nil {
@@ -39,10 +39,10 @@ func kernelsCommand() *cobra.Command {
 			return printBuild(b, asJSON)
 		},
 	}
-	show.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	show.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	fetch := &cobra.Command{
 		Use: "fetch SPEC...", Short: "Fetch kernel builds into the cache", Example: "  proofhouse kernels fetch debian:bookworm debian:trixie",
-		Args: someArgs(0, "name at least one kernel"),
+		Args: someArgs(0, "give at least one kernel"),
 		RunE: func(c *cobra.Command, args []string) error {
 			for _, spec := range args {
 				b, err := resolve(c, spec)
@@ -55,7 +55,7 @@ func kernelsCommand() *cobra.Command {
 		},
 	}
 	list := &cobra.Command{
-		Use: "list", Short: "List the kernels that are here and that Debian offers", Args: noArgs,
+		Use: "list", Short: "List the kernels in the cache and those that Debian offers", Args: noArgs,
 		Example: "  proofhouse kernels list --json",
 		RunE: func(c *cobra.Command, _ []string) error {
 			t, err := kernelTable(c, "")
@@ -65,7 +65,7 @@ func kernelsCommand() *cobra.Command {
 			return t.print(asJSON)
 		},
 	}
-	list.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	list.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.AddCommand(list, fetch, show)
 	return c
 }
@@ -107,11 +107,11 @@ func printBuild(b *kernels.Build, asJSON bool) error {
 
 func cacheCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "cache", Short: "Show and clean what was fetched and built",
+		Use: "cache", Short: "Show and clean the cache",
 		Example: "  proofhouse cache show\n  proofhouse cache clean",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return exit.BadInputf("cache %s: there are show and clean", args[0])
+				return exit.BadInputf("cache %s: want show or clean", args[0])
 			}
 			return nil
 		},
@@ -119,7 +119,7 @@ func cacheCommand() *cobra.Command {
 	}
 	var asJSON bool
 	show := &cobra.Command{
-		Use: "show", Short: "List the cache's entries with their sizes", Args: noArgs,
+		Use: "show", Short: "List the entries of the cache with their sizes", Args: noArgs,
 		Example: "  proofhouse cache show --json",
 		RunE: func(*cobra.Command, []string) error {
 			items, err := cache.List()
@@ -140,9 +140,9 @@ func cacheCommand() *cobra.Command {
 			return w.Flush()
 		},
 	}
-	show.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	show.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	clean := &cobra.Command{
-		Use: "clean", Short: "Remove everything in the cache that no run is using", Args: noArgs,
+		Use: "clean", Short: "Remove everything from the cache that no run is using", Args: noArgs,
 		Example: "  proofhouse cache clean",
 		RunE: func(c *cobra.Command, _ []string) error {
 			items, err := cache.List()

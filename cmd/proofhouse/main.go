@@ -26,7 +26,7 @@ func execute() error {
 	if ctx.Err() != nil && err != nil {
 		err = errors.New("interrupted")
 	}
-	// Whatever was wrong with it, git must not take it for a verdict.
+	// git bisect must not treat an error as a verdict.
 	if c, _, findErr := root.Find(os.Args[1:]); findErr == nil && c.Name() == stepName {
 		err = stepStatus(err)
 	}
@@ -37,8 +37,8 @@ func command() *cobra.Command {
 	root := cli.Root(&cobra.Command{
 		Use:   "proofhouse",
 		Short: "Prove AppArmor on a kernel build before anyone ships it",
-		Long: `proofhouse boots a kernel build, runs the upstream AppArmor regression suite on
-it and says, subtest by subtest, what holds.
+		Long: `proofhouse boots a kernel build, runs the upstream AppArmor regression suite and
+the isolation matrix on it, and gives a verdict on each subtest.
 
 Exit status: 0 all as expected, 1 something failed, 2 bad usage or bad input,
 3 no verdict.`,
@@ -50,7 +50,7 @@ Exit status: 0 all as expected, 1 something failed, 2 bad usage or bad input,
 	return root
 }
 
-// noArgs and someArgs are what commands take.
+// noArgs and someArgs check the arguments of commands.
 var noArgs = cli.NoArgs
 
 func someArgs(most int, what string) cobra.PositionalArgs { return cli.Args(1, most, what) }

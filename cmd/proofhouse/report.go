@@ -15,7 +15,7 @@ import (
 	"proofhouse/runs"
 )
 
-// reportFormats are the writers of a run.
+// reportFormats has the writers of a run.
 var reportFormats = map[string]func(io.Writer, *reports.Run) error{
 	"json":     reports.JSON,
 	"junit":    reports.JUnit,
@@ -31,7 +31,7 @@ func reportCommand() *cobra.Command {
 	var lists []string
 	c := &cobra.Command{
 		Use:   "report DIR",
-		Short: "Make a run's reports again from its journals, also of a run that was killed",
+		Short: "Make the reports of a run again from its journals, even if it was killed",
 		Long: `report makes the reports of a run again from its journals, also of a run that
 was killed, and shows the verdict. With --format it prints the run in that
 format instead and leaves the folder as it is; DIR may then also be a
@@ -44,7 +44,7 @@ Exit status: that of the run's verdict.`,
 		Example: `  proofhouse report out/latest
   proofhouse report out/latest --format ktap
   proofhouse report out/latest --expectations mine.yaml`,
-		Args: someArgs(1, "name the folder of one run"),
+		Args: someArgs(1, "give the directory of one run"),
 		RunE: func(c *cobra.Command, args []string) error {
 			edits, err := review(args[0], lists)
 			if err != nil {
@@ -59,21 +59,21 @@ Exit status: that of the run's verdict.`,
 			}
 			write, ok := reportFormats[format]
 			if !ok {
-				return exit.BadInputf("--format %q: there are %s", format, keys(reportFormats))
+				return exit.BadInputf("--format %q: want one of %s", format, keys(reportFormats))
 			}
 			if format == "kcidb" {
 				write = func(w io.Writer, run *reports.Run) error { return reports.KCIDB(w, run, origin) }
 			} else if c.Flags().Changed("origin") {
-				return exit.BadInputf("--origin is for --format kcidb")
+				return exit.BadInputf("--origin needs --format kcidb")
 			}
 			return printRun(args[0], write, edits)
 		},
 	}
 	f := c.Flags()
-	f.BoolVarP(&verbose, "verbose", "v", false, "a line for every test, also for those that passed")
+	f.BoolVarP(&verbose, "verbose", "v", false, "print a line for every test, also for those that passed")
 	f.StringVar(&format, "format", "", "print the run as `FORMAT`: "+keys(reportFormats))
-	f.StringVar(&origin, "origin", reports.KCIDBOrigin, "`name` of the CI system, in KCIDB's reports")
-	f.StringArrayVar(&lists, "expectations", nil, "judge the run again, by this `file` of expected failures too")
+	f.StringVar(&origin, "origin", reports.KCIDBOrigin, "`name` of the CI system in KCIDB reports")
+	f.StringArrayVar(&lists, "expectations", nil, "judge the run again with this `file` of expected failures as well")
 	return c
 }
 

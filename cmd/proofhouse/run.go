@@ -22,7 +22,7 @@ func runCommand() *cobra.Command {
 	var smoke, verbose, console, dryRun, asJSON bool
 	c := &cobra.Command{
 		Use:   "run",
-		Short: "Run the suite on one kernel or more, and say what holds",
+		Short: "Run the suite on one or more kernels, and report what holds",
 		Example: `  proofhouse run --smoke
   proofhouse run -k debian:trixie -k path/to/bzImage,modules=path/to/modules.tgz
   proofhouse run -k uml:debian:forky --script open,stackprofile`,
@@ -61,7 +61,7 @@ func runCommand() *cobra.Command {
 	return c
 }
 
-// and joins label filters.
+// and returns a label filter that matches if both match.
 func and(a, b string) string {
 	if a == "" {
 		return b
@@ -108,7 +108,8 @@ func run(ctx context.Context, o runner.Options, verbose, console bool) error {
 	return verdict(result, files, verbose, err)
 }
 
-// verdict shows what a run found; runErr is why it has no end, if so.
+// verdict shows the results of a run. runErr is the reason why it has no end, or
+// nil.
 func verdict(run *reports.Run, files []string, verbose bool, runErr error) error {
 	style := reports.StyleOf(os.Stdout)
 	style.Verbose = verbose
@@ -125,5 +126,5 @@ func verdict(run *reports.Run, files []string, verbose bool, runErr error) error
 	return exit.With(status, errSaid)
 }
 
-// errSaid is for what stands on the terminal already.
+// errSaid is the error of what is already on the terminal.
 var errSaid = fmt.Errorf("")

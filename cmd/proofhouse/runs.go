@@ -23,10 +23,10 @@ func runsCommand() *cobra.Command {
 	out := runs.DefaultOut()
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "runs", Short: "List the runs that are kept, and remove old ones",
+		Use: "runs", Short: "List runs, and remove old ones",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return exit.BadInputf("runs %s: there is prune", args[0])
+				return exit.BadInputf("runs %s: unknown command (want prune)", args[0])
 			}
 			return nil
 		},
@@ -43,8 +43,8 @@ func runsCommand() *cobra.Command {
 			return printRuns(os.Stdout, entries)
 		},
 	}
-	c.PersistentFlags().StringVar(&out, "out", out, "`folder` of all runs")
-	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	c.PersistentFlags().StringVar(&out, "out", out, "`directory` of all runs")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.AddCommand(pruneCommand(&out))
 	return c
 }
@@ -84,11 +84,11 @@ func verdictOf(e history.Entry) string {
 	verdict := e.Verdict
 	switch e.State {
 	case history.Running:
-		verdict = "goes on"
+		verdict = "running"
 	case history.Refused:
-		verdict = "did not begin: " + verdict
+		verdict = "did not start: " + verdict
 	case history.Unreadable:
-		verdict = "cannot be read: " + verdict
+		verdict = "unreadable: " + verdict
 	}
 	if e.Shard != "" {
 		verdict += " (shard " + e.Shard + ")"
@@ -100,14 +100,14 @@ func pruneCommand(out *string) *cobra.Command {
 	var keep int
 	var dryRun bool
 	c := &cobra.Command{
-		Use: "prune --keep N", Short: "Remove all runs but the newest", Args: noArgs,
-		Long: `Removes all runs but the newest N. A run that goes on, the one that out/latest
-points to, and what is no run are left.`,
+		Use: "prune --keep N", Short: "Remove all runs except the newest", Args: noArgs,
+		Long: `Removes all runs except the newest N. It never removes a running run, the run
+that out/latest points to, or anything that is not a run.`,
 		Example: `  proofhouse runs prune --keep 20
   proofhouse runs prune --keep 0 --out /srv/runs --dry-run`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if !c.Flags().Changed("keep") {
-				return exit.BadInputf("say how many runs to keep: --keep N")
+				return exit.BadInputf("give the number of runs to keep: --keep N")
 			}
 			gone, err := history.Prune(*out, keep, dryRun)
 			word := "removed"
@@ -123,8 +123,8 @@ points to, and what is no run are left.`,
 			return err
 		},
 	}
-	c.Flags().IntVar(&keep, "keep", 0, "how many to keep, `N`")
-	c.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be removed")
+	c.Flags().IntVar(&keep, "keep", 0, "keep the newest `N` runs")
+	c.Flags().BoolVar(&dryRun, "dry-run", false, "only print what would be removed")
 	return c
 }
 
@@ -134,13 +134,13 @@ func mergeCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "merge DIR...",
 		Short: "Join runs, such as the shards of one, into one run",
-		Long: `Joins the runs in the folders into one, with all that they found and the
-reports on it. They are the shards of one run, runs on different kernels, or
-both: builds with the same ID become one kernel. The exit status is that of the
-joined run; a shard that is missing leaves it without a verdict.`,
+		Long: `Joins the runs in the directories into one run with all results, and writes its
+reports. They are shards of one run, runs on different kernels, or both: builds
+with the same ID become one kernel. The exit status is that of the joined run.
+With a missing shard there is no verdict.`,
 		Example: `  proofhouse merge shard-1 shard-2 shard-3 --out merged
   proofhouse merge --attempts monday tuesday`,
-		Args: someArgs(0, "name the folders of the runs to join"),
+		Args: someArgs(0, "give the directories of the runs to join"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			dir, err := merge(out, attempts, args)
 			if err != nil {
@@ -153,26 +153,26 @@ joined run; a shard that is missing leaves it without a verdict.`,
 			return verdict(run, files, verbose, nil)
 		},
 	}
-	c.Flags().StringVar(&out, "out", "", "`folder` of the joined run (default: a new one under out/)")
-	c.Flags().BoolVar(&attempts, "attempts", false, "join what several runs have of a kernel as attempts at the same: what differs is flaky")
-	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "a line for every test, also for those that passed")
+	c.Flags().StringVar(&out, "out", "", "`directory` of the joined run (default: a new one under out/)")
+	c.Flags().BoolVar(&attempts, "attempts", false, "treat several runs of a kernel as attempts: a test whose results differ is flaky")
+	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "print a line for every test, also for those that passed")
 	return c
 }
 
-// merge joins the runs and returns the folder of the joined one.
+// merge joins the runs and returns the directory of the joined run.
 func merge(out string, attempts bool, dirs []string) (string, error) {
 	if out != "" {
 		return out, reports.Join(out, attempts, dirs...)
 	}
-	// Joined first and shown then: one that is refused must not be out/latest,
-	// which may itself be one of those to join.
+	// Join them before out/latest changes: it may be one of the runs to join,
+	// and a refused one must not become out/latest.
 	root := runs.DefaultOut()
 	if err := os.MkdirAll(root, 0o755); err != nil {
-		return "", exit.BadInputf("make the folder of runs: %w", err)
+		return "", exit.BadInputf("create the directory of runs: %w", err)
 	}
 	tmp, err := os.MkdirTemp(root, ".merge-")
 	if err != nil {
-		return "", exit.BadInputf("make the folder of the joined run: %w", err)
+		return "", exit.BadInputf("create the directory of the joined run: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(tmp) }()
 	joined := filepath.Join(tmp, "run")
@@ -182,10 +182,9 @@ func merge(out string, attempts bool, dirs []string) (string, error) {
 	if out, err = runs.NewRunDir(root, time.Now()); err != nil {
 		return "", err
 	}
-	// os.Rename leaves alone any folder that is there; rename(2) puts one in the
-	// place of an empty one.
+	// os.Rename fails if the directory exists; rename(2) replaces an empty one.
 	if err := syscall.Rename(joined, out); err != nil {
-		return "", fmt.Errorf("put the joined run into %s: %w", out, err)
+		return "", fmt.Errorf("move the joined run to %s: %w", out, err)
 	}
 	return out, nil
 }
