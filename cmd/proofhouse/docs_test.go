@@ -115,6 +115,7 @@ func TestDocumentedCommands(t *testing.T) {
 		for _, line := range commands(text) {
 			args := words(line)
 			root := command()
+			root.InitDefaultCompletionCmd(args...)
 			c, rest, err := root.Find(args)
 			if err != nil || c == root {
 				t.Errorf("%s: proofhouse %s: no such command (%v)", b.file, line, err)
@@ -337,4 +338,54 @@ func TestE2ERecipes(t *testing.T) {
 		}
 		exists(filepath.Join(dir, "proofhouse.ktap"))
 	})
+}
+
+var (
+	getenvRE   = regexp.MustCompile(`Getenv\("(PROOFHOUSE_\w+)"\)`)
+	variableOf = regexp.MustCompile("`(PROOFHOUSE_\\w+)`")
+)
+
+// Each environment variable that the code reads is in the table of
+// docs/suite.md, and no other.
+func TestDocumentedVariables(t *testing.T) {
+	read := map[string]string{}
+	err := filepath.WalkDir("../..", func(path string, d os.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == "bin" || d.Name() == "out" || path != "../.." && strings.HasPrefix(d.Name(), ".")):
+			return filepath.SkipDir
+		case filepath.Ext(path) != ".go":
+			return nil
+		}
+		b, err := os.ReadFile(path)
+		for _, m := range getenvRE.FindAllStringSubmatch(string(b), -1) {
+			read[m[1]] = path
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile("../../docs/suite.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(b), "## Environment variables")
+	table, _, _ = strings.Cut(table, "\n## ")
+	documented := map[string]bool{}
+	for _, m := range variableOf.FindAllStringSubmatch(table, -1) {
+		documented[m[1]] = true
+		if read[m[1]] == "" {
+			t.Errorf("docs/suite.md has %s, which no code reads", m[1])
+		}
+	}
+	if len(read) < 5 {
+		t.Errorf("the code reads only %v", read)
+	}
+	for name, file := range read {
+		if !documented[name] {
+			t.Errorf("docs/suite.md lacks %s, which %s reads", name, file)
+		}
+	}
 }
