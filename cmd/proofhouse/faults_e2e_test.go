@@ -82,6 +82,14 @@ func (p process) kind() string {
 	return ""
 }
 
+const interrupt = syscall.SIGINT
+
+// processesOf are the processes of a kind below pid.
+func processesOf(t *testing.T, pid int, kind string) []process {
+	t.Helper()
+	return slices.DeleteFunc(processes(t, pid), func(p process) bool { return p.kind() != kind })
+}
+
 // written are the specs that a run's journals have with their end, read without
 // the code under test.
 func written(t *testing.T, dir string) (specs []reports.Spec) {
