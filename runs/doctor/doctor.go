@@ -18,6 +18,7 @@ import (
 	"proofhouse/internal/cache"
 	"proofhouse/internal/child"
 	"proofhouse/internal/exit"
+	"proofhouse/internal/host"
 	"proofhouse/machines"
 )
 
@@ -48,39 +49,25 @@ const (
 	QEMU Purpose = "qemu" // runs on kernels that need QEMU
 )
 
-// program is a host program that proofhouse calls, and its Debian package.
+// program is a program of this host that proofhouse calls.
 type program struct {
-	name, pkg string
-	purpose   Purpose
-	why       string
+	name    string
+	purpose Purpose
+	why     string
 }
 
 var programs = []program{
-	{"mmdebstrap", "mmdebstrap", Run, "builds guest root file systems"},
-	{"mkfs.ext4", "e2fsprogs", Run, "creates disk images"},
-	{"newuidmap", "uidmap", Run, "lets an unprivileged user build a guest root file system"},
-	{"patchelf", "patchelf", Run, "makes a UML kernel run with an older libc"},
-	{"dpkg-deb", "dpkg", Run, "unpacks kernel packages"},
-	{"dpkg-source", "dpkg-dev", Run, "unpacks the upstream suite and applies Debian's patches"},
-	{"depmod", "kmod", Run, "creates the module list of a kernel"},
-	{"xz", "xz-utils", Run, "unpacks modules"},
-	{"zstd", "zstd", Run, "unpacks modules"},
-	{"unshare", "util-linux", Run, "ends child processes together with proofhouse"},
-	{"qemu-system-x86_64", "qemu-system-x86", QEMU, "boots kernels other than UML"},
-}
-
-// found reports whether a program is in PATH or in an sbin directory, which an
-// unprivileged user's PATH often lacks.
-func found(name string) bool {
-	if _, err := exec.LookPath(name); err == nil {
-		return true
-	}
-	for _, dir := range []string{"/usr/sbin", "/sbin"} {
-		if st, err := os.Stat(filepath.Join(dir, name)); err == nil && st.Mode()&0o111 != 0 {
-			return true
-		}
-	}
-	return false
+	{"mmdebstrap", Run, "builds guest root file systems"},
+	{"mkfs.ext4", Run, "creates disk images"},
+	{"newuidmap", Run, "lets an unprivileged user build a guest root file system"},
+	{"patchelf", Run, "makes a UML kernel run with an older libc"},
+	{"dpkg-deb", Run, "unpacks kernel packages"},
+	{"dpkg-source", Run, "unpacks the upstream suite and applies Debian's patches"},
+	{"depmod", Run, "creates the module list of a kernel"},
+	{"xz", Run, "unpacks modules"},
+	{"zstd", Run, "unpacks modules"},
+	{"unshare", Run, "ends child processes together with proofhouse"},
+	{"qemu-system-x86_64", QEMU, "boots kernels other than UML"},
 }
 
 // Lacking returns the Debian packages that the purpose needs and that are not
@@ -88,8 +75,8 @@ func found(name string) bool {
 func Lacking(purpose Purpose) []string {
 	var pkgs []string
 	for _, p := range programs {
-		if (p.purpose == Run || purpose == QEMU) && !found(p.name) {
-			pkgs = append(pkgs, p.pkg)
+		if (p.purpose == Run || purpose == QEMU) && !host.Have(p.name) {
+			pkgs = append(pkgs, host.Package(p.name))
 		}
 	}
 	return pkgs
@@ -105,9 +92,9 @@ func Examine(ctx context.Context) []Finding {
 	var all []Finding
 	for _, p := range programs {
 		f := Finding{Name: p.name, State: OK, Text: p.why}
-		if !found(p.name) {
+		if !host.Have(p.name) {
 			f.State = Missing
-			f.Fix = strings.Join(InstallCommand([]string{p.pkg}), " ")
+			f.Fix = strings.Join(InstallCommand([]string{host.Package(p.name)}), " ")
 		}
 		all = append(all, f)
 	}
