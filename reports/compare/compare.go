@@ -268,6 +268,10 @@ func there(o *reports.Outcome) bool { return o != nil && len(o.Attempts) > 0 }
 
 func (d *differ) spec(p pair) {
 	wanted := p.after != nil && p.after.NotRun > 0 // one that was to run is not left out
+	// The kernel log is no test: a kernel without complaints has none.
+	if reports.ID(p.id).In(reports.KernelLogs) {
+		wanted = true
+	}
 	if d.o.Common && !wanted && (!there(p.before) || !there(p.after)) {
 		d.c.NotCompared = append(d.c.NotCompared, p.id)
 		return
