@@ -28,7 +28,7 @@ type Subtest struct {
 	Denials  []string `json:"denials,omitempty"` // the first ones, if it did not pass
 }
 
-// crash is the last part of the ID of a result that says whether the kernel
+// crash is the last part of the ID of a result that reports whether the kernel
 // survived a spec.
 const crash = "(crash)"
 
@@ -63,7 +63,7 @@ func gather(k *reports.Kernel, dir string) *Evidence {
 	return e
 }
 
-// crashes returns the subtest that says whether the kernel survived a spec.
+// crashes returns the subtest that reports whether the kernel survived a spec.
 func crashes(o reports.Outcome) Subtest {
 	s := Subtest{ID: o.ID + "/" + crash}
 	for _, a := range o.Attempts {

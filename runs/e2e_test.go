@@ -20,7 +20,7 @@ import (
 // machine.
 var e2eKernels = []string{DefaultKernel, "debian:trixie"}
 
-// onKernel opens a lab on a real kernel, with the run in a folder of its own.
+// onKernel opens a bench on a real kernel, with the run in a temporary directory.
 func onKernel(t *testing.T, spec string) *Bench {
 	t.Helper()
 	return onKernelWith(t, Config{Kernels: []string{spec}})

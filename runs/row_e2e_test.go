@@ -258,7 +258,7 @@ func statusesOf(spec reports.Spec) reports.Counts {
 }
 
 // A row whose machine dies is an ERROR with what was found by then, and the
-// next one goes on with another machine and another container.
+// next one runs on another machine and another container.
 func TestE2EIsolationSurvives(t *testing.T) {
 	l := onKernel(t, DefaultKernel)
 	m, err := l.Machine(context.Background(), l.Plan.Builds[0])

@@ -9,7 +9,7 @@ import (
 	"proofhouse/reports"
 )
 
-// Expectations have their say while a run goes on, and two runs of one build
+// Expectations have their say during a run, and two runs of one build
 // compare as no change.
 func TestE2EExpectations(t *testing.T) {
 	dir := t.TempDir()

@@ -40,7 +40,7 @@ func TestCompareStatus(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Alone in its folder: what lies beside a run is its history.
+		// Alone in its directory: what lies beside a run is its history.
 		path := filepath.Join(t.TempDir(), "run", "results.json")
 		if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)

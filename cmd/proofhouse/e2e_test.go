@@ -240,7 +240,7 @@ func TestE2EBadInput(t *testing.T) {
 	}
 }
 
-// Nothing outlives a kill -9: no machine, no folder after the next start; and
+// Nothing outlives a kill -9: no machine, no directory after the next start; and
 // what was found is in the journal. A machine is gone within two seconds where
 // there is little other work.
 func TestE2EKill(t *testing.T) {
@@ -271,7 +271,7 @@ func TestE2EKill(t *testing.T) {
 	}
 	ours := without(machineDirs(t), others)
 	if len(running(t, ours)) == 0 {
-		t.Fatal("no machine is seen while the run goes on: this test would not see one afterwards")
+		t.Fatal("no machine is seen during the run: this test would not see one afterwards")
 	}
 	_ = cmd.Process.Signal(syscall.SIGKILL)
 	_ = cmd.Wait()
@@ -308,7 +308,7 @@ func TestE2EKill(t *testing.T) {
 	}
 }
 
-// machineDirs are the folders of the machines that run from this cache.
+// machineDirs are the directories of the machines that run from this cache.
 func machineDirs(t *testing.T) []string {
 	t.Helper()
 	dirs, err := filepath.Glob(filepath.Join(cache.Root(), "run", "machine-*"))
@@ -322,7 +322,7 @@ func without(all, some []string) []string {
 	return slices.DeleteFunc(all, func(s string) bool { return slices.Contains(some, s) })
 }
 
-// running are the command lines of the processes that have one of the folders
+// running are the command lines of the processes that have one of the directories
 // in them.
 func running(t *testing.T, dirs []string) []string {
 	t.Helper()

@@ -32,15 +32,14 @@ func reportCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "report DIR",
 		Short: "Make the reports of a run again from its journals, even if it was killed",
-		Long: `report makes the reports of a run again from its journals, also of a run that
-was killed, and shows the verdict. With --format it prints the run in that
-format instead and leaves the folder as it is; DIR may then also be a
-results.json.
+		Long: `report makes the reports of a run again from its journals, even if the run was
+killed, and shows the verdict. With --format it prints the run in that format
+instead and writes no files; DIR can then also be a results.json.
 
-A run was judged by the expectations that it began with. --expectations judges
-it again, by the lists given and the one that comes along, as of today.
+The run was judged with the expectations of its start. --expectations judges it
+again with these files and the built-in list, as of today.
 
-Exit status: that of the run's verdict.`,
+Exit status: that of the verdict.`,
 		Example: `  proofhouse report out/latest
   proofhouse report out/latest --format ktap
   proofhouse report out/latest --expectations mine.yaml`,
@@ -77,8 +76,8 @@ Exit status: that of the run's verdict.`,
 	return c
 }
 
-// review is what the run's expectations have to say: those that it began with,
-// or the lists that are given now.
+// review returns the review of the run by its expectations: those of its start,
+// or the given lists.
 func review(dir string, lists []string) ([]func(*reports.Run), error) {
 	if len(lists) > 0 {
 		list, err := expect.Load(lists...)

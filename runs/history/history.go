@@ -91,7 +91,7 @@ func escape(path string) string {
 // List returns the runs in the directory out, the newest first; none if the
 // directory does not exist.
 func List(out string) ([]Entry, error) {
-	dirs, err := folders(out)
+	dirs, err := directories(out)
 	if err != nil {
 		return nil, err
 	}
@@ -121,9 +121,9 @@ func List(out string) ([]Entry, error) {
 	return entries, nil
 }
 
-// folders returns the directories in out that contain runs. Links such as
+// directories returns the directories in out that contain runs. Links such as
 // out/latest are left out.
-func folders(out string) ([]string, error) {
+func directories(out string) ([]string, error) {
 	list, err := os.ReadDir(out)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

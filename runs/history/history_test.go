@@ -14,8 +14,8 @@ import (
 	"proofhouse/runs"
 )
 
-// outWith is a folder of runs of all kinds. It returns what a run holds that
-// goes on.
+// outWith makes a directory with runs of all kinds. It returns the lock of the
+// running one.
 func outWith(t *testing.T) (out string, release func()) {
 	t.Helper()
 	out = filepath.Join(t.TempDir(), "out[1]") // no pattern
@@ -94,7 +94,7 @@ func TestList(t *testing.T) {
 		{Done, exit.Failed, "FAIL: 1 of 1 subtest failed on 7.2.7"},
 		{Done, exit.OK, "PASS: 1 subtest passed on 7.2.7"},
 	}
-	// Their journals are of now, their folders of the days of the sample.
+	// Their journals are of now, their directories of the days of the sample.
 	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(b.Name, a.Name) })
 	if len(entries) != len(want) {
 		t.Fatalf("%d runs, want %d: %+v", len(entries), len(want), entries)
@@ -189,7 +189,7 @@ func TestPrune(t *testing.T) {
 }
 
 // What others keep beside runs is not ours to list or remove, whatever the names
-// of their files and folders.
+// of their files and directories.
 func TestPruneLeavesOthers(t *testing.T) {
 	out := t.TempDir()
 	others := map[string]string{
@@ -242,7 +242,7 @@ func TestListRefusedWithPlan(t *testing.T) {
 	}
 }
 
-// Kernels that differ in what was added to their command lines are told apart.
+// Kernels that differ in what was added to their command lines are distinguished.
 func TestListAppend(t *testing.T) {
 	dir, err := runs.NewRunDir(t.TempDir(), time.Now())
 	if err != nil {
