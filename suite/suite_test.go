@@ -277,7 +277,7 @@ var _ = SynchronizedAfterSuite(func() {
 		bench.RunEnded()
 	}
 	Expect(bench.Close()).To(Succeed())
-	run, files, err := page.Reports(bench.Dir, plan.Expectations.Review)
+	run, files, err := page.Reports(bench.Dir, plan.Review)
 	Expect(err).NotTo(HaveOccurred())
 	if *planFile == "" {
 		// With a plan, the process that made it shows the verdict.

@@ -90,7 +90,7 @@ func review(dir string, lists []string) ([]func(*reports.Run), error) {
 	if err != nil { // it has none, or that of another version
 		return nil, nil //nolint:nilerr // the run stands for itself
 	}
-	return []func(*reports.Run){plan.Expectations.Review}, nil
+	return []func(*reports.Run){plan.Review}, nil
 }
 
 func printRun(path string, write func(io.Writer, *reports.Run) error, edits []func(*reports.Run)) error {

@@ -127,7 +127,7 @@ func Run(ctx context.Context, o Options, w Watcher) (run *reports.Run, files []s
 	if journals, _ := filepath.Glob(filepath.Join(dir, "journal-*.jsonl")); len(journals) == 0 && err == nil {
 		return nil, nil, fmt.Errorf("the suite did not start: see %s", filepath.Join(dir, ginkgoLog))
 	}
-	run, files, werr := page.Reports(dir, plan.Expectations.Review)
+	run, files, werr := page.Reports(dir, plan.Review)
 	return run, files, errors.Join(err, werr)
 }
 
