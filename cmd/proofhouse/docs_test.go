@@ -345,8 +345,8 @@ var (
 	variableOf = regexp.MustCompile("`(PROOFHOUSE_\\w+)`")
 )
 
-// Each environment variable that the code reads is in the table of
-// docs/suite.md, and no other.
+// Each environment variable that the programs read is in the table of
+// docs/suite.md, and none is there that nothing reads.
 func TestDocumentedVariables(t *testing.T) {
 	read := map[string]string{}
 	err := filepath.WalkDir("../..", func(path string, d os.DirEntry, err error) error {
@@ -360,7 +360,9 @@ func TestDocumentedVariables(t *testing.T) {
 		}
 		b, err := os.ReadFile(path)
 		for _, m := range getenvRE.FindAllStringSubmatch(string(b), -1) {
-			read[m[1]] = path
+			if read[m[1]] == "" || !strings.HasSuffix(path, "_test.go") {
+				read[m[1]] = path
+			}
 		}
 		return err
 	})
@@ -384,7 +386,8 @@ func TestDocumentedVariables(t *testing.T) {
 		t.Errorf("the code reads only %v", read)
 	}
 	for name, file := range read {
-		if !documented[name] {
+		// Those of tests are for people who know the tests.
+		if !documented[name] && !strings.HasSuffix(file, "_test.go") {
 			t.Errorf("docs/suite.md lacks %s, which %s reads", name, file)
 		}
 	}
