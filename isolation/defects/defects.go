@@ -14,6 +14,8 @@ import (
 	"proofhouse/reports"
 )
 
+//go:generate go test . -run ^TestDocumented$ -update
+
 // Defect is one known defect, with the check of its fix.
 type Defect struct {
 	// Name is the last part of the ID.

@@ -1,6 +1,8 @@
 package defects
 
 import (
+	"flag"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -118,5 +120,27 @@ func TestTable(t *testing.T) {
 			t.Errorf("%s is after checks that may crash the kernel", d.Name)
 		}
 		crashes = crashes || d.Crashes
+	}
+}
+
+var update = flag.Bool("update", false, "write the tables into docs/known-defects.md")
+
+// TestDocumented demands that docs/known-defects.md has the tables as they are.
+func TestDocumented(t *testing.T) {
+	const file = "../../docs/known-defects.md"
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, _, _ := strings.Cut(string(text), "## Checked\n")
+	want := before + Markdown()
+	if want == string(text) {
+		return
+	}
+	if !*update {
+		t.Fatalf("%s does not have the tables as they are: run go generate ./isolation/defects", file)
+	}
+	if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
