@@ -15,7 +15,7 @@ VALE     = $(GO) run github.com/vale-cli/vale/v3/cmd/vale@v3.21.0 --output=line
 RUN_FLAGS = $(foreach k,$(KERNEL),--kernel '$(k)') $(if $(SMOKE),--smoke) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build nsmgr-lxc run test test-unit test-e2e test-vm isolation-docs mutants lint words bench bench-loop clean
+.PHONY: help setup build nsmgr-lxc run test test-unit test-e2e test-vm isolation-docs mutants lint words bench bench-loop deb clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +85,33 @@ bench: build ## measure the boot, the harness's own time, and nsmgr against LXC'
 
 bench-loop: build ## measure a run of the whole suite against a plain loop over its scripts (an hour)
 	PROOFHOUSE_E2E=$(CURDIR)/bin PROOFHOUSE_BENCH_LOOP="$(or $(KERNEL),uml:debian:forky debian:trixie)" $(GO) test -count=1 -timeout 200m -run '^$$' -bench BenchmarkLoop -benchtime 1x ./cmd/proofhouse
+
+# What packages are made of. nsmgr-lxc needs lxc-dev and a C compiler, or
+# LXCBIN=FILE, an nsmgr that was built with liblxc elsewhere.
+VERSION    ?= 0.1.0
+ARCH       ?= $(shell $(GO) env GOARCH)
+MAINTAINER ?= proofhouse developers <proofhouse@localhost>
+DEB        ?= out/deb
+PACKAGES   ?= nsmgr proofhouse $(if $(LXCBIN),nsmgr-lxc)
+LXCBIN     ?= $(if $(shell pkg-config --exists lxc 2>/dev/null && echo yes),bin/nsmgr-lxc)
+NFPM        = $(GO) tool -modfile=packaging/go.mod nfpm
+export VERSION ARCH MAINTAINER LXCBIN
+export BIN   = $(CURDIR)/bin
+export BUILD = $(abspath $(DEB))/build
+# The oldest libc that nsmgr-lxc runs with.
+export LIBC  = $(shell objdump -T $(LXCBIN) 2>/dev/null | grep -o 'GLIBC_2[.0-9]*' | sed s/GLIBC_// | sort -uV | tail -1)
+
+deb: build $(filter nsmgr-lxc,$(notdir $(filter bin/nsmgr-lxc,$(LXCBIN)))) ## make Debian packages of nsmgr and proofhouse in out/deb
+	rm -rf $(DEB) && mkdir -p $(BUILD)
+	set -e; for p in nsmgr proofhouse; do \
+		bin/$$p man | gzip -9n > $(BUILD)/$$p.1.gz; \
+		for s in bash zsh fish; do bin/$$p completion $$s > $(BUILD)/$$p.$$s; done; \
+	done
+	packaging/copyright > $(BUILD)/copyright
+	for p in nsmgr nsmgr-lxc proofhouse; do packaging/changelog $$p | gzip -9n > $(BUILD)/$$p.changelog.gz; done
+	set -e; for p in $(PACKAGES); do \
+		$(NFPM) package --config packaging/$$p.yaml --packager deb --target $(DEB)/; \
+	done
 
 clean: ## remove bin/ and out/ (proofhouse cache clean removes what was fetched)
 	rm -rf bin out

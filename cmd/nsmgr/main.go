@@ -54,6 +54,17 @@ var makers = []maker{
 
 func versionCommand() *cobra.Command { return cli.Version("nsmgr") }
 
+func manCommand() *cobra.Command {
+	return cli.Man("nsmgr", cli.Manual{
+		Files: [][2]string{
+			{"/sys/kernel/security/apparmor", "the kernel's interface"},
+			{"/run/nsmgr", "locks, and what is known of the namespaces that nsmgr created"},
+			{"/etc/nsmgr/*.yaml", "declarations that nsmgr-apply.service applies at boot"},
+		},
+		SeeAlso: []string{"apparmor(7)", "apparmor_parser(8)", "aa-exec(1)", "lxc.container.conf(5)"},
+	})
+}
+
 // command is nsmgr for these words: with the one command that they begin with,
 // or with all, which takes a twentieth of a short one's time.
 func command(words []string) *cobra.Command {

@@ -167,6 +167,18 @@ func apply(c *cobra.Command, file string, dryRun, prune bool, r nsmgr.Removal) e
 			return err
 		}
 	}
+	if !dryRun {
+		for _, kind := range d.Kinds() {
+			host := containers.HostProfile(kind)
+			loaded, err := containers.LoadHost(c.Context(), v, host)
+			if err != nil {
+				return err
+			}
+			if loaded {
+				say(c, "load %s on the host", host)
+			}
+		}
+	}
 	changes, err := v.Diff(wanted, prune)
 	if err != nil {
 		return err
@@ -186,15 +198,11 @@ func apply(c *cobra.Command, file string, dryRun, prune bool, r nsmgr.Removal) e
 	return nil
 }
 
-// readDeclaration reads the file of apply; "-" is the standard input.
+// readDeclaration reads the file or directory of apply; "-" is the standard
+// input.
 func readDeclaration(c *cobra.Command, file string) (declaration.File, error) {
 	if file == "-" {
 		return declaration.Read(c.InOrStdin(), "the standard input", ".")
 	}
-	f, err := os.Open(file)
-	if err != nil {
-		return declaration.File{}, exit.BadInput(err)
-	}
-	defer func() { _ = f.Close() }()
-	return declaration.Read(f, file, filepath.Dir(file))
+	return declaration.Open(file)
 }

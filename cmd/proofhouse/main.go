@@ -46,6 +46,7 @@ Exit status: 0 all as expected, 1 something failed, 2 bad usage or bad input,
 	root.AddCommand(
 		runCommand(), listCommand(), execCommand(), shellCommand(), kernelsCommand(), reportCommand(), compareCommand(),
 		mergeCommand(), runsCommand(), bisectCommand(), bisectStepCommand(), mutantsCommand(), cacheCommand(), doctorCommand(), setupCommand(), cli.Version("proofhouse"),
+		cli.Man("proofhouse", cli.Manual{SeeAlso: []string{"nsmgr(1)", "apparmor(7)", "apparmor_parser(8)"}}),
 	)
 	return root
 }

@@ -9,7 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -81,6 +84,58 @@ func Read(r io.Reader, name, dir string) (File, error) {
 	}
 }
 
+// Open reads the declaration at path: a file, or a directory, of which it reads
+// the files *.yaml and *.yml in the order of their names, as one declaration.
+// Names that begin with a dot are skipped. A directory without such files
+// declares nothing, which is no error.
+func Open(path string) (File, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return File{}, exit.BadInputf("read the declaration: %w", err)
+	}
+	if !info.IsDir() {
+		return openFile(path)
+	}
+	list, err := os.ReadDir(path)
+	if err != nil {
+		return File{}, exit.BadInputf("read the declaration: %w", err)
+	}
+	var all File
+	for _, e := range list {
+		ext := filepath.Ext(e.Name())
+		if ext != ".yaml" && ext != ".yml" || strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		f, err := openFile(filepath.Join(path, e.Name()))
+		if err != nil {
+			return File{}, err
+		}
+		all.entries = append(all.entries, f.entries...)
+	}
+	return all, nil
+}
+
+func openFile(path string) (File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return File{}, exit.BadInputf("read the declaration: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	return Read(f, path, filepath.Dir(path))
+}
+
+// Kinds returns the shipped profiles that are declared, each once, sorted.
+func (f File) Kinds() []string {
+	var all []string
+	for _, e := range f.entries {
+		if e.Kind != "" {
+			all = append(all, e.Kind)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 func (e *entry) readPaths(dir string) error {
 	if e.Profiles.IsZero() {
 		return nil
@@ -100,15 +155,6 @@ func (e *entry) readPaths(dir string) error {
 		}
 	}
 	return nil
-}
-
-// Join returns the declarations as one.
-func Join(files ...File) File {
-	var all File
-	for _, f := range files {
-		all.entries = append(all.entries, f.entries...)
-	}
-	return all
 }
 
 // Paths returns the files and directories of policy that are declared.

@@ -1,6 +1,8 @@
 package declaration
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -60,6 +62,42 @@ func TestPaths(t *testing.T) {
 	f, err := Read(strings.NewReader("namespaces:\n- name: a\n  profiles: [./x.aa, /srv/y]\n- name: b\n  profiles: [../z]\n"), "f", "/etc/nsmgr")
 	if want := []string{"/etc/nsmgr/x.aa", "/srv/y", "/etc/z"}; err != nil || !slices.Equal(f.Paths(), want) {
 		t.Errorf("%q, %v", f.Paths(), err)
+	}
+}
+
+// A directory is read like a Kubernetes volume lays it out: links to files of a
+// hidden directory.
+func TestOpen(t *testing.T) {
+	dir := t.TempDir()
+	data := filepath.Join(dir, "..data")
+	if err := os.Mkdir(data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"..data/b.yaml": "namespaces:\n- name: b\n  kind: nested\n", "a.yml": "namespaces:\n- name: a\n  profiles: [x.aa]\n", "note.txt": "{", ".c.yaml": "{"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("..data/b.yaml", filepath.Join(dir, "b.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(dir)
+	if err != nil || len(f.entries) != 2 || f.entries[0].Name != "a" || f.entries[1].Name != "b" || f.Paths()[0] != filepath.Join(dir, "x.aa") {
+		t.Errorf("%+v, %v", f, err)
+	}
+	if got := f.Kinds(); !slices.Equal(got, []string{"nested"}) {
+		t.Errorf("kinds %q", got)
+	}
+	if f, err := Open(t.TempDir()); err != nil || len(f.entries) != 0 {
+		t.Errorf("an empty directory: %+v, %v", f, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "z.yaml"), []byte("namespaces:\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{dir, filepath.Join(dir, "nope")} {
+		if _, err := Open(path); exit.Status(err) != exit.Usage {
+			t.Errorf("%s: %v", path, err)
+		}
 	}
 }
 

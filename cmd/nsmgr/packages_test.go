@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"proofhouse/machines"
+	"proofhouse/runs"
+	"proofhouse/runs/programs"
+)
+
+// packageSession is what an administrator does with the packages: install, use,
+// upgrade, remove, purge. A task that a namespace confines runs through all of
+// it, and its label must not change.
+var packageSession = []step{
+	{sh: "mkdir -p /run/debs && for v in 1 2; do cp $(command -v nsmgr_$v.deb) $(command -v nsmgr-lxc_$v.deb) /run/debs; done; rm -f /usr/bin/nsmgr; ls /run/debs"},
+	{sh: "dpkg -i /run/debs/nsmgr_1.deb /run/debs/nsmgr-lxc_1.deb"},
+	{sh: "/usr/bin/nsmgr version && man -w nsmgr 2>/dev/null || ls /usr/share/man/man1/nsmgr.1.gz"},
+	{sh: "systemd-analyze verify /usr/lib/systemd/system/nsmgr-apply.service nsmgr@web.service 2>&1 | grep nsmgr", status: 1},
+	{sh: "grep -w '^nsmgr' /sys/kernel/security/apparmor/profiles", want: []string{"nsmgr (enforce)"}},
+	{sh: "cp /usr/share/doc/nsmgr/examples/web.yaml /etc/nsmgr/ && sed -i '/name: db/,$d' /etc/nsmgr/web.yaml && dmesg -C"},
+
+	// As the unit runs it, under nsmgr's own profile.
+	{sh: "PROOFHOUSE_CACHE=/var/cache/nsmgr aa-exec -p nsmgr -- /usr/bin/nsmgr apply -f /etc/nsmgr", want: []string{"create web (+ container)"}},
+	{sh: "PROOFHOUSE_CACHE=/var/cache/nsmgr aa-exec -p nsmgr -- /usr/bin/nsmgr apply -f /etc/nsmgr", want: []string{"nothing to do"}},
+	{sh: "dmesg | grep 'DENIED.*profile=\"nsmgr\"'", status: 1},
+
+	// As the template unit runs a service.
+	{sh: "setsid /usr/bin/nsmgr exec web --profile container --stack-on host-ct -- sleep 9999 >/dev/null 2>&1 & until /usr/bin/nsmgr tasks web | grep -qw sleep; do sleep 0.2; done"},
+	{sh: "cat /proc/$(pidof sleep)/attr/apparmor/current", want: []string{"host-ct//&:web:container (enforce)"}},
+	{sh: "/usr/bin/nsmgr container list"},
+
+	{sh: "dpkg -i /run/debs/nsmgr_2.deb /run/debs/nsmgr-lxc_2.deb", want: []string{"Unpacking nsmgr"}},
+	{sh: "cat /proc/$(pidof sleep)/attr/apparmor/current", want: []string{"host-ct//&:web:container (enforce)"}},
+	{sh: "dpkg -r nsmgr-lxc nsmgr"},
+	{sh: "cat /proc/$(pidof sleep)/attr/apparmor/current; ls /sys/kernel/security/apparmor/policy/namespaces", want: []string{"host-ct//&:web:container (enforce)", "web"}},
+	{sh: "ls /usr/bin/nsmgr", status: 2},
+	{sh: "ls /etc/apparmor.d/nsmgr /etc/nsmgr/web.yaml"},
+	{sh: "dpkg -P nsmgr nsmgr-lxc && cat /etc/nsmgr/web.yaml", want: []string{"name: web"}},
+	{sh: "ls /etc/apparmor.d/nsmgr /var/cache/nsmgr /etc/nsmgr/services", status: 2},
+	{sh: "cat /proc/$(pidof sleep)/attr/apparmor/current", want: []string{"host-ct//&:web:container (enforce)"}},
+	{sh: "nsmgr delete web --kill"},
+}
+
+// TestE2EPackages makes the packages, and installs, upgrades and removes them
+// in a guest.
+func TestE2EPackages(t *testing.T) {
+	if os.Getenv("PROOFHOUSE_E2E") == "" {
+		t.Skip("boots kernels: make test-e2e")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Minute)
+	defer cancel()
+	plan, err := runs.Prepare(ctx, runs.FromEnvironment(), func(s string) { t.Log(s) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	withLXC, err := programs.Guest(ctx, plan.Root, "nsmgr")
+	if err != nil {
+		t.Fatal(err)
+	}
+	debs := map[string]string{} // name in the guest: path
+	for number, version := range map[string]string{"1": "0.1.0", "2": "0.1.1"} {
+		dir := filepath.Join(t.TempDir(), "deb")
+		mk := exec.CommandContext(ctx, "make", "deb", "DEB="+dir, "VERSION="+version, "LXCBIN="+withLXC, "PACKAGES=nsmgr nsmgr-lxc")
+		mk.Dir = "../.."
+		if out, err := mk.CombinedOutput(); err != nil {
+			t.Fatalf("make deb: %v\n%s", err, out)
+		}
+		for _, name := range []string{"nsmgr", "nsmgr-lxc"} {
+			found, err := filepath.Glob(filepath.Join(dir, name+"_"+version+"_*.deb"))
+			if err != nil || len(found) != 1 {
+				t.Fatalf("make deb made %q, %v", found, err)
+			}
+			debs[name+"_"+number+".deb"] = found[0]
+		}
+	}
+	for _, b := range plan.Builds {
+		t.Run(b.Release, func(t *testing.T) {
+			o := plan.Options(b)
+			for name, path := range debs {
+				o.Tools[name] = path
+			}
+			m, err := machines.Open(ctx, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = m.Close() }()
+			play(ctx, t, m, packageSession)
+			if err := m.Sane(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
