@@ -134,7 +134,7 @@ func (h Hook) checkTransition(v *nsmgr.View) error {
 		return err
 	}
 	return exit.BadInputf("container %q: %w: let its label begin with %s, such as %s%s, or add the rule \"change_profile -> %s//&**,\" to %s and reload %s",
-		h.Name, err, lxcPrefix, lxcPrefix+HostProfile(h.kind()), strings.TrimPrefix(h.Config.Label, h.bind.Host), h.bind.Host, StartAbstraction, "/etc/apparmor.d/usr.bin.lxc-start")
+		h.Name, err, lxcPrefix, lxcPrefix+h.bind.Host, strings.TrimPrefix(h.Config.Label, h.bind.Host), h.bind.Host, StartAbstraction, "/etc/apparmor.d/usr.bin.lxc-start")
 }
 
 // StartAbstraction is the file with the rules of lxc-start's profile, as

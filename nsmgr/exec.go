@@ -6,8 +6,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -92,24 +94,20 @@ func noNewPrivs() bool {
 var ErrTransition = errors.New("permission denied by the policy that confines this process")
 
 // CheckTransition reports whether this process may change to the label, which
-// must be loaded. It requests the label for the next exec of a thread and takes
-// the request back. The error is [ErrTransition] where the kernel refuses.
+// must be loaded. It requests the label for the next exec of a thread, and ends
+// that thread: the kernel has no way to take a request back. The error is
+// [ErrTransition] where the kernel refuses.
 func (v *View) CheckTransition(l Label) error {
 	l.Mode = ""
-	result := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and ends the thread: the request cannot outlive it
-		attr := filepath.Join(v.proc, "thread-self", "attr", "apparmor", "exec")
-		if _, err := os.Stat(attr); err != nil {
-			attr = filepath.Join(v.proc, "thread-self", "attr", "exec") // kernels before 5.8
-		}
-		err := writeOnce(attr, []byte("exec "+l.String()))
-		if err == nil {
-			err = writeOnce(attr, []byte("exec "))
-		}
-		result <- err
-	}()
+	result, tid := make(chan error, 1), make(chan int, 1)
+	go v.requestExec("exec "+l.String(), result, tid)
 	err := <-result
+	// Until the thread is gone, it counts as a task that is about to enter the
+	// namespace.
+	thread := filepath.Join(v.proc, "self", "task", strconv.Itoa(<-tid))
+	for end := time.Now().Add(threadTimeout); exists(thread) && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
 	switch {
 	case err == nil:
 		return nil
@@ -121,6 +119,38 @@ func (v *View) CheckTransition(l Label) error {
 		return fmt.Errorf("change from label %s to %s: %w", now, l, ErrTransition)
 	}
 	return fmt.Errorf("request the label %s: %w", l, err)
+}
+
+// threadTimeout limits the wait for the end of a thread of this process.
+const threadTimeout = 10 * time.Second
+
+// requestExec writes the transition for the next exec of a thread that ends
+// with it. The process's first thread never ends, so that is kept busy while
+// another one is used.
+func (v *View) requestExec(transition string, result chan<- error, thread chan<- int) {
+	runtime.LockOSThread()
+	if unix.Gettid() == unix.Getpid() {
+		defer runtime.UnlockOSThread()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			v.requestExec(transition, result, thread)
+		}()
+		<-done
+		return
+	}
+	attr := filepath.Join(v.proc, "thread-self", "attr", "apparmor", "exec")
+	if !exists(attr) {
+		attr = filepath.Join(v.proc, "thread-self", "attr", "exec") // kernels before 5.8
+	}
+	err := writeOnce(attr, []byte(transition))
+	thread <- unix.Gettid()
+	result <- err
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // checkTarget says what of the target is not there.
