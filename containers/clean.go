@@ -21,17 +21,17 @@ import (
 	"proofhouse/internal/exit"
 )
 
-// mark is the file that is there while a container is being started: one that
-// is found says that its start was cut short.
+// mark is a file that exists while a container is being started. If it exists
+// before a start, an earlier start was interrupted.
 func (c Container) mark() string { return filepath.Join(c.dir(), "nsmgr.starting") }
 
-// half is the file that is there while a container is being made or removed,
-// and says which: LXC may be done with making one before it has all that was
-// asked for, and removes one in no particular order. It stands beside the
-// container's folder, not in it.
+// half is a file that exists while a container is being created or removed; its
+// content tells which. LXC may have created a container before that has all that
+// was requested, and removes one in no particular order. The file is beside the
+// container's directory, not in it.
 func (c Container) half() string { return filepath.Join(c.path(), ".nsmgr-half-"+c.Name) }
 
-// What is in the file half.
+// The contents of the file half.
 const (
 	isMade    = "is made\n"
 	isRemoved = "is removed\n"
@@ -39,14 +39,14 @@ const (
 
 func (c Container) begin(what string) error {
 	if err := os.WriteFile(c.half(), []byte(what), 0o600); err != nil {
-		return exit.BadInputf("write down what becomes of container %q: %w", c.Name, err)
+		return exit.BadInputf("record the creation or removal of container %q: %w", c.Name, err)
 	}
 	return nil
 }
 
-// Files with one byte for each thing that is locked, at a place that its name
-// gives. The lock on a file goes with the first closing of it in a process, so
-// what is locked together is in two files.
+// Lock files. Each container has one byte in them, at an offset that is a hash
+// of its name. A process loses its locks on a file when it closes that file for
+// the first time, so locks that are held together are in two files.
 const (
 	containersLock = "/run/nsmgr/containers"
 	idsLock        = "/run/nsmgr/container-ids"
@@ -64,16 +64,16 @@ func (c Container) lock(ctx context.Context) (unlock func(), err error) {
 	return unlock, nil
 }
 
-// lockAt takes a lock of the kind that belongs to a process, so that neither
-// the monitor, which is forked of this process, nor a command has it; the
-// kernel gives it back when the process dies.
+// lockAt takes a lock that belongs to this process, so that neither the monitor,
+// which is forked from this process, nor a command inherits it. The kernel
+// releases it when the process dies.
 func lockAt(ctx context.Context, file, name string) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return nil, exit.BadInput(err)
 	}
 	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, exit.BadInputf("%w (it takes root)", err)
+		return nil, exit.BadInputf("%w (run nsmgr as root)", err)
 	}
 	place := fnv.New64a()
 	_, _ = place.Write([]byte(name))
@@ -90,19 +90,20 @@ func lockAt(ctx context.Context, file, name string) (unlock func(), err error) {
 		select {
 		case <-ctx.Done():
 			_ = f.Close()
-			return nil, fmt.Errorf("another nsmgr is at work: %w", context.Cause(ctx))
+			return nil, fmt.Errorf("another nsmgr holds the lock: %w", context.Cause(ctx))
 		case <-time.After(wait):
 		}
 	}
 }
 
-// partial is the file that LXC keeps locked while it makes a container.
+// partial is the file that LXC keeps locked while it creates a container.
 func (c Container) partial() string { return filepath.Join(c.dir(), "partial") }
 
-// cutShort says whether the making of the container, or its removal, was cut
-// short, for a caller that has its lock: our own file is there, or LXC's, of
-// which nobody holds the lock. LXC itself takes every such file for a making that goes on, and does not
-// start the container: see docs/findings/lxc-half-made.
+// cutShort reports whether the creation or removal of the container was
+// interrupted. The caller holds its lock. Then our own file exists, or LXC's,
+// without a lock on it. LXC itself treats every such file as a creation that is
+// still running, and does not start the container: see
+// docs/findings/lxc-half-made.
 func (c Container) cutShort() bool {
 	if exists(c.half()) {
 		return true
@@ -116,25 +117,25 @@ func (c Container) cutShort() bool {
 	return unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &lk) == nil && lk.Type == unix.F_UNLCK
 }
 
-// removeHalf removes what is half made or half removed: the template that may
-// still be at work, and the folder.
+// removeHalf removes a container whose creation or removal is incomplete: it
+// kills the template that may still be running, and removes the directory.
 func (c Container) removeHalf() error {
 	var err error
-	for end := time.Now().Add(cleanPatience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(cleanTimeout); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		for _, pid := range c.templates() {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
-		// A program that the template started may write for a moment more.
+		// A program that the template started may still be writing.
 		if err = os.RemoveAll(c.dir()); err == nil {
 			_ = os.Remove(c.half())
 			return nil
 		}
 	}
-	return exit.Fail(fmt.Errorf("container %q: remove what is left of it: %w", c.Name, err))
+	return exit.Fail(fmt.Errorf("remove the rest of container %q: %w", c.Name, err))
 }
 
-// templates are the processes that LXC started to fill the container: it tells
-// each its folder as --path=FOLDER.
+// templates returns the processes that LXC started to fill the container: each
+// has its directory as --path=DIRECTORY.
 func (c Container) templates() (pids []int) {
 	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, file := range files {
@@ -149,11 +150,11 @@ func (c Container) templates() (pids []int) {
 	return pids
 }
 
-// remains are what is left of a container that does not run.
+// remains is what is left of a container that is not running.
 type remains struct {
-	monitors []int    // tasks of LXC's, outside of the container
+	monitors []int    // LXC's tasks, outside the container
 	pids     []int    // tasks of the container
-	cgroups  []string // folders, those below before those above
+	cgroups  []string // directories, children before parents
 }
 
 func (r remains) describe() []string {
@@ -172,8 +173,8 @@ func (r remains) describe() []string {
 
 const cgroupfs = "/sys/fs/cgroup"
 
-// leftovers finds what is left of the container while liblxc says that it does
-// not run: its monitor was killed, which leaves its init, or has yet to finish.
+// leftovers finds what is left of the container while liblxc reports that it is
+// not running: its monitor was killed, which leaves its init, or has not ended.
 func (c Container) leftovers(rootfs string) (r remains) {
 	for _, dir := range c.cgroups() {
 		mine := true
@@ -198,15 +199,16 @@ func (c Container) leftovers(rootfs string) (r remains) {
 	return r
 }
 
-// What LXC calls the cgroups of a container, before its name.
+// Prefixes of the cgroups of a container, as LXC names them.
 const (
 	payloadCgroup = "lxc.payload."
 	monitorCgroup = "lxc.monitor."
 )
 
-// cgroups are the folders that LXC makes for the container, in every hierarchy:
-// lxc.payload.NAME and lxc.monitor.NAME, with -1, -2, … behind the name where
-// one was there already. One of a container whose own name is so is left out.
+// cgroups returns the directories that LXC creates for the container, in every
+// hierarchy: lxc.payload.NAME and lxc.monitor.NAME, with -1, -2, … after the name
+// where that already existed. It skips those of another container that has such
+// a name.
 func (c Container) cgroups() []string {
 	var found []string
 	for _, top := range []string{cgroupfs, filepath.Join(cgroupfs, "*")} {
@@ -222,7 +224,7 @@ func (c Container) cgroups() []string {
 	return found
 }
 
-// named says whether a cgroup's name is of this container.
+// named reports whether a cgroup's name belongs to this container.
 func (c Container) named(name string) bool {
 	if name == c.Name {
 		return true
@@ -234,7 +236,7 @@ func (c Container) named(name string) bool {
 	return !exists(filepath.Join(c.path(), name, "config"))
 }
 
-// below are the folder and those below it, deepest first.
+// below returns the directory and all below it, deepest first.
 func below(dir string) []string {
 	var all []string
 	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -263,11 +265,12 @@ func procsBelow(dir string) []int {
 	return pids
 }
 
-// owns says whether a task of such a cgroup is of this container. Containers of
-// the same name in different folders have cgroups of the same name, and LXC puts
-// whoever starts a container into the monitor's; so the name does not do. A
-// monitor's title says whose it is (src/lxc/lxccontainer.c do_lxcapi_start);
-// another task's root is the container's, if its policy lets that be seen.
+// owns reports whether a task of such a cgroup belongs to this container. The
+// name is not enough: containers of the same name in different directories have
+// cgroups of the same name, and LXC moves the process that starts a container
+// into the monitor's cgroup. A monitor has the container in its title
+// (src/lxc/lxccontainer.c do_lxcapi_start). Any other task has the container's
+// root, if policy allows to read that.
 func (c Container) owns(pid int, rootfs, dir string) bool {
 	proc := filepath.Join("/proc", strconv.Itoa(pid))
 	if strings.HasPrefix(filepath.Base(dir), monitorCgroup) {
@@ -277,25 +280,25 @@ func (c Container) owns(pid int, rootfs, dir string) bool {
 	if pid == os.Getpid() {
 		return false
 	}
-	want, err := os.Stat(rootfsFolder(rootfs))
+	want, err := os.Stat(rootfsDir(rootfs))
 	if err != nil {
 		return c.path() == knownPath()
 	}
 	got, err := os.Stat(filepath.Join(proc, "root"))
-	if err != nil { // gone, or not to be seen
+	if err != nil { // ended, or not readable
 		return c.path() == knownPath()
 	}
 	return os.SameFile(want, got)
 }
 
-// monitors says whether a process's title is that of the container's monitor.
+// monitors reports whether a process's title is that of the container's monitor.
 func (c Container) monitors(title []byte) bool {
 	return strings.TrimRight(string(title), "\x00 ") == "[lxc monitor] "+c.path()+" "+c.Name
 }
 
-// home is the cgroups that this process is in, and brings it back there: LXC
-// puts the process that starts a container into the monitor's cgroup, which
-// would keep that from being removed as long as the process lives.
+// home returns a function that moves this process back to its present cgroups.
+// LXC moves the process that starts a container into the monitor's cgroup, which
+// then cannot be removed while the process lives.
 func home() (back func()) {
 	before, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
@@ -306,15 +309,15 @@ func home() (back func()) {
 		if err != nil || bytes.Equal(before, after) {
 			return
 		}
-		for _, dir := range cgroupFolders(string(before)) {
+		for _, dir := range cgroupDirs(string(before)) {
 			_ = os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(os.Getpid())), 0)
 		}
 	}
 }
 
-// cgroupFolders are where the cgroups of a /proc/PID/cgroup are to be found:
+// cgroupDirs returns the directories of the cgroups in a /proc/PID/cgroup:
 // "0::/a" is of version 2, "4:cpu,cpuacct:/a" of version 1.
-func cgroupFolders(text string) (dirs []string) {
+func cgroupDirs(text string) (dirs []string) {
 	for line := range strings.Lines(text) {
 		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
 		if len(fields) != 3 {
@@ -330,45 +333,44 @@ func cgroupFolders(text string) (dirs []string) {
 	return dirs
 }
 
-// How long what is left may take to go: monitorPatience for a monitor to finish
-// by itself, because it runs the hooks that clean up behind a container;
-// cleanPatience for all, with what is killed then.
+// Timeouts of cleaning up after a container: monitorTimeout for its monitor,
+// which runs the hooks that clean up, to end by itself; cleanTimeout for all of
+// it, with the rest killed.
 const (
-	monitorPatience = 10 * time.Second
-	cleanPatience   = time.Minute
+	monitorTimeout = 10 * time.Second
+	cleanTimeout   = time.Minute
 )
 
-// clean kills and removes the leftovers, and returns when they are gone. stop
-// ends the container if it runs: a monitor whose start was cut short may go on
-// and start it meanwhile.
+// clean kills and removes the leftovers, and returns when none is left. stop ends
+// the container if it is running: a monitor whose start was interrupted may still
+// start it.
 func (c Container) clean(ctx context.Context, rootfs string, stop func()) error {
 	defer func() { _ = os.Remove(c.mark()) }()
 	for begin := time.Now(); ; {
 		stop()
 		r := c.leftovers(rootfs)
 		for _, dir := range r.cgroups {
-			_ = syscall.Rmdir(dir) // whether it went is seen in the next round
+			_ = syscall.Rmdir(dir) // the next round finds it if this failed
 		}
 		if len(r.describe()) == 0 {
 			return nil
 		}
-		if len(r.monitors) == 0 || time.Since(begin) > monitorPatience {
+		if len(r.monitors) == 0 || time.Since(begin) > monitorTimeout {
 			r.kill()
 		}
-		if time.Since(begin) > cleanPatience {
-			return exit.Fail(fmt.Errorf("container %q: what is left of it does not go: %s", c.Name, strings.Join(r.describe(), ", ")))
+		if time.Since(begin) > cleanTimeout {
+			return exit.Fail(fmt.Errorf("clean up container %q: timed out, still there: %s", c.Name, strings.Join(r.describe(), ", ")))
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("remove what is left of container %q: %w", c.Name, context.Cause(ctx))
+			return fmt.Errorf("clean up container %q: %w", c.Name, context.Cause(ctx))
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
 
-// kill ends all tasks. Policy may deny a signal, and cannot deny what the kernel
-// does for a cgroup as a whole; which kernels before 5.14 cannot do, and those
-// with cgroups of version 1.
+// kill kills all tasks. Policy may deny a signal, but not the kernel's killing of
+// a whole cgroup, which takes Linux 5.14 and cgroups of version 2.
 func (r remains) kill() {
 	for _, pid := range slices.Concat(r.monitors, r.pids) {
 		_ = syscall.Kill(pid, syscall.SIGKILL)

@@ -1,19 +1,21 @@
-// Package containers makes, starts and ends LXC containers that are confined
-// by a policy namespace, and runs commands in them. It works through liblxc
-// (github.com/lxc/go-lxc, with cgo and the build tag lxc) and loads no policy.
+// Package containers creates, starts and stops LXC containers that a policy
+// namespace confines, and runs commands in them, through liblxc
+// (github.com/lxc/go-lxc, with cgo and the build tag lxc). Without liblxc it has
+// the hooks that LXC runs, and reads LXC's configuration with LXC's own programs.
+// Namespaces and policy themselves are managed by package nsmgr.
 //
 //	ct := containers.Container{Name: "web"}
 //	err := ct.Create(ctx, containers.Making{Label: label})
 //	err = ct.Start(ctx)
 //	end, err := ct.Run(ctx, containers.Command{Args: []string{"cat", "/proc/self/attr/current"}})
 //
-// What a container is confined by is in its LXC configuration, as
-// lxc.apparmor.profile, and nowhere else. Start and Run read back from the
-// kernel what confines a task, and end one that is not confined as asked.
+// The label of a container is in its LXC configuration, as lxc.apparmor.profile,
+// and nowhere else. Start and Run read the label of a task back from the kernel,
+// and kill a task that has another one.
 //
-// liblxc forks, changes signal handlers and namespaces, and go-lxc holds one
-// lock for each of its containers while a command runs in it; so one process
-// is best for one operation.
+// liblxc forks and changes signal handlers and namespaces, and go-lxc holds a
+// lock for each container while a command runs in it: use one process for each
+// operation.
 package containers
 
 import (
@@ -50,11 +52,11 @@ var knownPath = sync.OnceValue(func() string {
 	return path
 })
 
-// ErrMissing is the error of every operation in a program that was built
-// without liblxc.
-var ErrMissing = errors.New("this nsmgr was built without liblxc and cannot drive containers (build it with cgo, Debian's lxc-dev and -tags lxc, or put such a one beside it as nsmgr-lxc)")
+// ErrMissing is the error of each operation in a program that was built without
+// liblxc.
+var ErrMissing = errors.New("this nsmgr was built without liblxc and cannot manage containers (install the package nsmgr-lxc, or build nsmgr with cgo, Debian's lxc-dev and -tags lxc, and put it beside this program as nsmgr-lxc)")
 
-// Container is a container of LXC's, which need not exist.
+// Container is an LXC container, which need not exist.
 type Container struct {
 	Name string
 	Path string // directory of LXC's containers; "" means [SystemPath]
@@ -67,26 +69,26 @@ func (c Container) path() string {
 	return c.Path
 }
 
-// dir is what the container is in.
+// dir is the container's directory.
 func (c Container) dir() string { return filepath.Join(c.path(), c.Name) }
 
 func (c Container) config() string { return filepath.Join(c.dir(), "config") }
 
-// CheckName says why no container can have the name.
+// CheckName returns an error if no container can have the name.
 func CheckName(name string) error {
 	why := ""
 	switch {
 	case name == "":
 		why = "it is empty"
 	case len(name) > 200:
-		// LXC makes cgroups and sockets of it, with more around it.
-		why = "it has more than 200 bytes"
+		// LXC makes longer names of it, for cgroups and sockets.
+		why = "it is longer than 200 bytes"
 	case strings.HasPrefix(name, ".") || strings.HasPrefix(name, "-"):
 		why = "it begins with a dot or a dash"
 	}
 	for _, r := range name {
 		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", r) {
-			why = fmt.Sprintf("%q is not a letter, a digit, a dot, a dash or an underscore", r)
+			why = fmt.Sprintf("%q is not a letter, digit, dot, dash or underscore", r)
 		}
 	}
 	if why != "" {
@@ -95,35 +97,35 @@ func CheckName(name string) error {
 	return nil
 }
 
-// Making says how a container is made. Of Template and Rootfs one may be
-// given; with neither, it is LXC's busybox template, or, if there is a
-// container of that name, that one, which gets the label.
+// Making describes a container to create. One of Template and Rootfs may be set.
+// Without them it is created from LXC's busybox template; if a container of that
+// name already exists, that one gets the label.
 type Making struct {
 	Label        nsmgr.Label
-	Template     string   // of LXC's
-	Args         []string // of the template
-	Rootfs       string   // folder with a root file system, which stays the user's
-	Unprivileged bool     // its users are mapped to others of the host
-	Nesting      bool     // it may run containers of its own
+	Template     string   // of LXC: its name, or a program's path
+	Args         []string // arguments of the template
+	Rootfs       string   // directory with a root file system, which Destroy keeps
+	Unprivileged bool     // map its users to subordinate ids of root
+	Nesting      bool     // allow containers in it
 }
 
-// Status is what there is to know of a container.
+// Status describes a container.
 type Status struct {
 	Name      string     `json:"name"`
-	State     string     `json:"state"`               // LXC's word: RUNNING, STOPPED, …
-	Label     string     `json:"label"`               // that it is configured to have
-	Namespace nsmgr.Name `json:"namespace,omitempty"` // of that label
+	State     string     `json:"state"`               // as LXC names it: RUNNING, STOPPED, …
+	Label     string     `json:"label"`               // configured
+	Namespace nsmgr.Name `json:"namespace,omitempty"` // of the configured label
 	Profile   string     `json:"profile,omitempty"`   // in the namespace
 	Host      string     `json:"host_profile,omitempty"`
 	PID       int        `json:"pid,omitempty"`       // of its init
-	Confined  string     `json:"confined,omitempty"`  // the label that its init has
-	AsAsked   bool       `json:"as_asked"`            // the two are the same
+	Confined  string     `json:"confined,omitempty"`  // the label of its init
+	AsAsked   bool       `json:"as_asked"`            // the two labels are equal
 	Mapped    bool       `json:"unprivileged"`        // its users are mapped
 	Rootfs    string     `json:"rootfs"`              // as configured
-	Leftovers []string   `json:"leftovers,omitempty"` // of a crash, that the next start removes
+	Leftovers []string   `json:"leftovers,omitempty"` // of a crash; the next start removes them
 }
 
-// setLabel fills in what the configured label says.
+// setLabel sets the configured label and its parts.
 func (s *Status) setLabel(text string) {
 	s.Label = text
 	l, err := nsmgr.ParseLabel(text)
@@ -138,22 +140,22 @@ func (s *Status) setLabel(text string) {
 		}
 	}
 	if s.Namespace == "" {
-		s.Host = "" // LXC's own words, such as generated, are no profiles
+		s.Host = "" // a keyword of LXC, such as generated, is no profile
 	}
 }
 
-// wanted is the label that a container is to have, if it is one that puts it
-// into a namespace.
+// wanted parses the configured label of a container. A label without a namespace
+// is a user error.
 func wanted(name, text string) (nsmgr.Label, error) {
 	l, err := nsmgr.ParseLabel(text)
 	if text == "" || err != nil || !l.In("") {
-		return l, exit.BadInputf("container %q has %q as lxc.apparmor.profile, which is in no namespace (nsmgr container create %s --namespace NS gives it one)", name, text, name)
+		return l, exit.BadInputf("container %q has lxc.apparmor.profile = %q, which names no namespace (nsmgr container create %s --namespace NS sets one)", name, text, name)
 	}
 	return l, nil
 }
 
-// same says whether two labels confine alike: the kernel writes the parts in an
-// order of its own, and adds the mode.
+// same reports whether two labels have the same parts. The kernel writes them in
+// its own order and adds the mode.
 func same(a, b nsmgr.Label) bool { return slices.Equal(parts(a), parts(b)) }
 
 func parts(l nsmgr.Label) []nsmgr.Part {
@@ -167,7 +169,8 @@ func parts(l nsmgr.Label) []nsmgr.Part {
 	return p
 }
 
-// LabelError is the error of a task that is not confined as asked.
+// LabelError is the error of a task that has another label than requested. The
+// task was killed.
 type LabelError struct {
 	Container string
 	Task      string // "init", or the command
@@ -175,36 +178,36 @@ type LabelError struct {
 }
 
 func (e *LabelError) Error() string {
-	return fmt.Sprintf("container %q: %s has the label %s, not %s: it was ended", e.Container, e.Task, e.Got, e.Want)
+	return fmt.Sprintf("container %q: %s has the label %s instead of %s, and was killed", e.Container, e.Task, e.Got, e.Want)
 }
 
-// Command is one to run in a container.
+// Command is a command to run in a container.
 type Command struct {
 	Args []string
-	Env  []string // NAME=VALUE; nothing of this process's own gets in
+	Env  []string // NAME=VALUE; this process's environment is not inherited
 	Dir  string   // "" = /
-	// What it reads and writes; a nil one is /dev/null.
+	// Its standard streams; nil means /dev/null.
 	Stdin, Stdout, Stderr *os.File
-	// Signals are passed on to it; may be nil.
+	// Signals are forwarded to it; may be nil.
 	Signals <-chan os.Signal
 }
 
 // End is how a command ended.
 type End struct {
-	Status int            // exit status; 0 where a signal ended it
-	Signal syscall.Signal // that ended it, or 0
+	Status int            // exit status; 0 if a signal killed it
+	Signal syscall.Signal // the signal that killed it, or 0
 }
 
 func (e End) String() string {
 	if e.Signal != 0 {
-		return "ended by " + SignalName(e.Signal)
+		return "killed by " + SignalName(e.Signal)
 	}
 	return fmt.Sprintf("exit status %d", e.Status)
 }
 
-// rootfsFolder is the folder that an lxc.rootfs.path names, or "" where it is
+// rootfsDir returns the directory that an lxc.rootfs.path names, or "" if it is
 // something else.
-func rootfsFolder(path string) string {
+func rootfsDir(path string) string {
 	path = strings.TrimPrefix(path, "dir:")
 	if !filepath.IsAbs(path) {
 		return ""
@@ -212,21 +215,21 @@ func rootfsFolder(path string) string {
 	return filepath.Clean(path)
 }
 
-// foreign says whether the root file system is the user's own folder, which is
-// not ours to remove.
+// foreign reports whether the root file system is a directory of the user, which
+// must not be removed.
 func (c Container) foreign(rootfs string) bool {
-	folder := rootfsFolder(rootfs)
-	return folder != "" && !strings.HasPrefix(folder, c.dir()+"/")
+	dir := rootfsDir(rootfs)
+	return dir != "" && !strings.HasPrefix(dir, c.dir()+"/")
 }
 
-// setting is a line of a container's configuration; one without a value takes
-// away those that there are.
+// setting is a line of a container's configuration. One without a value removes
+// the values that are set.
 type setting struct{ key, value string }
 
-// wholeBinds are the settings that make bind mounts bring along what is mounted
-// below: the kernel lets a user namespace take no part of a tree by itself
-// (EINVAL), and the busybox template binds the host's /lib, below which may be
-// mounts, such as modules.
+// wholeBinds returns settings that make bind mounts recursive. The kernel allows a
+// user namespace no bind mount of a part of a tree that has mounts below it
+// (EINVAL), and the busybox template binds the host's /lib, which may have mounts
+// below it, such as modules.
 func wholeBinds(entries []string) []setting {
 	set := []setting{{"lxc.mount.entry", ""}}
 	for _, entry := range entries {
@@ -252,11 +255,11 @@ func exists(path string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// idRange is how many user and group ids a container gets.
+// idRange is the number of user and group ids of a container.
 const idRange = 65536
 
-// subordinate reads the first id and the number of ids that a file such as
-// /etc/subuid gives to root.
+// subordinate reads the first id and the number of ids that root has in a file
+// such as /etc/subuid.
 func subordinate(file string) (first, count int, err error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -273,21 +276,21 @@ func subordinate(file string) (first, count int, err error) {
 			return first, count, nil
 		}
 	}
-	return 0, 0, exit.BadInputf("%s gives root no %d ids: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 root", file, idRange)
+	return 0, 0, exit.BadInputf("%s has no range of %d ids for root (usermod --add-subuids 100000-165535 --add-subgids 100000-165535 root)", file, idRange)
 }
 
-// freeRange is the first range of ids that none of the others uses.
+// freeRange returns the first range of ids that no other container uses.
 func freeRange(first, count int, used []int) (int, error) {
 	for at := first; at+idRange <= first+count; at += idRange {
 		if !slices.ContainsFunc(used, func(u int) bool { return u < at+idRange && at < u+idRange }) {
 			return at, nil
 		}
 	}
-	return 0, exit.BadInputf("all of root's subordinate ids are given to containers: give root more in /etc/subuid and /etc/subgid")
+	return 0, exit.BadInputf("all subordinate ids of root are used by containers (give root more in /etc/subuid and /etc/subgid)")
 }
 
-// mappedTo reads where a container's user 0 is, of the values of lxc.idmap
-// ("u 0 100000 65536"); -1 if its users are not mapped.
+// mappedTo returns the host's id of a container's user 0, from the values of
+// lxc.idmap ("u 0 100000 65536"), or -1 if its users are not mapped.
 func mappedTo(idmap []string) int {
 	for _, line := range idmap {
 		var kind string

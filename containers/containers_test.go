@@ -271,9 +271,9 @@ func TestMonitors(t *testing.T) {
 	}
 }
 
-func TestCgroupFolders(t *testing.T) {
+func TestCgroupDirs(t *testing.T) {
 	for _, text := range []string{"", "nonsense\n", "0:\n", "0::/no/such/cgroup/here\n4:cpu,cpuacct:/no/such\n"} {
-		if got := cgroupFolders(text); got != nil {
+		if got := cgroupDirs(text); got != nil {
 			t.Errorf("%q: %q", text, got)
 		}
 	}

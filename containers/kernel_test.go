@@ -300,7 +300,7 @@ func TestKernelTogether(t *testing.T) {
 		} else if strings.Contains(said, "sleep 300") {
 			break
 		} else if try == 200 {
-			t.Fatalf("the command does not run:\n%s", said)
+			t.Fatalf("the command is not running:\n%s", said)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
@@ -432,7 +432,7 @@ func TestKernelOtherLabel(t *testing.T) {
 	if err := os.WriteFile(ct.config(), b, 0o640); err != nil {
 		t.Fatal(err)
 	}
-	if err := ct.Start(t.Context()); exit.Status(err) != exit.Usage || !strings.Contains(fmt.Sprint(err), "runs already") {
+	if err := ct.Start(t.Context()); exit.Status(err) != exit.Usage || !strings.Contains(fmt.Sprint(err), "is already running") {
 		t.Errorf("start again: %v", err)
 	}
 	// Of a namespace that has gone, nothing can be entered any more.
@@ -461,7 +461,7 @@ func TestKernelNotBound(t *testing.T) {
 		if err := os.WriteFile(ct.config(), []byte(changed), 0o640); err != nil {
 			t.Fatal(err)
 		}
-		if err := ct.Start(t.Context()); exit.Status(err) != exit.Usage || !strings.Contains(fmt.Sprint(err), "in no namespace") {
+		if err := ct.Start(t.Context()); exit.Status(err) != exit.Usage || !strings.Contains(fmt.Sprint(err), "names no namespace") {
 			t.Errorf("start with %q: %v", label, err)
 		}
 	}
@@ -556,7 +556,7 @@ func TestKernelKilledStart(t *testing.T) {
 		_ = cmd.Wait()
 		when := fmt.Sprintf("killed after %d/%d of a start", i, rounds)
 		// The monitor that it started may go on for a while.
-		if err := ct.Start(t.Context()); err != nil && !strings.Contains(err.Error(), "runs already") {
+		if err := ct.Start(t.Context()); err != nil && !strings.Contains(err.Error(), "is already running") {
 			t.Fatalf("%s: %v", when, err)
 		}
 		if said, _, err := output(t, ct, "cat /proc/1/attr/current"); err != nil || !strings.HasPrefix(said, "container (enforce)") {
@@ -658,7 +658,7 @@ func TestKernelKilledCreate(t *testing.T) {
 		// What is half made is removed by whoever comes next: here a start,
 		// which then has nothing to start, unless the making was complete.
 		err := ct.Start(t.Context())
-		if err != nil && !strings.Contains(err.Error(), "no such container") && !strings.Contains(err.Error(), "in no namespace") {
+		if err != nil && !strings.Contains(err.Error(), "no such container") && !strings.Contains(err.Error(), "names no namespace") {
 			t.Errorf("%s: %v", when, err)
 		}
 		if exists(ct.config()) {
@@ -872,7 +872,7 @@ func TestKernelTwoStarts(t *testing.T) {
 	for i, cmd := range cmds {
 		if err := cmd.Wait(); err == nil {
 			good++
-		} else if !strings.Contains(out[i].String(), "runs already") {
+		} else if !strings.Contains(out[i].String(), "is already running") {
 			t.Errorf("%v: %s", err, out[i].String())
 		}
 	}
@@ -970,7 +970,7 @@ func TestKernelAdopt(t *testing.T) {
 	if err := ct.Start(t.Context()); exit.Status(err) != exit.Usage {
 		t.Errorf("started before it was adopted: %v", err)
 	}
-	if err := ct.Create(t.Context(), Making{Label: labelIn("adopted"), Template: "busybox"}); exit.Status(err) != exit.Usage || !strings.Contains(fmt.Sprint(err), "there already") {
+	if err := ct.Create(t.Context(), Making{Label: labelIn("adopted"), Template: "busybox"}); exit.Status(err) != exit.Usage || !strings.Contains(fmt.Sprint(err), "already exists") {
 		t.Errorf("made over it: %v", err)
 	}
 	if err := ct.Create(t.Context(), Making{Label: labelIn("adopted")}); err != nil {

@@ -20,10 +20,10 @@ import (
 	"proofhouse/nsmgr"
 )
 
-// Available says why this program cannot drive containers; nil if it can.
+// Available returns an error if this program cannot manage containers.
 func Available() error { return nil }
 
-// Version is liblxc's.
+// Version returns the version of liblxc.
 func Version() string { return lxc.Version() }
 
 // systemPath is lxc.lxcpath, as LXC reads it from its configuration.
@@ -34,7 +34,7 @@ func systemPath(context.Context) (string, error) {
 	return DefaultPath, nil
 }
 
-// open is liblxc's object of the container.
+// open returns liblxc's object of the container.
 func (c Container) open() (*lxc.Container, error) {
 	if err := CheckName(c.Name); err != nil {
 		return nil, err
@@ -49,16 +49,16 @@ func (c Container) open() (*lxc.Container, error) {
 	return ct, nil
 }
 
-// needRoot says so to other users: what LXC has for them is theirs alone, and
-// no policy of the host's confines it.
+// needRoot returns an error for other users than root: LXC keeps their containers
+// apart, and no policy of the host confines those.
 func needRoot() error {
 	if os.Geteuid() != 0 {
-		return exit.BadInputf("drive containers: it takes root")
+		return exit.BadInputf("manage containers: permission denied (run nsmgr as root)")
 	}
 	return nil
 }
 
-// there is open for a container that must exist.
+// there is open, for a container that must exist.
 func (c Container) there() (*lxc.Container, error) {
 	ct, err := c.open()
 	if err != nil {
@@ -78,7 +78,7 @@ func item(ct *lxc.Container, key string) string {
 	return ""
 }
 
-// List are the names of the containers in path, "" for the default.
+// List returns the names of the containers in path; "" means [SystemPath].
 func List(path string) ([]string, error) {
 	if err := needRoot(); err != nil {
 		return nil, err
@@ -86,7 +86,7 @@ func List(path string) ([]string, error) {
 	return lxc.DefinedContainerNames(Container{Path: path}.path()), nil
 }
 
-// Status looks at the container.
+// Status returns the state of the container.
 func (c Container) Status(context.Context) (s Status, err error) {
 	ct, err := c.there()
 	if err != nil {
@@ -111,14 +111,14 @@ func (c Container) status(ct *lxc.Container) Status {
 	} else {
 		s.Leftovers = c.leftovers(s.Rootfs).describe()
 		if c.cutShort() {
-			s.Leftovers = append(s.Leftovers, "it is half made or half removed, or that goes on")
+			s.Leftovers = append(s.Leftovers, "creation or removal incomplete")
 		}
 	}
 	return s
 }
 
-// Create makes the container. What fails leaves nothing of it; what is killed
-// leaves what the next open of it removes.
+// Create creates the container. If that fails, nothing of it is left; after a
+// kill, the next operation on it removes what is left.
 func (c Container) Create(ctx context.Context, m Making) (err error) {
 	unlock, err := c.lock(ctx)
 	if err != nil {
@@ -165,8 +165,8 @@ func defaultConfig() string {
 	return "/etc/lxc/default.conf"
 }
 
-// settings are what the container's configuration has to say. LXC's default
-// configuration is in ct.
+// settings returns the settings of a new container. ct has LXC's default
+// configuration.
 func settings(ct *lxc.Container, m Making) []setting {
 	set := []setting{{keyProfile, ""}, {keyNesting, ""}, {keyProfile, m.Label.String()}}
 	if m.Nesting {
@@ -178,11 +178,11 @@ func settings(ct *lxc.Container, m Making) []setting {
 	return set
 }
 
-// finish gives the container its settings, and its ids, and saves them: whole,
-// or not at all.
+// finish sets the container's settings and ids, and saves its configuration
+// atomically.
 func (c Container) finish(ctx context.Context, ct *lxc.Container, m Making, set []setting) error {
 	if m.Unprivileged && mappedTo(ct.ConfigItem(keyIDMap)) < 0 {
-		// Until they are saved, nobody else may choose ids.
+		// No other process may choose ids until these are saved.
 		unlock, err := lockAt(ctx, idsLock, c.path())
 		if err != nil {
 			return err
@@ -208,7 +208,7 @@ func (c Container) finish(ctx context.Context, ct *lxc.Container, m Making, set 
 	return err
 }
 
-// mapping gives the container a range of ids that no other has.
+// mapping chooses a range of ids that no other container has.
 func (c Container) mapping() (set []setting, err error) {
 	names, err := List(c.Path)
 	if err != nil {
@@ -236,8 +236,8 @@ func (c Container) mapping() (set []setting, err error) {
 		}
 		set = append(set, setting{keyIDMap, fmt.Sprintf("%s 0 %d %d", of.kind, at, idRange)})
 	}
-	// The kernel maps the owners of the files as they are seen through the
-	// container's root mount, so the files themselves stay as they are.
+	// The kernel maps the owners of files in the container's root mount, so the
+	// files themselves are unchanged.
 	return append(set, setting{keyOptions, "idmap=container"}), nil
 }
 
@@ -254,19 +254,19 @@ func (c Container) createByTemplate(ctx context.Context, ct *lxc.Container, m Ma
 	if err := apply(ct, set); err != nil {
 		return err
 	}
-	// What LXC has made is not yet what was asked for.
+	// LXC's own creation is only a part of what was requested.
 	if err := c.begin(isMade); err != nil {
 		return err
 	}
-	ct.SetVerbosity(lxc.Verbose) // or what the template says is lost
+	ct.SetVerbosity(lxc.Verbose) // otherwise the template's output is lost
 	said, err := c.capture(func() error {
 		return ct.Create(lxc.TemplateOptions{Template: path, Backend: lxc.Directory, ExtraArgs: m.Args})
 	})
 	if err != nil {
 		err = fmt.Errorf("create container %q with template %s: %w%s", c.Name, template, err, said)
 	} else {
-		// A template writes lines of its own behind ours. It makes files of
-		// root's: users are mapped only now.
+		// A template appends lines of its own, and creates files of root: users
+		// are mapped only now.
 		if m.Unprivileged {
 			set = append(set, wholeBinds(ct.ConfigItem(keyMounts))...)
 		}
@@ -280,19 +280,19 @@ func (c Container) createByTemplate(ctx context.Context, ct *lxc.Container, m Ma
 	return os.Remove(c.half())
 }
 
-// templatePath finds a template: a program's path, or a name in LXC's folder.
+// templatePath finds a template: a program's path, or a name in LXC's directory.
 func templatePath(name string) (string, error) {
 	path := name
 	if !strings.Contains(name, "/") {
 		path = filepath.Join("/usr/share/lxc/templates", "lxc-"+name)
 	}
 	if st, err := os.Stat(path); err != nil || st.IsDir() || st.Mode()&0o111 == 0 {
-		return "", exit.BadInputf("template %q: there is no program %s (Debian: apt install lxc-templates)", name, path)
+		return "", exit.BadInputf("template %q: no program %s (Debian: apt install lxc-templates)", name, path)
 	}
 	return path, nil
 }
 
-// createFrom makes a container of a root file system that is there.
+// createFrom creates a container with an existing root file system.
 func (c Container) createFrom(ctx context.Context, ct *lxc.Container, m Making) error {
 	rootfs, err := filepath.Abs(m.Rootfs)
 	if err != nil {
@@ -301,7 +301,7 @@ func (c Container) createFrom(ctx context.Context, ct *lxc.Container, m Making) 
 	if st, err := os.Stat(rootfs); err != nil {
 		return exit.BadInputf("root file system: %w", err)
 	} else if !st.IsDir() {
-		return exit.BadInputf("root file system: %s is not a folder", rootfs)
+		return exit.BadInputf("root file system: %s is not a directory", rootfs)
 	}
 	var base []setting
 	for _, include := range includes(m.Unprivileged) {
@@ -318,7 +318,7 @@ func (c Container) createFrom(ctx context.Context, ct *lxc.Container, m Making) 
 	if err := os.MkdirAll(c.dir(), 0o770); err != nil {
 		return exit.BadInputf("create container %q: %w", c.Name, err)
 	}
-	// LXC knows a container by its config.
+	// LXC recognises a container by its config.
 	if err := c.finish(ctx, ct, m, settings(ct, m)); err != nil {
 		_ = os.Remove(c.dir())
 		return fmt.Errorf("create container %q: %w", c.Name, err)
@@ -326,7 +326,7 @@ func (c Container) createFrom(ctx context.Context, ct *lxc.Container, m Making) 
 	return nil
 }
 
-// includes are the parts of LXC's own configuration for a whole distribution.
+// includes returns the files of LXC's configuration for a whole distribution.
 func includes(unprivileged bool) []string {
 	var found []string
 	names := []string{"common.conf"}
@@ -341,15 +341,15 @@ func includes(unprivileged bool) []string {
 	return found
 }
 
-// adopt gives a container that is there the label.
+// adopt sets the label of an existing container.
 func (c Container) adopt(ctx context.Context, ct *lxc.Container, m Making) error {
 	switch {
 	case m.Template != "" || m.Rootfs != "":
-		return exit.BadInputf("container %q is there already", c.Name)
+		return exit.BadInputf("container %q already exists", c.Name)
 	case m.Unprivileged && mappedTo(ct.ConfigItem(keyIDMap)) < 0:
-		return exit.BadInputf("container %q is there already, and not unprivileged", c.Name)
+		return exit.BadInputf("container %q already exists, and is not unprivileged", c.Name)
 	case ct.Running():
-		return exit.BadInputf("container %q runs: stop it first", c.Name)
+		return exit.BadInputf("container %q is running: stop it first", c.Name)
 	}
 	if err := c.finish(ctx, ct, m, []setting{{keyProfile, ""}, {keyProfile, m.Label.String()}}); err != nil {
 		return fmt.Errorf("configure container %q: %w", c.Name, err)
@@ -357,13 +357,13 @@ func (c Container) adopt(ctx context.Context, ct *lxc.Container, m Making) error
 	return nil
 }
 
-// startPatience is how long a container's init may take from its start to its
-// first program, on a slow machine.
-const startPatience = 30 * time.Second
+// startTimeout is how long a container's init may take to execute its program, on
+// a slow host.
+const startTimeout = 30 * time.Second
 
-// Start starts the container, having removed what a crash left of it, and
-// reads back what confines its init. A label that is not the one asked for
-// ends the container, and is a [LabelError].
+// Start removes what a crash left of the container, starts it, and reads the
+// label of its init back from the kernel. If that is not the configured label,
+// the container is stopped, and the error is a [LabelError].
 func (c Container) Start(ctx context.Context) (err error) {
 	unlock, err := c.lock(ctx)
 	if err != nil {
@@ -386,7 +386,7 @@ func (c Container) Start(ctx context.Context) (err error) {
 		if !exists(c.mark()) {
 			return c.alreadyRuns(ct, want)
 		}
-		// Nobody has looked what confines it: its start was cut short.
+		// Its start was interrupted before its label was checked.
 		if err := c.end(ctx, ct); err != nil {
 			return err
 		}
@@ -398,8 +398,8 @@ func (c Container) Start(ctx context.Context) (err error) {
 		return fmt.Errorf("start container %q: %w", c.Name, err)
 	}
 	defer func() { _ = os.Remove(c.mark()) }()
-	// Both have a default for what the program does, not for what is safe: the
-	// monitor is forked of this process.
+	// Both depend on the program by default. The monitor is forked from this
+	// process.
 	for _, step := range []error{ct.WantDaemonize(true), ct.WantCloseAllFds(true)} {
 		if step != nil {
 			return fmt.Errorf("start container %q: %w", c.Name, step)
@@ -421,35 +421,35 @@ func (c Container) Start(ctx context.Context) (err error) {
 
 func (c Container) alreadyRuns(ct *lxc.Container, want nsmgr.Label) error {
 	if got, err := nsmgr.ProcessLabel(ct.InitPid()); err == nil && !same(got, want) {
-		return exit.Fail(fmt.Errorf("container %q runs already, with the label %s instead of %s: stop it", c.Name, got, want))
+		return exit.Fail(fmt.Errorf("container %q is already running, with the label %s instead of %s: stop it", c.Name, got, want))
 	}
-	return exit.BadInputf("container %q runs already", c.Name)
+	return exit.BadInputf("container %q is already running", c.Name)
 }
 
 // verify reads back the label of the container's init.
 func (c Container) verify(ctx context.Context, ct *lxc.Container, want nsmgr.Label) error {
 	pid := ct.InitPid()
 	if pid <= 0 {
-		return exit.Fail(fmt.Errorf("container %q ended as soon as it was started", c.Name))
+		return exit.Fail(fmt.Errorf("container %q ended right after its start", c.Name))
 	}
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	got, executed, err := readBack(ctx, pid, want)
 	switch {
 	case err != nil:
-		return exit.Fail(fmt.Errorf("container %q: its init: %w", c.Name, err))
+		return exit.Fail(fmt.Errorf("container %q: check its init: %w", c.Name, err))
 	case !executed:
-		return exit.Fail(fmt.Errorf("container %q: its init could not be executed", c.Name))
+		return exit.Fail(fmt.Errorf("container %q: LXC could not execute its init", c.Name))
 	case !same(got, want):
 		return exit.Fail(&LabelError{c.Name, "init", want, got})
 	}
 	return nil
 }
 
-// Run runs a command in the container, under the label that the container is
-// configured to have, and says how it ended. A command that has another label
-// is killed, and that is a [LabelError]. One that has the right label goes on
-// when ctx ends: Signals are what reaches it.
+// Run runs a command in the container, under the configured label, and returns how
+// it ended. A command that has another label is killed, and the error is a
+// [LabelError]. A command that has the right label is not killed when ctx ends:
+// only Signals reach it.
 func (c Container) Run(ctx context.Context, cmd Command) (End, error) {
 	ct, err := c.there()
 	if err != nil {
@@ -461,7 +461,7 @@ func (c Container) Run(ctx context.Context, cmd Command) (End, error) {
 		return End{}, err
 	}
 	if !ct.Running() {
-		return End{}, exit.BadInputf("container %q does not run (nsmgr container start %[1]s)", c.Name)
+		return End{}, exit.BadInputf("container %q is not running (nsmgr container start %[1]s)", c.Name)
 	}
 	// An attached command gets the label that init has: of a namespace that
 	// was removed meanwhile, that is not the one of its name.
@@ -511,7 +511,7 @@ func attachOptions(cmd Command) (o lxc.AttachOptions, closeFiles func(), err err
 func (c Container) attach(ctx context.Context, ct *lxc.Container, args []string, o lxc.AttachOptions, want nsmgr.Label, signals <-chan os.Signal) (End, error) {
 	pid, err := ct.RunCommandNoWait(args, o)
 	if err == nil && pid <= 0 {
-		err = fmt.Errorf("LXC says that its process id is %d", pid) // which would mean others to kill
+		err = fmt.Errorf("LXC returned the process id %d", pid) // kill(2) would take it for other processes
 	}
 	if err != nil {
 		return End{}, exit.Fail(fmt.Errorf("container %q: run %s: %w", c.Name, args[0], err))
@@ -552,9 +552,9 @@ func (c Container) attach(ctx context.Context, ct *lxc.Container, args []string,
 	case err != nil || executed:
 		return end, err
 	case end.Status == 126 || end.Status == 127: // LXC's own, as a shell's
-		return end, exit.BadInputf("container %q: %s could not be executed there (%v)", c.Name, args[0], end)
+		return end, exit.BadInputf("container %q: %s could not be executed in it (%v)", c.Name, args[0], end)
 	}
-	return end, exit.Fail(fmt.Errorf("container %q: LXC could not enter it to run %s (%v): is its namespace still there? (nsmgr show)", c.Name, args[0], end))
+	return end, exit.Fail(fmt.Errorf("container %q: LXC could not enter it to run %s (%v): check that its namespace exists (nsmgr show)", c.Name, args[0], end))
 }
 
 func wait(pid int) (End, error) {
@@ -573,9 +573,9 @@ func wait(pid int) (End, error) {
 	}
 }
 
-// Stop asks the container to shut down, and ends it if it does not within the
-// patience; 0 ends it at once. It returns when none of its tasks is left.
-func (c Container) Stop(ctx context.Context, patience time.Duration) error {
+// Stop shuts the container down, and kills what is left of it after the timeout; 0
+// kills it at once. It returns when none of its tasks is left.
+func (c Container) Stop(ctx context.Context, timeout time.Duration) error {
 	unlock, err := c.lock(ctx)
 	if err != nil {
 		return err
@@ -590,21 +590,21 @@ func (c Container) Stop(ctx context.Context, patience time.Duration) error {
 	}
 	defer func() { _ = ct.Release() }()
 	if !ct.Running() && len(c.leftovers(item(ct, keyRootfs)).pids) == 0 {
-		return exit.BadInputf("container %q does not run", c.Name)
+		return exit.BadInputf("container %q is not running", c.Name)
 	}
-	if ct.Running() && patience > 0 {
-		_ = ct.Shutdown(patience) // what comes of it is looked at next
+	if ct.Running() && timeout > 0 {
+		_ = ct.Shutdown(timeout) // end looks at the result
 	}
 	return c.end(ctx, ct)
 }
 
-// end kills what is left of a container that ran, and waits for it to be gone.
+// end kills what is left of a container that ran, and waits until it is gone.
 func (c Container) end(ctx context.Context, ct *lxc.Container) error {
 	if ct.Running() {
 		if err := ct.Stop(); err != nil && ct.Running() {
 			// The monitor does not answer, or its signal is denied.
 			c.leftovers(item(ct, keyRootfs)).kill()
-			if !ct.Wait(lxc.STOPPED, cleanPatience) {
+			if !ct.Wait(lxc.STOPPED, cleanTimeout) {
 				return exit.Fail(fmt.Errorf("stop container %q: %w", c.Name, err))
 			}
 		}
@@ -612,7 +612,7 @@ func (c Container) end(ctx context.Context, ct *lxc.Container) error {
 	return c.clean(ctx, item(ct, keyRootfs), stopper(ct))
 }
 
-// stopper kills the container's init, if it runs.
+// stopper returns a function that kills the container's init if it is running.
 func stopper(ct *lxc.Container) func() {
 	return func() {
 		if ct.Running() {
@@ -621,8 +621,8 @@ func stopper(ct *lxc.Container) func() {
 	}
 }
 
-// Destroy ends the container and removes it, but for a root file system that is
-// the user's own folder.
+// Destroy stops the container and removes it. A root file system that is a
+// directory of the user stays.
 func (c Container) Destroy(ctx context.Context) error {
 	unlock, err := c.lock(ctx)
 	if err != nil {
@@ -644,16 +644,16 @@ func (c Container) Destroy(ctx context.Context) error {
 		return err
 	}
 	if err := c.remove(ct); err != nil {
-		_ = os.Remove(c.half()) // such as one with snapshots: it stays
+		_ = os.Remove(c.half()) // LXC refuses to remove one with snapshots
 		return err
 	}
 	return c.removeHalf()
 }
 
-// remove has LXC remove the container, its storage and all.
+// remove has LXC remove the container and its storage.
 func (c Container) remove(ct *lxc.Container) error {
 	if c.foreign(item(ct, keyRootfs)) {
-		// Of storage that is not LXC's to manage, it removes nothing at all.
+		// LXC removes nothing of a container whose storage it does not manage.
 		if err := apply(ct, []setting{{keyRootfs, ""}, {keyManaged, "1"}}); err != nil {
 			return fmt.Errorf("remove container %q: %w", c.Name, err)
 		}
@@ -664,7 +664,7 @@ func (c Container) remove(ct *lxc.Container) error {
 	return nil
 }
 
-// settle removes what a killed making or removal left. LXC is asked first where
+// settle removes what an interrupted creation or removal left. LXC removes it where
 // it may have storage elsewhere.
 func (c Container) settle() error {
 	if !c.cutShort() {
@@ -676,7 +676,7 @@ func (c Container) settle() error {
 			return err
 		}
 		defer func() { _ = ct.Release() }()
-		rootfs := rootfsFolder(item(ct, keyRootfs))
+		rootfs := rootfsDir(item(ct, keyRootfs))
 		if err := c.remove(ct); err != nil && !strings.HasPrefix(rootfs, c.dir()+"/") {
 			return err
 		}
@@ -684,7 +684,7 @@ func (c Container) settle() error {
 	return c.removeHalf()
 }
 
-// logged calls an operation of liblxc and returns what it logged as errors.
+// logged calls an operation of liblxc and returns the errors that it logged.
 func (c Container) logged(ct *lxc.Container, do func() error) (said string, err error) {
 	f, err := os.CreateTemp("", "nsmgr-lxc-")
 	if err != nil {
@@ -695,10 +695,10 @@ func (c Container) logged(ct *lxc.Container, do func() error) (said string, err 
 		_ = os.Remove(f.Name())
 	}()
 	if err := ct.SetLogFile(f.Name()); err != nil {
-		return "", fmt.Errorf("set LXC's log: %w", err)
+		return "", fmt.Errorf("set LXC's log file: %w", err)
 	}
 	if err := ct.SetLogLevel(lxc.ERROR); err != nil {
-		return "", fmt.Errorf("set LXC's log: %w", err)
+		return "", fmt.Errorf("set LXC's log file: %w", err)
 	}
 	if err = do(); err != nil {
 		b, _ := os.ReadFile(f.Name())
@@ -707,8 +707,8 @@ func (c Container) logged(ct *lxc.Container, do func() error) (said string, err 
 	return said, err
 }
 
-// capture keeps what an operation, and the programs that it starts, write to
-// this process's output: a template is a shell script, and talks.
+// capture keeps what an operation, and the programs that it starts, write to this
+// process's output: a template is a shell script that prints messages.
 func (c Container) capture(do func() error) (said string, err error) {
 	f, err := os.CreateTemp("", "nsmgr-lxc-")
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// redirect makes the file this process's standard output and error, also for C
-// code and the programs that it starts, until restore is called.
+// redirect makes the file this process's standard output and error, for C code and
+// child processes too, until restore is called.
 func redirect(f *os.File) (restore func(), err error) {
 	var kept [3]int
 	for fd := 1; fd <= 2; fd++ {
@@ -33,13 +33,13 @@ func redirect(f *os.File) (restore func(), err error) {
 }
 
 // "lxc-start web 20261124222013.512 ERROR    start - ../src/lxc/start.c:do_start:1273 - No such file …"
-// Compiled when it is needed: every start of nsmgr would pay for it.
+// Compiled on demand: otherwise each start of nsmgr pays for it.
 var logRE = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`(?m) (?:ERROR|CRIT|ALERT|FATAL) +\S+ - (?:\S+:\S+:\d+ - )?(.*)$`)
 })
 
-// logErrors are the errors in LXC's log as one line behind ": ", the first,
-// which is the cause, before the others; "" if there are none.
+// logErrors returns the errors in LXC's log as one line after ": ", the cause
+// first, or "" if there are none.
 func logErrors(log string) string {
 	const most = 4
 	var said []string
@@ -52,7 +52,7 @@ func logErrors(log string) string {
 	return ": " + strings.Join(said, "; ")
 }
 
-// lastWords are the last lines of a program's output, as one behind ": ".
+// lastWords returns the last lines of a program's output as one line after ": ".
 func lastWords(out string) string {
 	const most = 3
 	lines := strings.Split(strings.TrimSpace(out), "\n")

@@ -13,11 +13,12 @@ import (
 	"proofhouse/nsmgr"
 )
 
-// task is what /proc/PID/stat says of a process, to any reader: other files
-// there are an access by ptrace, which the container's policy may deny and log.
+// task is the state of a process in /proc/PID/stat. Any process may read that;
+// other files there need ptrace access, which the container's policy may deny and
+// log.
 type task struct {
 	state byte // Z for a zombie
-	fresh bool // it has not executed a program of its own since it was forked
+	fresh bool // it has executed no program since it was forked
 }
 
 // forkNoExec is PF_FORKNOEXEC (include/linux/sched.h): forked and not executed
@@ -32,36 +33,35 @@ func readTask(pid int) (task, error) {
 	return parseStat(b)
 }
 
-// parseStat reads "PID (NAME) STATE PPID … FLAGS …"; a name may have any
-// character in it.
+// parseStat reads "PID (NAME) STATE PPID … FLAGS …". STATE is one letter; a name
+// may have any character in it.
 func parseStat(b []byte) (task, error) {
-	const flags = 6 // of the fields behind the name
+	const flags = 6 // index among the fields after the name
 	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
 	if len(fields) <= flags || len(fields[0]) != 1 || fields[0][0] < 'A' {
-		return task{}, fmt.Errorf("%q is no process's state", b)
+		return task{}, fmt.Errorf("unexpected content of /proc/PID/stat: %q", b)
 	}
 	n, err := strconv.ParseUint(string(fields[flags]), 10, 64)
 	if err != nil {
-		return task{}, fmt.Errorf("%q is no process's state: %w", b, err)
+		return task{}, fmt.Errorf("unexpected content of /proc/PID/stat: %q: %w", b, err)
 	}
 	return task{state: fields[0][0], fresh: n&forkNoExec != 0}, nil
 }
 
-// readBack waits until the process has executed its program and says what
-// confines it then. A zombie that is still ours to wait for keeps its label,
-// so a command that ends at once is seen as well. executed is false for one
-// that ended without having executed anything.
+// readBack waits until the process has executed its program and returns its label.
+// A zombie keeps its label until it is waited for, so it also reads that of a
+// command that ends at once. executed is false for a process that ended without
+// having executed a program.
 func readBack(ctx context.Context, pid int, want nsmgr.Label) (got nsmgr.Label, executed bool, err error) {
 	// LXC changes the label before the program is executed, and the policy may
-	// name another profile for that program; so the label counts from then on.
-	// The kernel takes the mark of a fork away a moment before it changes the
-	// label of an execution.
+	// name another profile for that program, so only the label after it counts.
+	// The kernel clears the fork flag a moment before it changes the label.
 	const doubt = 100 * time.Millisecond
 	var since time.Time
 	for wait := 100 * time.Microsecond; ; wait = min(2*wait, 10*time.Millisecond) {
 		t, err := readTask(pid)
 		if err != nil {
-			return got, false, fmt.Errorf("look at process %d: %w", pid, err)
+			return got, false, fmt.Errorf("read the state of process %d: %w", pid, err)
 		}
 		if got, err = nsmgr.ProcessLabel(pid); err != nil {
 			return got, false, err

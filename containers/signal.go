@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SignalName is a signal's name, such as SIGTERM.
+// SignalName returns a signal's name, such as SIGTERM.
 func SignalName(s syscall.Signal) string {
 	if name := unix.SignalName(s); name != "" {
 		return name
@@ -16,16 +16,16 @@ func SignalName(s syscall.Signal) string {
 	return fmt.Sprintf("signal %d", int(s))
 }
 
-// DieOf ends this process by the signal, so that whoever started it sees what
-// it would have seen of the command itself: the Go runtime would catch some of
-// them and exit with a status of its own. It leaves no core file, and returns
-// only for signals that end no process.
+// DieOf kills this process with the signal, so that its parent sees the same end
+// as of the command. The Go runtime would catch some signals and exit with a
+// status of its own. It leaves no core file, and returns only for signals that
+// kill no process.
 func DieOf(s syscall.Signal) {
 	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
-	// A core_pattern that is a pipe does not ask for the limit.
+	// A core_pattern that is a pipe ignores the limit.
 	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
-	// The kernel's struct sigaction: all zero is the default action. libc's
-	// is not asked: a program without cgo has none.
+	// The kernel's struct sigaction: all zero is the default action. A program
+	// without cgo has no libc to do this.
 	var action [4]uint64
 	_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
 	_ = syscall.Kill(syscall.Getpid(), s)

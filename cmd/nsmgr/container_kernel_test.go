@@ -20,9 +20,9 @@ var containerSession = []step{
 	{sh: "nsmgr container create web --namespace container-ns", want: []string{"made container web", "label  host-ct//&:container-ns:container", "nsmgr container destroy web"}},
 	{sh: "cp -a /var/lib/lxc/web/rootfs /srv/root"}, // a template takes seconds
 	{sh: "nsmgr container list", want: []string{"web", "STOPPED", "container-ns", "host-ct//&:container-ns:container"}},
-	{sh: "nsmgr container run web -- true", status: 2, want: []string{"does not run"}},
+	{sh: "nsmgr container run web -- true", status: 2, want: []string{"is not running"}},
 	{sh: "nsmgr container start web", want: []string{"started container web", "host-ct//&:container-ns:container (enforce)"}},
-	{sh: "nsmgr container start web", status: 2, want: []string{"runs already"}},
+	{sh: "nsmgr container start web", status: 2, want: []string{"is already running"}},
 	{sh: "nsmgr container run web -- cat /proc/self/attr/current", want: []string{"container (enforce)\n"}, not: []string{"host-ct"}},
 	{sh: "nsmgr tasks container-ns", want: []string{"host-ct//&:container-ns:container (enforce)"}, not: []string{"not stacked"}},
 	{sh: "nsmgr verify container-ns"},
@@ -32,8 +32,8 @@ var containerSession = []step{
 	{sh: "nsmgr container run web -- sh -c 'exit 7'", status: 7},
 	{sh: "nsmgr container run web -- sh -c 'exit 255'", status: 255},
 	{sh: "nsmgr container run web -- sh -c 'exit 137'", status: 137, not: []string{"SIGKILL"}},
-	{sh: "nsmgr container run web -- sh -c 'kill -9 $$'; exit $?", status: 137, want: []string{"ended by SIGKILL"}},
-	{sh: "nsmgr container run web -- sh -c 'kill -SEGV $$'; exit $?", status: 139, want: []string{"ended by SIGSEGV"}},
+	{sh: "nsmgr container run web -- sh -c 'kill -9 $$'; exit $?", status: 137, want: []string{"killed by SIGKILL"}},
+	{sh: "nsmgr container run web -- sh -c 'kill -SEGV $$'; exit $?", status: 139, want: []string{"killed by SIGSEGV"}},
 	{sh: "nsmgr container run web -- nosuch", status: 2, want: []string{"could not be executed"}},
 	{sh: "echo in | nsmgr container run web --env A=b --cwd /tmp -- sh -c 'cat; echo $A; pwd; echo err >&2'", want: []string{"in\nb\n/tmp\nerr\n"}},
 	{sh: "SECRET=host nsmgr container run web -- env", want: []string{"HOME=/root"}, not: []string{"SECRET"}},
@@ -42,7 +42,7 @@ var containerSession = []step{
 	// What the container's namespace is needed for.
 	{sh: "nsmgr delete container-ns", status: 1, want: []string{"is in use"}},
 	{sh: "nsmgr container stop web", want: []string{"stopped"}},
-	{sh: "nsmgr container stop web", status: 2, want: []string{"does not run"}},
+	{sh: "nsmgr container stop web", status: 2, want: []string{"is not running"}},
 	{sh: "nsmgr delete container-ns"},
 	{sh: "nsmgr container start web", status: 2, want: []string{`no such namespace "container-ns"`}},
 	{sh: "nsmgr create container-ns --empty && nsmgr container start web", status: 2, want: []string{`no such profile "container" in namespace "container-ns"`}},
@@ -75,9 +75,9 @@ var containerSession = []step{
 	{sh: "nsmgr create lxc-n --kind nested && nsmgr container create n -n lxc-n --nesting --rootfs /srv/root && nsmgr container start n", want: []string{"host-ct-nested//&:lxc-n:container (enforce)"}},
 	{sh: "nsmgr container destroy n && nsmgr delete lxc-n"},
 
-	// One that is there already.
+	// an existing one.
 	{sh: "nsmgr create mine && lxc-create -n old -t busybox >/dev/null && nsmgr container list", want: []string{"old", "STOPPED"}},
-	{sh: "nsmgr container start old", status: 2, want: []string{"in no namespace"}},
+	{sh: "nsmgr container start old", status: 2, want: []string{"names no namespace"}},
 	{sh: "echo lxc.net.0.type = empty >> /var/lib/lxc/old/config; nsmgr container create old -n mine && nsmgr container start old", want: []string{"host-ct//&:mine:container (enforce)"}},
 	{sh: "nsmgr container destroy old && nsmgr delete mine"},
 	{sh: `su nobody -s /bin/sh -c "nsmgr container list; nsmgr container start x"`, status: 2},
