@@ -3,6 +3,8 @@ package containers
 import (
 	"context"
 	"fmt"
+	"os"
+	"regexp"
 	"strings"
 
 	"proofhouse/internal/exit"
@@ -39,6 +41,28 @@ const startProfile = "/usr/bin/lxc-start"
 
 // LXCConfined reports whether the profile of lxc-start is loaded.
 func LXCConfined(v *nsmgr.View) (bool, error) { return v.HasProfile("", startProfile) }
+
+// CheckLXCConfinement returns an error if the policy of lxc-start may forbid the
+// labels of containers: its profile is loaded, and its rules have no transition
+// to the shipped host profile. Names that begin with lxc- are always allowed.
+func CheckLXCConfinement(_ context.Context, v *nsmgr.View) (note string, err error) {
+	confined, err := LXCConfined(v)
+	switch {
+	case err != nil:
+		return "", err
+	case !confined:
+		return "lxc-start is not confined", nil
+	}
+	rules, err := os.ReadFile(StartAbstraction)
+	if err == nil && transitionRE.Match(rules) {
+		return "lxc-start is confined, with a rule for labels that begin with " + profiles.Host, nil
+	}
+	return "", fmt.Errorf("the profile %s does not allow labels that begin with %s", startProfile, profiles.Host)
+}
+
+// transitionRE finds a rule in lxc-start's policy that allows the labels of
+// containers with the shipped host profile.
+var transitionRE = regexp.MustCompile(`(?m)^[ \t]*change_profile([ \t]+->[ \t]*"?(\*\*|` + profiles.Host + `//&\*\*)"?)?[ \t]*,`)
 
 // shippedHost reports whether name is one of a shipped host profile, and
 // whether that allows nesting.

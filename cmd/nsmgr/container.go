@@ -24,12 +24,12 @@ import (
 
 func containerCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "container COMMAND", Short: "Drive LXC containers that a namespace confines",
-		Long: `Makes, starts and ends LXC containers whose tasks have the label
-HOST_PROFILE//&:NAMESPACE:PROFILE, and runs commands in them. What confines a
+		Use: "container COMMAND", Short: "Manage LXC containers that a namespace confines",
+		Long: `Creates, starts and stops LXC containers whose tasks have the label
+HOST_PROFILE//&:NAMESPACE:PROFILE, and runs commands in them. The label of a
 container is in its LXC configuration, as lxc.apparmor.profile. After a start,
-and for each command, the label is read back from the kernel: a task that has
-another is ended.`,
+and for each command, nsmgr reads the label back from the kernel, and kills a
+task that has another one.`,
 		Example: `  nsmgr create container-ns
   nsmgr container create web --namespace container-ns
   nsmgr container start web
@@ -51,7 +51,7 @@ another is ended.`,
 		containerDestroyCommand(named), containerListCommand(named), containerStatusCommand(named),
 	)
 	for _, sub := range c.Commands() {
-		// Before the arguments: what is missing does not depend on them.
+		// Before the arguments are checked: they do not matter without liblxc.
 		check := sub.Args
 		sub.Args = func(c *cobra.Command, got []string) error {
 			if err := containers.Available(); err != nil {
@@ -64,13 +64,13 @@ another is ended.`,
 	return c
 }
 
-// withLXC is the name of an nsmgr that was built with liblxc, which may stand
-// beside one that was not: a static program starts several times faster, and
-// all but containers can do without.
+// withLXC is the name of an nsmgr that was built with liblxc. It may be beside one
+// that was not: a static program starts several times faster, and only the
+// container commands need liblxc.
 const withLXC = "nsmgr-lxc"
 
-// becomeLXC hands the command on to the nsmgr with liblxc. It returns if there
-// is none, without an error, or if it cannot be executed.
+// becomeLXC executes the nsmgr with liblxc in place of this one. It returns nil if
+// that does not exist, and an error if it cannot be executed.
 func becomeLXC() error {
 	self, err := os.Executable()
 	if err != nil {
@@ -83,7 +83,7 @@ func becomeLXC() error {
 	return nil
 }
 
-// completeContainers offers the containers there are.
+// completeContainers completes the names of containers.
 func completeContainers(lxcPath *string) cobra.CompletionFunc {
 	return func(c *cobra.Command, got []string, _ string) ([]string, cobra.ShellCompDirective) {
 		if len(got) > 0 || c.Name() == "create" || c.Name() == "list" {
@@ -106,17 +106,17 @@ type containerCreation struct {
 func containerCreateCommand(named func(string) containers.Container) *cobra.Command {
 	var o containerCreation
 	c := &cobra.Command{
-		Use: "create NAME [-- TEMPLATE_ARG...]", Short: "Make a container for a namespace, or give it one that is there",
-		Long: `Makes a container with LXC's busybox template, which needs no network, with
-another of LXC's templates, or of a folder with a root file system, which stays
-the user's: destroy leaves it. If there is a container of that name and neither
-is asked for, it keeps all but its lxc.apparmor.profile.
+		Use: "create NAME [-- TEMPLATE_ARG...]", Short: "Create a container for a namespace, or set the namespace of an existing one",
+		Long: `Creates a container from LXC's busybox template, which needs no network, from
+another template of LXC, or from a directory with a root file system, which
+destroy keeps. If a container of that name already exists, and neither --template
+nor --rootfs is given, only its lxc.apparmor.profile is changed.
 
-The label is HOST_PROFILE//&:NAMESPACE:PROFILE. The namespace must be there, with
-the profile; without --profile it is its only one.
+The label is HOST_PROFILE//&:NAMESPACE:PROFILE. The namespace and the profile must
+exist. Without --profile, the namespace must have only one.
 
-Where LXC's default configuration names a bridge that is not there, the container
-has no network.`,
+If LXC's default configuration names a network bridge that does not exist, the
+container has no network.`,
 		Example: `  nsmgr container create web --namespace container-ns
   nsmgr container create web --namespace outer//inner --unprivileged
   nsmgr container create web --namespace container-ns --rootfs /srv/web
@@ -125,13 +125,13 @@ has no network.`,
 		RunE: func(c *cobra.Command, got []string) error { return o.run(c, named(got[0]), got[1:]) },
 	}
 	f := c.Flags()
-	f.StringVarP(&o.namespace, "namespace", "n", "", "`namespace` to confine it by; that of its own name if left out")
+	f.StringVarP(&o.namespace, "namespace", "n", "", "`namespace` that confines it (default: the one of its own name)")
 	f.StringVarP(&o.profile, "profile", "p", "", "`profile` of the namespace")
-	f.StringVar(&o.host, "host-profile", "", "`profile` of the host to stack it on: host-ct, or host-ct-nested with --nesting, if left out")
-	f.StringVarP(&o.making.Template, "template", "t", "", "LXC's template `NAME`, or a program's path")
-	f.StringVar(&o.making.Rootfs, "rootfs", "", "`folder` with a root file system")
+	f.StringVar(&o.host, "host-profile", "", "`profile` of the host to stack it on (default: the shipped one, host-ct)")
+	f.StringVarP(&o.making.Template, "template", "t", "", "`NAME` of a template of LXC, or a program's path")
+	f.StringVar(&o.making.Rootfs, "rootfs", "", "`directory` with a root file system")
 	f.BoolVar(&o.making.Unprivileged, "unprivileged", false, "map its users to subordinate ids of root")
-	f.BoolVar(&o.making.Nesting, "nesting", false, "let it run containers of its own")
+	f.BoolVar(&o.making.Nesting, "nesting", false, "allow containers in it")
 	return c
 }
 
@@ -141,7 +141,7 @@ func (o *containerCreation) run(c *cobra.Command, ct containers.Container, templ
 	}
 	m := o.making
 	if m.Args = templateArgs; len(m.Args) > 0 && m.Template == "" {
-		return exit.BadInputf("nsmgr container create: there are arguments for a template (%s), and no --template", strings.Join(m.Args, " "))
+		return exit.BadInputf("nsmgr container create: arguments for a template (%s) without --template", strings.Join(m.Args, " "))
 	}
 	if m.Template != "" && m.Rootfs != "" {
 		return exit.BadInputf("nsmgr container create: give --template or --rootfs, not both")
@@ -172,7 +172,7 @@ func (o *containerCreation) run(c *cobra.Command, ct containers.Container, templ
 	if err := ct.Create(c.Context(), m); err != nil {
 		return err
 	}
-	say(c, "made container %s", ct.Name)
+	say(c, "created container %s", ct.Name)
 	say(c, "label  %s", m.Label)
 	say(c, "undo   nsmgr container destroy %s", ct.Name)
 	return nil
@@ -180,11 +180,11 @@ func (o *containerCreation) run(c *cobra.Command, ct containers.Container, templ
 
 func containerStartCommand(named func(string) containers.Container) *cobra.Command {
 	return &cobra.Command{
-		Use: "start NAME", Short: "Start a container, and make sure what confines it",
+		Use: "start NAME", Short: "Start a container, and check its label",
 		Long: `Removes what a crash left of the container, starts it, and reads the label of its
-init back from the kernel: one that is not the label asked for ends the container.
-A host side that nsmgr ships is loaded if it is missing; any other part of the
-label must be there.`,
+init back from the kernel. If that is not the configured label, the container is
+stopped. A host profile that nsmgr ships is loaded if it is missing; all other
+parts of the label must be loaded.`,
 		Example: "  nsmgr container start web",
 		Args:    args(1, 1, "give one container"),
 		RunE: func(c *cobra.Command, got []string) error {
@@ -219,12 +219,13 @@ func containerRunCommand(named func(string) containers.Container) *cobra.Command
 	var cmd containers.Command
 	c := &cobra.Command{
 		Use: "run NAME [--] CMD ARG...", Short: "Run a command in a container",
-		Long: `Runs the command in the container, under the container's label, which is read
-back from the kernel: a command that has another is killed. Its environment is
-PATH, HOME and what --env says.
+		Long: `Runs the command in the container, under the container's label, and reads its
+label back from the kernel. A command that the host or the namespace does not
+confine is killed. Policy may name another profile of the same namespace for a
+program. The environment is PATH, HOME and the variables of --env.
 
-The exit status is the command's. If a signal ended it, nsmgr ends by the same
-one, having said so: a shell then has 128 and the signal's number in $?.`,
+The exit status is the command's. If a signal killed the command, nsmgr says so and
+is killed by the same signal: $? in a shell is 128 plus the signal's number.`,
 		Example: `  nsmgr container run web -- cat /proc/self/attr/current
   nsmgr container run web --env LANG=C --cwd /srv -- ./task`,
 		Args: args(2, 0, "give the container and the command"),
@@ -236,8 +237,8 @@ one, having said so: a shell then has 128 and the signal's number in $?.`,
 			}
 			cmd.Args = got[1:]
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-			// What a terminal sends, it sends to both. An ignored signal would be
-			// ignored by the command as well; so these are taken and dropped.
+			// A terminal sends signals to both. The command would inherit an ignored
+			// signal, so these are caught and dropped.
 			signals, dropped := make(chan os.Signal, 8), make(chan os.Signal, 1)
 			signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
 			if term.IsTerminal(int(os.Stdin.Fd())) {
@@ -263,44 +264,45 @@ one, having said so: a shell then has 128 and the signal's number in $?.`,
 	}
 	f := c.Flags()
 	f.SetInterspersed(true)
-	f.StringArrayVarP(&cmd.Env, "env", "e", nil, "variable of its environment, `NAME=VALUE`; may be given several times")
-	f.StringVar(&cmd.Dir, "cwd", "", "`folder` of the container to run it in")
+	f.StringArrayVarP(&cmd.Env, "env", "e", nil, "environment variable `NAME=VALUE`; may be given several times")
+	f.StringVar(&cmd.Dir, "cwd", "", "working `directory` in the container")
 	return c
 }
 
-// defaultPatience is how long a container may take to shut down.
-const defaultPatience = 10 * time.Second
+// defaultTimeout is how long a container may take to shut down.
+const defaultTimeout = 10 * time.Second
 
 func containerStopCommand(named func(string) containers.Container) *cobra.Command {
-	var patience time.Duration
+	var timeout time.Duration
 	var kill bool
 	c := &cobra.Command{
-		Use: "stop NAME", Short: "Shut a container down, or end it",
-		Long: `Asks the container's init to shut down, and kills what is left of the container
-if that takes longer than --timeout. It returns when no task of it is left.`,
+		Use: "stop NAME", Short: "Shut a container down, or kill it",
+		Long: `Has the container's init shut down, and kills what is left of the container after
+--timeout. It returns when no task of the container is left.`,
 		Example: "  nsmgr container stop web\n  nsmgr container stop web --kill",
 		Args:    args(1, 1, "give one container"),
 		RunE: func(c *cobra.Command, got []string) error {
 			if kill {
-				patience = 0
+				timeout = 0
 			}
-			if err := named(got[0]).Stop(c.Context(), patience); err != nil {
+			if err := named(got[0]).Stop(c.Context(), timeout); err != nil {
 				return err
 			}
 			say(c, "stopped container %s", got[0])
 			return nil
 		},
 	}
-	c.Flags().DurationVar(&patience, "timeout", defaultPatience, "how long it may take to shut down")
-	c.Flags().BoolVar(&kill, "kill", false, "do not ask")
+	c.Flags().DurationVar(&timeout, "timeout", defaultTimeout, "how long it may take to shut down, `duration`")
+	c.Flags().BoolVar(&kill, "kill", false, "kill it without shutting it down")
 	return c
 }
 
 func containerDestroyCommand(named func(string) containers.Container) *cobra.Command {
 	return &cobra.Command{
-		Use: "destroy NAME", Short: "End a container and remove it",
-		Long: `Kills the container if it runs, and removes it with its root file system; one that
-was given with --rootfs stays. Its namespace stays too (nsmgr delete).`,
+		Use: "destroy NAME", Short: "Stop a container and remove it",
+		Long: `Kills the container if it is running, and removes it with its root file system. A
+root file system that was given with --rootfs is kept, and so is the namespace
+(nsmgr delete removes it).`,
 		Example: "  nsmgr container destroy web",
 		Args:    args(1, 1, "give one container"),
 		RunE: func(c *cobra.Command, got []string) error {
@@ -316,8 +318,8 @@ was given with --rootfs stays. Its namespace stays too (nsmgr delete).`,
 func containerListCommand(named func(string) containers.Container) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "list", Short: "List LXC's containers and what confines them",
-		Long:    "Lists all of LXC's containers, also those that no namespace confines.",
+		Use: "list", Short: "List the LXC containers and their labels",
+		Long:    "Lists all LXC containers, including those that no namespace confines.",
 		Example: "  nsmgr container list --json", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			names, err := containers.List(named("").Path)
@@ -328,7 +330,7 @@ func containerListCommand(named func(string) containers.Container) *cobra.Comman
 			list := []containers.Status{}
 			for _, name := range names {
 				s, err := named(name).Status(c.Context())
-				if err != nil { // its configuration is broken, which is no reason to hide the others
+				if err != nil { // a broken configuration must not hide the others
 					note(c, "nsmgr: %v", err)
 					s = containers.Status{Name: name, State: "UNREADABLE"}
 				}
@@ -355,13 +357,14 @@ func containerListCommand(named func(string) containers.Container) *cobra.Comman
 	return c
 }
 
-// inForce is the label that a container has, or is to have if it does not run.
+// inForce returns the label of a container, or the configured one if it is not
+// running.
 func inForce(s containers.Status) string {
 	switch {
 	case s.PID == 0:
 		return cmp.Or(s.Label, "-")
 	case !s.AsAsked:
-		return s.Confined + "  (not " + s.Label + ")"
+		return s.Confined + "  (configured: " + s.Label + ")"
 	}
 	return s.Confined
 }
@@ -369,9 +372,9 @@ func inForce(s containers.Status) string {
 func containerStatusCommand(named func(string) containers.Container) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "status NAME", Short: "Show one container and what confines it",
-		Long: `Shows the container. Exit status 1: it runs, and has another label than the one it
-is configured to have.`,
+		Use: "status NAME", Short: "Show one container and its label",
+		Long: `Shows the container. Exit status 1: it is running with another label than the
+configured one.`,
 		Example: "  nsmgr container status web",
 		Args:    args(1, 1, "give one container"),
 		RunE: func(c *cobra.Command, got []string) error {
@@ -387,7 +390,7 @@ is configured to have.`,
 				printStatus(c, s)
 			}
 			if s.PID > 0 && !s.AsAsked {
-				return exit.Fail(fmt.Errorf("container %q has the label %s, not %s", s.Name, s.Confined, s.Label))
+				return exit.Fail(fmt.Errorf("container %q has the label %s instead of %s", s.Name, s.Confined, s.Label))
 			}
 			return nil
 		},

@@ -17,7 +17,7 @@ var containerSession = []step{
 	{sh: "nsmgr container create web --namespace container-ns", status: 2, want: []string{`no such namespace "container-ns"`}},
 	{sh: "nsmgr create container-ns"},
 	{sh: "nsmgr container start web", status: 2, want: []string{`no such container "web"`}},
-	{sh: "nsmgr container create web --namespace container-ns", want: []string{"made container web", "label  host-ct//&:container-ns:container", "nsmgr container destroy web"}},
+	{sh: "nsmgr container create web --namespace container-ns", want: []string{"created container web", "label  host-ct//&:container-ns:container", "nsmgr container destroy web"}},
 	{sh: "cp -a /var/lib/lxc/web/rootfs /srv/root"}, // a template takes seconds
 	{sh: "nsmgr container list", want: []string{"web", "STOPPED", "container-ns", "host-ct//&:container-ns:container"}},
 	{sh: "nsmgr container run web -- true", status: 2, want: []string{"is not running"}},

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -19,25 +18,16 @@ import (
 	"proofhouse/profiles"
 )
 
-// printLine writes a value as one line of JSON.
-func printLine(c *cobra.Command, value any) error {
-	b, err := json.Marshal(value)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(c.OutOrStdout(), "%s\n", b)
-	return err
-}
-
 // check is one line of doctor.
 type check struct {
-	what string
-	must bool
-	ask  func(ctx context.Context, v *nsmgr.View) (note string, err error)
+	what     string
+	required bool
+	fix      string // how to fix it, where the error does not say so
+	ask      func(ctx context.Context, v *nsmgr.View) (note string, err error)
 }
 
 var checks = []check{
-	{"stacked namespaces", true, func(_ context.Context, v *nsmgr.View) (string, error) {
+	{"stacked namespaces", true, "boot a kernel that has it: nsmgr features lists what is missing", func(_ context.Context, v *nsmgr.View) (string, error) {
 		f, err := v.Features()
 		if err != nil {
 			return "", err
@@ -48,14 +38,14 @@ var checks = []check{
 		}
 		note := ""
 		if len(lacks) > 0 {
-			note = "though without " + strings.Join(lacks, ", ")
+			note = "without " + strings.Join(lacks, ", ")
 		}
 		return note, f.CheckStacking()
 	}},
-	{"policy administration", true, func(_ context.Context, v *nsmgr.View) (string, error) {
+	{"policy administration", true, "run nsmgr as root, outside of containers that must not change policy", func(_ context.Context, v *nsmgr.View) (string, error) {
 		return "", v.MayAdminister()
 	}},
-	{"policy compiler", true, func(ctx context.Context, v *nsmgr.View) (string, error) {
+	{"policy compiler", true, "Debian: apt install apparmor", func(ctx context.Context, v *nsmgr.View) (string, error) {
 		comp, err := containers.Compiler(v)
 		if err != nil {
 			return "", err
@@ -67,25 +57,23 @@ var checks = []check{
 		version, err := comp.Version(ctx)
 		return "apparmor_parser " + version, err
 	}},
-	{"audit records", false, func(context.Context, *nsmgr.View) (string, error) {
+	{"audit records", false, "run nsmgr as root", func(context.Context, *nsmgr.View) (string, error) {
 		_, err := nsmgr.Records(time.Now())
 		return "", err
 	}},
-	{"LXC", false, func(context.Context, *nsmgr.View) (string, error) {
+	{"LXC", false, "Debian: apt install lxc", func(context.Context, *nsmgr.View) (string, error) {
 		path, err := exec.LookPath("lxc-start")
 		if err != nil {
-			return "", errors.New("lxc-start is not installed (Debian: apt install lxc)")
+			return "", errors.New("lxc-start is not installed")
 		}
 		return path, nil
 	}},
-	{"lxc-start's profile", false, func(_ context.Context, v *nsmgr.View) (string, error) {
-		confined, err := containers.LXCConfined(v)
-		if err != nil || !confined {
-			return "not loaded", err
-		}
-		return "loaded: labels of containers must begin with lxc- (lxc-host-ct//&:NAMESPACE:PROFILE), or " + containers.StartAbstraction + " needs a rule change_profile for them", nil
-	}},
-	{"container commands", false, func(context.Context, *nsmgr.View) (string, error) {
+	{"LXC's own confinement", false,
+		"let the labels of containers begin with lxc-, as in lxc-host-ct//&:NAMESPACE:PROFILE, or add \"change_profile -> host-ct//&**,\" to " + containers.StartAbstraction,
+		func(ctx context.Context, v *nsmgr.View) (string, error) {
+			return containers.CheckLXCConfinement(ctx, v)
+		}},
+	{"container commands", false, "install the package nsmgr-lxc", func(context.Context, *nsmgr.View) (string, error) {
 		err := containers.Available()
 		if self, selfErr := os.Executable(); err != nil && selfErr == nil {
 			if path, lookErr := exec.LookPath(filepath.Join(filepath.Dir(self), withLXC)); lookErr == nil {
@@ -96,33 +84,69 @@ var checks = []check{
 	}},
 }
 
+// checked is the JSON form of a check.
+type checked struct {
+	What     string `json:"what"`
+	OK       bool   `json:"ok"`
+	Required bool   `json:"required"`
+	Note     string `json:"note,omitempty"`
+	Problem  string `json:"problem,omitempty"`
+	Fix      string `json:"fix,omitempty"`
+}
+
 func doctorCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "doctor", Short: "Say what this machine lacks for namespaces, and how to mend it", Args: noArgs,
-		Example: "  nsmgr doctor",
-		Long:    "Looks at what nsmgr needs. Exit status 1: something needed is missing.",
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "doctor", Short: "Check what namespaces need on this host, and say how to fix it", Args: noArgs,
+		Example: "  nsmgr doctor\n  nsmgr doctor --json",
+		Long:    "Checks what nsmgr needs. Exit status 1: a required item is missing.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			v, err := nsmgr.Open()
 			if err != nil {
 				return err
 			}
 			bad := 0
+			all := []checked{}
 			for _, ch := range checks {
 				note, err := ch.ask(c.Context(), v)
-				switch {
-				case err == nil:
-					say(c, "%s", strings.TrimRight(fmt.Sprintf("ok       %-22s %s", ch.what, note), " "))
-				case ch.must:
-					bad++
-					say(c, "MISSING  %-22s %v", ch.what, err)
-				default:
-					say(c, "missing  %-22s %v (not needed)", ch.what, err)
+				r := checked{What: ch.what, OK: err == nil, Required: ch.required, Note: note}
+				if err != nil {
+					r.Note, r.Problem, r.Fix = "", err.Error(), ch.fix
+					if ch.required {
+						bad++
+					}
 				}
+				all = append(all, r)
+			}
+			if asJSON {
+				if err := printJSON(c, all); err != nil {
+					return err
+				}
+			} else {
+				printChecks(c, all)
 			}
 			if bad > 0 {
-				return exit.With(exit.Failed, fmt.Errorf("%s missing", count(bad, "needed thing")))
+				return exit.With(exit.Failed, fmt.Errorf("%s missing", count(bad, "required item")))
 			}
 			return nil
 		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return c
+}
+
+func printChecks(c *cobra.Command, all []checked) {
+	for _, r := range all {
+		switch {
+		case r.OK:
+			say(c, "%s", strings.TrimRight(fmt.Sprintf("ok       %-22s %s", r.What, r.Note), " "))
+		case r.Required:
+			say(c, "MISSING  %-22s %s", r.What, r.Problem)
+		default:
+			say(c, "missing  %-22s %s (optional)", r.What, r.Problem)
+		}
+		if r.Fix != "" {
+			say(c, "         %-22s fix: %s", "", r.Fix)
+		}
 	}
 }

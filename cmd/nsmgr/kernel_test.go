@@ -66,7 +66,7 @@ lxc.hook.pre-start = nsmgr hook pre-start
 lxc.hook.post-stop = nsmgr hook post-stop
 X
 lxc-start -n c1`},
-	{sh: "nsmgr show c1", want: []string{"made for container c1", "host-ct//&:c1:container (enforce)"}},
+	{sh: "nsmgr show c1", want: []string{"created for container c1", "host-ct//&:c1:container (enforce)"}},
 	{sh: "lxc-attach -n c1 -- cat /proc/1/attr/current", want: []string{"container (enforce)"}},
 	{sh: "nsmgr delete c1", status: 1, want: []string{"(init)"}},
 	// The hook may be at work for a moment more.

@@ -1,4 +1,6 @@
-// nsmgr manages AppArmor policy namespaces.
+// Command nsmgr manages AppArmor policy namespaces. This package has its commands:
+// flags, calls of the packages nsmgr, profiles and containers, and output. Logic
+// lives in those packages.
 package main
 
 import (
@@ -12,7 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	_ "proofhouse/cmd/nsmgr/brief" // makes the start short
+	_ "proofhouse/cmd/nsmgr/brief" // shortens the start
 	"proofhouse/internal/cli"
 	"proofhouse/internal/exit"
 	"proofhouse/internal/printable"
@@ -65,27 +67,28 @@ func manCommand() *cobra.Command {
 	})
 }
 
-// command is nsmgr for these words: with the one command that they begin with,
-// or with all, which takes a twentieth of a short one's time.
-func command(words []string) *cobra.Command {
+// command returns nsmgr for these arguments: with only the command that is their
+// first, or with all commands.
+func command(arguments []string) *cobra.Command {
 	root := cli.Root(&cobra.Command{
 		Use:   "nsmgr",
 		Short: "Manage AppArmor policy namespaces",
-		Long: `nsmgr makes, fills, shows and removes AppArmor policy namespaces, in which LXC
-containers can have policy of their own. It manages what it can see: on a host
-all of it, within a container that has a namespace, what is below that.
+		Long: `nsmgr creates, shows and removes AppArmor policy namespaces, and loads policy
+into them. LXC containers can have a namespace with policy of their own. nsmgr
+manages the namespaces that it sees: all of them on the host, and those below its
+own namespace inside a container that has one.
 
 A namespace below another is written outer//inner.
 
-Exit status: 0 done, 1 refused or not as it should be, 2 bad usage or bad
-input, 3 something broke.`,
+Exit status: 0 success, 1 refused or a check failed, 2 bad usage or bad input,
+3 internal error.`,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	})
 	for _, m := range makers {
-		if len(words) == 0 || words[0] != m.name {
+		if len(arguments) == 0 || arguments[0] != m.name {
 			continue
 		}
-		if m.name == "man" || m.name == "completion" { // they look at the others
+		if m.name == "man" || m.name == "completion" { // these read the other commands
 			break
 		}
 		root.AddCommand(m.make())
@@ -97,13 +100,13 @@ input, 3 something broke.`,
 	return root
 }
 
-// args and noArgs are what commands take.
+// args and noArgs check a command's arguments.
 var (
 	args   = cli.Args
 	noArgs = cli.NoArgs
 )
 
-// onNamespace opens the view and reads the namespace's name.
+// onNamespace opens the view and parses the namespace's name.
 func onNamespace(name string) (*nsmgr.View, nsmgr.Name, error) {
 	ns, err := nsmgr.ParseName(name)
 	if err != nil {
@@ -113,7 +116,7 @@ func onNamespace(name string) (*nsmgr.View, nsmgr.Name, error) {
 	return v, ns, err
 }
 
-// completeNames offers the namespaces there are.
+// completeNames completes the names of namespaces.
 func completeNames(_ *cobra.Command, got []string, _ string) ([]string, cobra.ShellCompDirective) {
 	if len(got) > 0 {
 		return nil, cobra.ShellCompDirectiveDefault
@@ -141,8 +144,8 @@ func printJSON(c *cobra.Command, value any) error {
 	return e.Encode(value)
 }
 
-// say writes a line to the command's output. What a name in it contains, it
-// stays one line, without control characters.
+// say writes one line to the command's output. Control characters are escaped:
+// containers choose some of the names that are printed.
 func say(c *cobra.Command, format string, a ...any) {
 	_, _ = fmt.Fprintln(c.OutOrStdout(), printable.Text(fmt.Sprintf(format, a...)))
 }
@@ -157,7 +160,7 @@ func completionCommand() *cobra.Command {
 		Use: "completion bash|zsh|fish", Short: "Print a completion script for a shell",
 		Example:   "  nsmgr completion bash > /etc/bash_completion.d/nsmgr",
 		ValidArgs: []string{"bash", "zsh", "fish"},
-		Args:      args(1, 1, "name the shell: bash, zsh or fish"),
+		Args:      args(1, 1, "give the shell: bash, zsh or fish"),
 		RunE: func(c *cobra.Command, got []string) error {
 			root, out := c.Root(), c.OutOrStdout()
 			switch got[0] {
@@ -168,7 +171,7 @@ func completionCommand() *cobra.Command {
 			case "fish":
 				return root.GenFishCompletion(out, true)
 			}
-			return exit.BadInputf("shell %q: there are bash, zsh and fish", got[0])
+			return exit.BadInputf("unknown shell %q: want bash, zsh or fish", got[0])
 		},
 	}
 }

@@ -56,7 +56,7 @@ func TestBadInput(t *testing.T) {
 		{"apply -f /no/such/file", "no such file"},
 		{"hook pre-start", "LXC_NAME"},
 		{"hook nope", "unknown hook"},
-		{"completion tcsh", "bash, zsh and fish"},
+		{"completion tcsh", "bash, zsh or fish"},
 		{"container nope", "unknown command"},
 	} {
 		_, err := run(t, strings.Fields(c.args)...)

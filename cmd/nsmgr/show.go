@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -15,7 +16,7 @@ import (
 	"proofhouse/nsmgr"
 )
 
-// count writes "1 profile", "3 profiles".
+// count formats a number with its noun: "1 profile", "3 profiles".
 func count(n int, what string) string {
 	if n != 1 {
 		what += "s"
@@ -82,15 +83,15 @@ func printList(w io.Writer, list []nsmgr.Listed, tree bool) error {
 	return table(w, rows)
 }
 
-// task is a task's JSON form.
+// task is the JSON form of a task.
 type task struct {
 	PID     int    `json:"pid"`
 	TID     int    `json:"tid"`
 	Command string `json:"comm"`
 	Label   string `json:"label"`
 	Flat    bool   `json:"flat"`                 // removing the namespace unconfines it
-	Inside  []int  `json:"inside_pids,omitzero"` // process ids in the pid namespaces further in
-	Pending bool   `json:"pending,omitzero"`     // it has asked for the label for its next exec
+	Inside  []int  `json:"inside_pids,omitzero"` // process ids in inner pid namespaces
+	Pending bool   `json:"pending,omitzero"`     // it has requested the label for its next exec
 }
 
 func tasksJSON(ns nsmgr.Name, tasks []nsmgr.Task) []task {
@@ -116,7 +117,7 @@ func printTasks(w io.Writer, ns nsmgr.Name, tasks []nsmgr.Task) error {
 			label += "  (stacked on unconfined)"
 		}
 		if t.Pending {
-			label += "  (asked for, for its next exec)"
+			label += "  (requested for its next exec)"
 		}
 		rows = append(rows, []string{fmt.Sprint(t.PID), fmt.Sprint(t.TID), inside, t.Command, label})
 	}
@@ -127,8 +128,8 @@ func tasksCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "tasks NAME", Short: "List the tasks that a namespace confines",
-		Long: `Lists every task whose label has a part in the namespace or below it, thread by
-thread, those in other pid namespaces too.`,
+		Long: `Lists each task whose label has a part in the namespace or below it: all threads,
+including those in other pid namespaces.`,
 		Example: "  nsmgr tasks container-ns",
 		Args:    args(1, 1, "give one namespace"), ValidArgsFunction: completeNames,
 		RunE: func(c *cobra.Command, got []string) error {
@@ -209,7 +210,7 @@ func showCommand() *cobra.Command {
 func (s shown) print(c *cobra.Command, tasks []nsmgr.Task) error {
 	say(c, "namespace %s, level %d, revision %d", s.Name, s.Level, s.Revision)
 	if s.Container != "" {
-		say(c, "made for container %s", s.Container)
+		say(c, "created for container %s", s.Container)
 	}
 	rows := [][]string{{"PROFILE", "MODE", "ATTACHES TO", "HASH"}}
 	for _, p := range s.Profiles {
@@ -229,7 +230,7 @@ func (s shown) print(c *cobra.Command, tasks []nsmgr.Task) error {
 		return err
 	}
 	for _, child := range s.Children {
-		say(c, "below it: %s", child)
+		say(c, "child: %s", child)
 	}
 	if len(tasks) == 0 {
 		say(c, "no tasks")
@@ -255,9 +256,9 @@ type missingNeed struct {
 func featuresCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "features", Short: "What this kernel's AppArmor can do, and what stacked containers miss", Args: noArgs,
-		Long: `Prints the kernel's feature files, and what stacked containers would want that
-is not there. Exit status 1: they cannot work on this kernel.`,
+		Use: "features", Short: "Show what this kernel's AppArmor supports, and what stacked containers lack", Args: noArgs,
+		Long: `Prints the kernel's feature files, and the features that stacked containers need
+or can use and that are missing. Exit status 1: a required one is missing.`,
 		Example: "  nsmgr features\n  nsmgr features --json",
 		RunE: func(c *cobra.Command, _ []string) error {
 			v, err := nsmgr.Open()
@@ -296,11 +297,21 @@ func printFeatures(c *cobra.Command, f nsmgr.Features) {
 		say(c, "nothing is missing for stacked containers")
 	}
 	for _, n := range missing {
-		weight := "would help"
+		weight := "optional"
 		if n.Must {
-			weight = "needed"
+			weight = "required"
 		}
 		say(c, "")
 		say(c, "missing: %s (from %s on), %s for %s", strings.TrimSpace(n.File+" "+n.Word), n.Since, weight, n.For)
 	}
+}
+
+// printLine writes a value as one line of JSON.
+func printLine(c *cobra.Command, value any) error {
+	b, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(c.OutOrStdout(), "%s\n", b)
+	return err
 }

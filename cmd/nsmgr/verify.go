@@ -18,11 +18,11 @@ import (
 func verifyCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "verify NAME", Short: "Check that a namespace's confinement is really in force",
-		Long: `Looks at the namespace's profiles and tasks, and tries it: a profile of its own
-is loaded into the namespace for a moment, a process is started under it, and
-must be refused one file and allowed another. Nothing that runs is touched.
-Exit status 1: something is not in force.`,
+		Use: "verify NAME", Short: "Check that a namespace's policy is enforced",
+		Long: `Checks the modes of the namespace's profiles and the labels of its tasks. Then it
+loads a profile of its own into the namespace, and starts a process under it,
+which must be denied one file and allowed another. Running tasks are not changed.
+Exit status 1: a check failed.`,
 		Example: "  nsmgr verify container-ns",
 		Args:    args(1, 1, "give one namespace"), ValidArgsFunction: completeNames,
 		RunE: func(c *cobra.Command, got []string) error {
@@ -67,7 +67,7 @@ func reportFindings(c *cobra.Command, found []nsmgr.Finding, asJSON bool) error 
 		}
 	}
 	if bad > 0 {
-		return exit.With(exit.Failed, fmt.Errorf("%d of %d findings are not as they should be", bad, len(found)))
+		return exit.With(exit.Failed, fmt.Errorf("%d of %d checks failed", bad, len(found)))
 	}
 	return nil
 }
