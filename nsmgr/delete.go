@@ -299,7 +299,7 @@ func (v *View) shut(ctx context.Context, c *census, ns Name, below []Name, d Del
 			}
 		}
 	}
-	late := mustBeEmpty(ctx, ns, loads, c.shows, func() ([]Task, error) {
+	late := mustBeEmpty(ns, loads, c.shows, func() ([]Task, error) {
 		tasks, err := c.tasks(ns)
 		if err == nil {
 			err = c.complete()
@@ -333,10 +333,9 @@ func (v *View) shut(ctx context.Context, c *census, ns Name, below []Name, d Del
 // shows that something has: the policy of a load stays in raw_data until the
 // last reference to its profiles is gone.
 //
-// To end here would leave the namespace without its profiles, so ctx is not
-// heeded. But to ask for its end keeps a program that listens only then, as
-// nsmgr does, from being ended by a signal while this waits.
-func mustBeEmpty(ctx context.Context, ns Name, loads map[string]bool, shows func() bool, look func() ([]Task, error)) error {
+// It has no context: stopping here would leave the namespace without its
+// profiles.
+func mustBeEmpty(ns Name, loads map[string]bool, shows func() bool, look func() ([]Task, error)) error {
 	end := time.Now().Add(heldTimeout)
 	for looks := 1; ; looks++ {
 		tasks, err := look()
@@ -359,7 +358,6 @@ func mustBeEmpty(ctx context.Context, ns Name, loads map[string]bool, shows func
 		if looks > 20 && time.Now().After(end) {
 			return refuse(&HeldError{ns})
 		}
-		_ = ctx.Done()
 		time.Sleep(5 * time.Millisecond)
 	}
 }

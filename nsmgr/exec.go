@@ -51,35 +51,61 @@ func (t Target) transition() string {
 	return "exec " + l.String()
 }
 
-// Exec becomes the program at path, confined by the target: it returns only
-// if it fails. The kernel takes the wish from a thread for that thread's own
-// next execve, so both happen on one.
+// Exec executes the program at path in place of this one, confined by the target.
+// It returns only if that fails. The kernel applies a request for a label to the
+// next execve of the thread that made it.
 func (v *View) Exec(t Target, path string, argv, env []string) error {
 	if err := v.checkTarget(t); err != nil {
 		return err
 	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	attr := filepath.Join(v.proc, "thread-self", "attr", "apparmor", "exec")
-	if _, err := os.Stat(attr); err != nil {
-		attr = filepath.Join(v.proc, "thread-self", "attr", "exec") // kernels before 5.8
-	}
-	if err := writeOnce(attr, []byte(t.transition())); err != nil {
+	result := make(chan error, 1)
+	// A request cannot be taken back: if execve fails, it ends with its thread.
+	go onOwnThread(func() { result <- v.exec(t, path, argv, env) })
+	return <-result
+}
+
+func (v *View) exec(t Target, path string, argv, env []string) error {
+	if err := v.request(t.transition()); err != nil {
 		why := ""
 		switch {
 		case errors.Is(err, syscall.ENOENT):
-			why = ": a part of it is not there"
+			why = ": a part of it is not loaded"
 		case errors.Is(err, syscall.EPERM) && noNewPrivs():
-			why = ": no_new_privs is set for this process, so the kernel only allows labels that stack on its present one (without --stack-on)"
+			why = ": no_new_privs is set for this process, so the kernel only allows labels that stack on its present one"
 		case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
-			why = ": the policy that confines this process does not let it"
+			why = ": the policy that confines this process does not allow it"
 		}
-		return exit.BadInput(fmt.Errorf("ask for the label %s: %w%s", t.Label(), err, why))
+		return exit.BadInput(fmt.Errorf("request the label %s: %w%s", t.Label(), err, why))
 	}
 	err := syscall.Exec(path, argv, env)
-	// The wish must not stay for another program.
-	_ = writeOnce(attr, []byte("exec "))
 	return exit.BadInput(fmt.Errorf("run %s with the label %s: %w", path, t.Label(), err))
+}
+
+// request writes the transition for this thread's next exec.
+func (v *View) request(transition string) error {
+	attr := filepath.Join(v.proc, "thread-self", "attr", "apparmor", "exec")
+	if !exists(attr) {
+		attr = filepath.Join(v.proc, "thread-self", "attr", "exec") // kernels before 5.8
+	}
+	return writeOnce(attr, []byte(transition))
+}
+
+// onOwnThread calls do on a thread that ends with it. It is called in a goroutine
+// of its own. The process's first thread never ends, so that is kept busy while
+// another one calls do.
+func onOwnThread(do func()) {
+	runtime.LockOSThread()
+	if unix.Gettid() != unix.Getpid() {
+		do()
+		return
+	}
+	defer runtime.UnlockOSThread()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		onOwnThread(do)
+	}()
+	<-done
 }
 
 // noNewPrivs reports whether this thread cannot gain privileges by an exec
@@ -100,7 +126,10 @@ var ErrTransition = errors.New("permission denied by the policy that confines th
 func (v *View) CheckTransition(l Label) error {
 	l.Mode = ""
 	result, tid := make(chan error, 1), make(chan int, 1)
-	go v.requestExec("exec "+l.String(), result, tid)
+	go onOwnThread(func() {
+		tid <- unix.Gettid()
+		result <- v.request("exec " + l.String())
+	})
 	err := <-result
 	// Until the thread is gone, it counts as a task that is about to enter the
 	// namespace.
@@ -123,30 +152,6 @@ func (v *View) CheckTransition(l Label) error {
 
 // threadTimeout limits the wait for the end of a thread of this process.
 const threadTimeout = 10 * time.Second
-
-// requestExec writes the transition for the next exec of a thread that ends
-// with it. The process's first thread never ends, so that is kept busy while
-// another one is used.
-func (v *View) requestExec(transition string, result chan<- error, thread chan<- int) {
-	runtime.LockOSThread()
-	if unix.Gettid() == unix.Getpid() {
-		defer runtime.UnlockOSThread()
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			v.requestExec(transition, result, thread)
-		}()
-		<-done
-		return
-	}
-	attr := filepath.Join(v.proc, "thread-self", "attr", "apparmor", "exec")
-	if !exists(attr) {
-		attr = filepath.Join(v.proc, "thread-self", "attr", "exec") // kernels before 5.8
-	}
-	err := writeOnce(attr, []byte(transition))
-	thread <- unix.Gettid()
-	result <- err
-}
 
 func exists(path string) bool {
 	_, err := os.Lstat(path)

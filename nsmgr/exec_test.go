@@ -2,30 +2,41 @@ package nsmgr
 
 import (
 	"os"
-	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// The thread that requested a label ends, so that the request is gone and the
-// process is in no namespace's list of tasks.
-func TestRequestExec(t *testing.T) {
-	v := &View{proc: procfs}
-	for range 20 {
-		result, tid := make(chan error, 1), make(chan int, 1)
-		go v.requestExec("exec no-such-profile-here", result, tid)
-		if err := <-result; err == nil {
-			t.Fatal("a label that is not loaded was accepted")
+// A thread that requested a label ends, and with it the request.
+func TestOnOwnThread(t *testing.T) {
+	for range 50 {
+		tid := make(chan int, 1)
+		go onOwnThread(func() { tid <- unix.Gettid() })
+		n := <-tid
+		if n == unix.Getpid() {
+			t.Fatal("called on the first thread, which never ends")
 		}
-		if n := <-tid; n == unix.Getpid() {
-			t.Fatal("the first thread requested the label")
+		end := time.Now().Add(time.Minute)
+		for unix.Tgkill(unix.Getpid(), n, 0) == nil {
+			if time.Now().After(end) {
+				t.Fatalf("thread %d did not end", n)
+			}
+			time.Sleep(time.Millisecond)
 		}
 	}
-	if err := v.CheckTransition(Label{Parts: []Part{{"", "no-such-profile-here"}}}); err == nil {
+}
+
+func TestCheckTransition(t *testing.T) {
+	if err := (&View{proc: procfs}).CheckTransition(Label{Parts: []Part{{"", "no-such-profile-here"}}}); err == nil {
 		t.Error("a label that is not loaded was accepted")
 	}
-	if _, err := os.Stat(filepath.Join(procfs, "self", "task")); err != nil {
-		t.Fatal(err)
+}
+
+// A program that cannot be executed leaves no thread with a request.
+func TestExecFails(t *testing.T) {
+	v := &View{proc: t.TempDir()}
+	if err := v.exec(Target{Namespace: "none", Profile: "p"}, "/no/such/program", nil, os.Environ()); err == nil {
+		t.Error("it was executed")
 	}
 }

@@ -69,7 +69,7 @@ var containerSession = []step{
 	// of the label was removed and loaded again as above: hence --force, without a
 	// task that it could hurt.
 	{sh: "nsmgr container destroy deep && nsmgr container destroy other && nsmgr tasks container-ns && nsmgr delete container-ns -r --force --yes",
-		want: []string{"no task is in container-ns", "removed namespace"}, not: []string{"unconfined:", "keeps the policy"}},
+		want: []string{"no task is in container-ns", "removed namespace"}, not: []string{"unconfined:", "stays on policy"}},
 
 	// A container that loads policy of its own, into its own namespace.
 	{sh: "nsmgr create lxc-n --kind nested && nsmgr container create n -n lxc-n --nesting --rootfs /srv/root && nsmgr container start n", want: []string{"host-ct-nested//&:lxc-n:container (enforce)"}},

@@ -12,7 +12,7 @@ import (
 	"proofhouse/profiles"
 )
 
-// creation are the flags of create.
+// creation has the flags of create.
 type creation struct {
 	paths       []string
 	parent      string
@@ -27,33 +27,34 @@ func createCommand() *cobra.Command {
 	var o creation
 	c := &cobra.Command{
 		Use:   "create NAME",
-		Short: "Make a namespace and load its policy",
-		Long: `Makes the namespace, loads policy into it, and says what was made, the label
-for lxc.apparmor.profile, and how to undo it. Without --profiles the policy is
-the shipped profile of --kind, called "container" there; the host's side of it,
-host-ct, is loaded into this namespace if it is not there.
+		Short: "Create a namespace and load its policy",
+		Long: `Creates the namespace, loads policy into it, and prints the label for
+lxc.apparmor.profile and how to undo it. Without --profiles the policy is the
+shipped profile of --kind, named "container". The matching host profile, host-ct,
+is loaded on the host if it is not loaded yet; where LXC's own programs are
+confined, its name is lxc-host-ct, which they may change to.
 
-With --for-container the name is the one that LXC itself would give, and NAME is
-left out. What fails leaves nothing behind.`,
+With --for-container, the name is the one that LXC itself would choose, and NAME
+is omitted. If the command fails, nothing is left of the namespace.`,
 		Example: `  nsmgr create container-ns
   nsmgr create web --profiles /etc/apparmor.d/containers/web
   nsmgr create --for-container c1
   nsmgr create inner --parent outer --kind nested`,
-		Args: args(0, 1, "give one name (--parent makes it below another)"),
+		Args: args(0, 1, "give one name (--parent creates it below another)"),
 		RunE: o.run,
 	}
 	f := c.Flags()
-	f.StringArrayVarP(&o.paths, "profiles", "p", nil, "policy, text or compiled: a file or folder, `PATH`; may be given several times")
+	f.StringArrayVarP(&o.paths, "profiles", "p", nil, "policy, text or compiled: `PATH` of a file or directory; may be given several times")
 	f.StringVar(&o.kind, "kind", profiles.Privileged, "shipped profile to load: privileged, unprivileged or nested")
-	f.StringVar(&o.parent, "parent", "", "make it below the namespace `NS`")
+	f.StringVar(&o.parent, "parent", "", "create it below the namespace `NS`")
 	f.StringVar(&o.container, "for-container", "", "name it as LXC does for the container `CT`")
 	f.StringVar(&o.lxcPath, "lxcpath", "", "`directory` of LXC's containers (default: what \"lxc-config lxc.lxcpath\" prints)")
-	f.BoolVar(&o.ifNotExists, "if-not-exists", false, "do nothing if it is there already")
+	f.BoolVar(&o.ifNotExists, "if-not-exists", false, "do nothing if it already exists")
 	f.BoolVar(&o.bare, "empty", false, "load no policy")
 	return c
 }
 
-// name is the namespace to make.
+// name returns the name of the namespace to create.
 func (o *creation) name(ctx context.Context, got []string) (nsmgr.Name, error) {
 	name := ""
 	switch {
@@ -70,7 +71,7 @@ func (o *creation) name(ctx context.Context, got []string) (nsmgr.Name, error) {
 	default:
 		return "", exit.BadInputf("give a name, or --for-container")
 	}
-	// Before it is joined to the parent's: a slash in it would be lost there.
+	// Checked before it is joined to the parent's name, which would hide a slash.
 	if err := nsmgr.CheckName(name); err != nil {
 		return "", err
 	}
@@ -91,7 +92,7 @@ func (o *creation) run(c *cobra.Command, got []string) error {
 		return err
 	}
 	if o.ifNotExists && v.Exists(ns) {
-		say(c, "namespace %s is there already", ns)
+		say(c, "namespace %s already exists", ns)
 		return nil
 	}
 	policy, err := o.policy(c.Context(), v)
@@ -111,8 +112,8 @@ func (o *creation) run(c *cobra.Command, got []string) error {
 		err = errors.Join(err, v.Unload(context.WithoutCancel(c.Context()), "", nsmgr.Removal{}, host))
 	}
 	if o.ifNotExists && errors.Is(err, nsmgr.ErrExist) {
-		say(c, "namespace %s is there already", ns)
-		return nil // another was faster
+		say(c, "namespace %s already exists", ns)
+		return nil // created by another process in the meantime
 	}
 	if err != nil {
 		return err
@@ -125,7 +126,7 @@ func (o *creation) run(c *cobra.Command, got []string) error {
 	if len(names) > 0 {
 		t.Profile = names[0]
 	}
-	say(c, "made namespace %s with %s", ns, count(len(names), "profile"))
+	say(c, "created namespace %s with %s", ns, count(len(names), "profile"))
 	say(c, "label  lxc.apparmor.profile = %s", t.Label())
 	say(c, "undo   nsmgr delete %s", ns)
 	return nil
@@ -146,7 +147,7 @@ func (o *creation) policy(ctx context.Context, v *nsmgr.View) (nsmgr.Policy, err
 		return nil, err
 	}
 	if o.kind == profiles.Host {
-		return nil, exit.BadInputf("profile %s is for the host's side", o.kind)
+		return nil, exit.BadInputf("profile %s is a host profile: it cannot be loaded into a namespace", o.kind)
 	}
 	return comp.Shipped(ctx, o.kind, profiles.Parameters{Name: profiles.DefaultName})
 }
@@ -157,14 +158,14 @@ func loadCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "load NAME PATH...",
 		Short: "Load or replace profiles in a namespace, all or nothing",
-		Long: `Loads policy from files and folders, text or compiled, in one write: the kernel
-takes all of it or none. Profiles of the same name are replaced, for tasks that
-run as well. With --replace-all the others are removed, which is refused if a
+		Long: `Loads policy from files and directories, text or compiled, in one write: the
+kernel loads all of it or nothing. Profiles of the same name are replaced, for
+running tasks too. With --replace-all the others are removed, which is refused if a
 task is confined by one of them alone. --force removes them all the same and says
 which tasks become unconfined.`,
 		Example: `  nsmgr load container-ns /etc/apparmor.d/containers/web
   nsmgr load container-ns --replace-all ./policy`,
-		Args: args(2, 0, "give the namespace and the files or folders to load"), ValidArgsFunction: completeNames,
+		Args: args(2, 0, "give the namespace and the files or directories to load"), ValidArgsFunction: completeNames,
 		RunE: func(c *cobra.Command, got []string) error {
 			v, ns, err := onNamespace(got[0])
 			if err != nil {
@@ -191,7 +192,7 @@ which tasks become unconfined.`,
 		},
 	}
 	r = removal(c)
-	c.Flags().BoolVar(&o.ReplaceAll, "replace-all", false, "remove the profiles that are not in it")
+	c.Flags().BoolVar(&o.ReplaceAll, "replace-all", false, "remove the profiles that are not in the given policy")
 	return c
 }
 

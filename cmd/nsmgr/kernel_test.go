@@ -25,7 +25,7 @@ var session = []step{
 	{sh: "nsmgr list"},
 	{sh: "nsmgr doctor", want: []string{"ok       stacked namespaces", "ok       policy compiler"}, not: []string{"MISSING"}},
 	{sh: "nsmgr features", want: []string{"domain/stack: yes"}},
-	{sh: "nsmgr create container-ns", want: []string{"made namespace container-ns with 1 profile", "lxc.apparmor.profile = host-ct//&:container-ns:container", "nsmgr delete container-ns"}},
+	{sh: "nsmgr create container-ns", want: []string{"created namespace container-ns with 1 profile", "lxc.apparmor.profile = host-ct//&:container-ns:container", "nsmgr delete container-ns"}},
 	{sh: "nsmgr create container-ns", status: 2, want: []string{"already exists"}},
 	{sh: "nsmgr create container-ns --if-not-exists"},
 	{sh: "nsmgr exec container-ns --stack-on host-ct -- cat /proc/self/attr/current", want: []string{"container (enforce)"}},

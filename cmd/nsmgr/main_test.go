@@ -46,7 +46,7 @@ func TestBadInput(t *testing.T) {
 		{"show", "give one namespace"},
 		{"show a:b", "colon"},
 		{"delete a/b", "slash"},
-		{"load a", "files or folders"},
+		{"load a", "files or directories"},
 		{"unload a", "profiles to remove"},
 		{"exec a", "the command"},
 		{"exec a --flat --stack-on h -- true", "stack-on"},

@@ -18,9 +18,9 @@ import (
 
 func saveCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "save NAME FILE", Short: "Save a namespace's policy, as it is loaded, into an archive",
-		Long: `Writes the policy of the namespace, as the kernel was given it, with a hash of
-each profile, into one tar archive. Namespaces below it are not in it.`,
+		Use: "save NAME FILE", Short: "Save the loaded policy of a namespace to an archive",
+		Long: `Writes the compiled policy of the namespace, as it was loaded, and a hash of each
+profile to a tar archive. Namespaces below it are not included.`,
 		Example: "  nsmgr save container-ns container-ns.tar",
 		Args:    args(2, 2, "give the namespace and the file"), ValidArgsFunction: completeNames,
 		RunE: func(c *cobra.Command, got []string) error {
@@ -46,7 +46,7 @@ each profile, into one tar archive. Namespaces below it are not in it.`,
 	}
 }
 
-// replaceFile writes a file whole or not at all.
+// replaceFile replaces a file atomically.
 func replaceFile(path string, write func(io.Writer) error) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".nsmgr-")
 	if err != nil {
@@ -69,10 +69,11 @@ func replaceFile(path string, write func(io.Writer) error) error {
 func restoreCommand() *cobra.Command {
 	var r func() nsmgr.Removal
 	c := &cobra.Command{
-		Use: "restore NAME FILE", Short: "Make a namespace's policy what an archive holds",
-		Long: `Checks the archive and loads its policy; the namespace then has that and no
-other. It is made if it is not there. If that would leave a task unconfined, it
-is refused; --force does it all the same and says which tasks become unconfined.`,
+		Use: "restore NAME FILE", Short: "Replace a namespace's policy with that of an archive",
+		Long: `Checks the archive and loads its policy; the namespace then has that policy and no
+other. It is created if it does not exist. The command is refused if that would
+leave a task unconfined; --force restores it nevertheless, and says which tasks
+become unconfined.`,
 		Example: "  nsmgr restore container-ns container-ns.tar",
 		Args:    args(2, 2, "give the namespace and the file"), ValidArgsFunction: completeNames,
 		RunE: func(c *cobra.Command, got []string) error {
@@ -96,7 +97,7 @@ is refused; --force does it all the same and says which tasks become unconfined.
 			}
 			if err != nil {
 				if here, e := v.Features(); e == nil && here.Digest() != m.Features {
-					err = fmt.Errorf("%w (the archive is from a kernel with other features: load the text there is of it)", err)
+					err = fmt.Errorf("%w (the archive is from a kernel with other features: compile and load the policy's source text instead)", err)
 				}
 				return hint(c, err)
 			}
@@ -113,17 +114,21 @@ func applyCommand() *cobra.Command {
 	var dryRun, prune bool
 	var r func() nsmgr.Removal
 	c := &cobra.Command{
-		Use: "apply -f FILE", Short: "Make the namespaces what a file declares", Args: noArgs,
-		Long: `Reads the wanted namespaces from a YAML file, prints what differs, and makes it
-so; the second time there is nothing to do. A namespace in the file has the
-policy that the file gives it and no other. --prune deletes those that an
-earlier apply made and the file no longer has. A change that would leave a task
-unconfined is refused; --force makes it all the same and says which tasks become
+		Use: "apply -f FILE", Short: "Create and update the namespaces that a file declares", Args: noArgs,
+		Long: `Reads the declared namespaces from a YAML file, prints the differences, and makes
+the changes; a second run has nothing to do. A declared namespace has the
+declared policy and no other. --prune deletes namespaces that an earlier apply
+created and that are no longer declared. A change that would leave a task
+unconfined is refused; --force makes it nevertheless, and says which tasks become
 unconfined.
+
+All YAML documents of a file are read. If FILE is a directory, all files *.yaml
+and *.yml in it are read, and are one declaration. The host profiles of the
+declared kinds are loaded on the host if they are not loaded yet.
 
   namespaces:
     - name: web
-      profiles: [./web.aa]      # files or folders, relative to this file
+      profiles: [./web.aa]      # files or directories, relative to this file
     - name: outer
       kind: nested              # a shipped profile
       container: c1
@@ -139,9 +144,9 @@ unconfined.
 	}
 	r = removal(c)
 	f := c.Flags()
-	f.StringVarP(&file, "file", "f", "", "the `FILE`; - is the standard input")
-	f.BoolVarP(&dryRun, "dry-run", "n", false, "only print what differs")
-	f.BoolVar(&prune, "prune", false, "delete what an earlier apply made and the file no longer has")
+	f.StringVarP(&file, "file", "f", "", "`FILE` or directory to read; - is the standard input")
+	f.BoolVarP(&dryRun, "dry-run", "n", false, "only print the differences")
+	f.BoolVar(&prune, "prune", false, "delete namespaces that an earlier apply created and that are no longer declared")
 	return c
 }
 

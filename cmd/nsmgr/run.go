@@ -20,17 +20,17 @@ func execCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "exec NAME [-p PROFILE] [--stack-on HOST_PROFILE] [--] CMD ARG...",
 		Short: "Run a command confined by a namespace's profile",
-		Long: `Becomes the command, with a label that has the profile in it: stacked on the
-label that nsmgr has, or on the host's profile that --stack-on names. Without -p
-it is the only profile of the namespace. --flat leaves the stack out: what is so
-confined is not kept apart from the host's tasks, and becomes unconfined if the
-namespace is removed.`,
+		Long: `Executes the command in place of nsmgr, confined by the profile, which is stacked
+on nsmgr's own label, or on the host profile that --stack-on names. Without -p,
+the namespace must have only one profile. --flat does not stack: the command is
+then not isolated from the host's tasks, and becomes unconfined if the namespace
+is removed.`,
 		Example: `  nsmgr exec container-ns -- cat /proc/self/attr/apparmor/current
   nsmgr exec container-ns -p web --stack-on host-ct -- /usr/sbin/nginx`,
 		Args: args(2, 0, "give the namespace and the command"), ValidArgsFunction: completeNames,
 		RunE: func(_ *cobra.Command, got []string) error {
 			if t.Flat && t.Host != "" {
-				return exit.BadInputf("nsmgr exec: --flat is without a stack, and --stack-on asks for one")
+				return exit.BadInputf("nsmgr exec: --flat excludes --stack-on")
 			}
 			v, ns, err := onNamespace(got[0])
 			if err != nil {
@@ -57,7 +57,7 @@ namespace is removed.`,
 	return c
 }
 
-// onlyProfile is the namespace's one profile, hats not counted.
+// onlyProfile returns the namespace's only profile. Hats do not count.
 func onlyProfile(v *nsmgr.View, ns nsmgr.Name) (string, error) {
 	all, err := v.Profiles(ns)
 	if err != nil {
@@ -75,7 +75,7 @@ func onlyProfile(v *nsmgr.View, ns nsmgr.Name) (string, error) {
 	case 1:
 		return names[0], nil
 	}
-	return "", exit.BadInputf("namespace %q has several profiles, choose one with -p: %s", ns, strings.Join(names, ", "))
+	return "", exit.BadInputf("namespace %q has several profiles (choose one with -p): %s", ns, strings.Join(names, ", "))
 }
 
 func deleteCommand() *cobra.Command {
@@ -83,11 +83,12 @@ func deleteCommand() *cobra.Command {
 	var yes bool
 	c := &cobra.Command{
 		Use:   "delete NAME",
-		Short: "Remove a namespace that no task is in",
-		Long: `Removes the namespace. The kernel would do so under the tasks that are in it,
-and leave those that it alone confines unconfined; so while there are any, this
-refuses and names them. --kill ends them first. --force removes it all the same,
-having said what becomes unconfined, and asks if it is on a terminal.`,
+		Short: "Remove a namespace that has no tasks",
+		Long: `Removes the namespace. The kernel would remove it while tasks are in it, and
+leave unconfined those that only it confines. So the command is refused while
+there are tasks, and names them. --kill kills them first. --force removes the
+namespace nevertheless: it says which tasks become unconfined, and asks if it is
+on a terminal.`,
 		Example: `  nsmgr delete container-ns
   nsmgr delete container-ns --recursive --kill`,
 		Args: args(1, 1, "give one namespace"), ValidArgsFunction: completeNames,
@@ -106,19 +107,19 @@ having said what becomes unconfined, and asks if it is on a terminal.`,
 		},
 	}
 	f := c.Flags()
-	f.BoolVarP(&d.Recursive, "recursive", "r", false, "also with namespaces below it")
+	f.BoolVarP(&d.Recursive, "recursive", "r", false, "also remove the namespaces below it")
 	f.BoolVar(&d.Kill, "kill", false, "kill the tasks in it first")
-	f.BoolVar(&d.Force, "force", false, "remove it under the tasks in it")
-	f.BoolVarP(&yes, "yes", "y", false, "do not ask")
+	f.BoolVar(&d.Force, "force", false, "remove it while tasks are in it")
+	f.BoolVarP(&yes, "yes", "y", false, "do not ask for confirmation")
 	return c
 }
 
-// removal adds the flags of commands that may remove profiles from under live
-// tasks, and returns what they say once they are parsed.
+// removal adds the flags of commands that may remove profiles of live tasks, and
+// returns a function that reads them once they are parsed.
 func removal(c *cobra.Command) func() nsmgr.Removal {
 	var force, yes bool
-	c.Flags().BoolVar(&force, "force", false, "remove profiles also from under tasks that only they confine")
-	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	c.Flags().BoolVar(&force, "force", false, "also remove profiles that alone confine a task")
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask for confirmation")
 	return func() nsmgr.Removal {
 		return nsmgr.Removal{
 			Force:   force,
@@ -144,14 +145,14 @@ func hint(c *cobra.Command, err error) error {
 	return err
 }
 
-// confirmForce says what --force is about to do to which tasks, and asks if
-// somebody is there to answer.
+// confirmForce prints what --force will do to which tasks, and asks for
+// confirmation on a terminal.
 func confirmForce(c *cobra.Command, flat, stacked []nsmgr.Task, yes bool) error {
 	for _, t := range flat {
 		note(c, "becomes unconfined: %s", t)
 	}
 	for _, t := range stacked {
-		note(c, "keeps the policy it has, which nobody can change any more: %s", t)
+		note(c, "stays on policy that can no longer be updated: %s", t)
 	}
 	if yes || !term.IsTerminal(int(os.Stdin.Fd())) {
 		return nil
@@ -160,7 +161,7 @@ func confirmForce(c *cobra.Command, flat, stacked []nsmgr.Task, yes bool) error 
 	var answer string
 	_, _ = fmt.Fscanln(c.InOrStdin(), &answer) // no answer is a no
 	if answer = strings.ToLower(answer); answer != "y" && answer != "yes" {
-		return exit.With(exit.Failed, errors.New("left as it is"))
+		return exit.With(exit.Failed, errors.New("aborted"))
 	}
 	return nil
 }
@@ -169,10 +170,10 @@ func gcCommand() *cobra.Command {
 	var dryRun bool
 	var idle time.Duration
 	c := &cobra.Command{
-		Use: "gc", Short: "Remove namespaces that nsmgr made and nothing uses", Args: noArgs,
-		Long: `Removes what a killed nsmgr left half made or half removed, and the namespaces
-that nsmgr made at least --idle ago in which no task is. Those that a file
-declares (nsmgr apply) and those that others made stay.`,
+		Use: "gc", Short: "Remove unused namespaces that nsmgr created", Args: noArgs,
+		Long: `Removes namespaces whose creation or removal was interrupted, and namespaces that
+nsmgr created at least --idle ago and that have no tasks. Declared namespaces
+(nsmgr apply) and those that other programs created are kept.`,
 		Example: "  nsmgr gc --dry-run\n  nsmgr gc --idle 0",
 		RunE: func(c *cobra.Command, _ []string) error {
 			v, err := nsmgr.Open()
@@ -201,8 +202,8 @@ declares (nsmgr apply) and those that others made stay.`,
 			return errors.Join(failed...)
 		},
 	}
-	c.Flags().BoolVarP(&dryRun, "dry-run", "n", false, "only say what would go")
-	c.Flags().DurationVar(&idle, "idle", 10*time.Minute, "how old an unused namespace must be, `duration`")
+	c.Flags().BoolVarP(&dryRun, "dry-run", "n", false, "only print what would be removed")
+	c.Flags().DurationVar(&idle, "idle", 10*time.Minute, "minimum age of an unused namespace, `duration`")
 	return c
 }
 
