@@ -60,7 +60,7 @@ var leftOut = []string{
 	"/usr/share/bug/*",
 }
 
-// mmdebstrapOptions are the options that don't depend on the machine.
+// mmdebstrapOptions are the options that do not depend on the host.
 func mmdebstrapOptions(packages []string) []string {
 	options := []string{
 		"--mode=root", // in a user namespace of our own, where we are not root
@@ -68,7 +68,7 @@ func mmdebstrapOptions(packages []string) []string {
 		"--format=directory",
 		"--architectures=amd64",
 		"--include=" + strings.Join(packages, ","),
-		// apt's own unprivileged user cannot enter a home folder.
+		// apt's own unprivileged user cannot enter a home directory.
 		`--aptopt=APT::Sandbox::User "root"`,
 	}
 	// A root that is not finished is thrown away: dpkg need not sync it.
@@ -80,7 +80,7 @@ func mmdebstrapOptions(packages []string) []string {
 }
 
 // makeCommand is what is run in the root to build the helpers, through env so
-// that nothing of this machine's environment gets in.
+// that nothing of the host's environment gets in.
 func makeCommand(dir string, args []string) []string {
 	return append([]string{
 		"env", "--ignore-environment", "--chdir=" + dir,
@@ -209,9 +209,9 @@ func sandboxFor(ctx context.Context) (sandbox, error) {
 	}
 	why := strings.TrimSuffix(lastLine(out, err), ": Success") // where unshare reports no errno
 	if os.Geteuid() == 0 {
-		return sandbox{}, exit.BadInputf("root lacks the right to make namespaces here: %s (in a container: give it CAP_SYS_ADMIN)", why)
+		return sandbox{}, exit.BadInputf("root is not permitted to create namespaces: %s (in a container: give it CAP_SYS_ADMIN)", why)
 	}
-	return sandbox{}, exit.BadInputf("this user cannot make the namespaces to build it in: %s; root must run: %s", why, remedy(why))
+	return sandbox{}, exit.BadInputf("this user cannot create the namespaces for the build: %s; run as root: %s", why, remedy(why))
 }
 
 // remedy is the command that lets this user make user namespaces with many
@@ -340,7 +340,7 @@ func lastLine(out []byte, err error) string {
 	return err.Error()
 }
 
-// keepLog saves a failed build's log from the folder that is about to be
+// keepLog saves a failed build's log from the directory that is about to be
 // removed, and says where it is.
 func keepLog(log string, err error) error {
 	b, readErr := os.ReadFile(log)
@@ -398,7 +398,7 @@ func readArchiveDate(path string) (time.Time, error) {
 		}
 	}
 	if newest.IsZero() {
-		return time.Time{}, errors.New("read the archive's date: no Release file has one")
+		return time.Time{}, errors.New("read the archive's date: no Release file has a date")
 	}
 	return newest.UTC(), nil
 }

@@ -26,7 +26,7 @@ var mke2fsConf string
 
 const (
 	diskFile = "disk.ext4"
-	// diskRecipe is raised when the same folders make another disk.
+	// diskRecipe is raised when the same directories make another disk.
 	diskRecipe = "2"
 
 	// What a disk may hold.
@@ -37,7 +37,7 @@ const (
 // labelRE is what a disk may be called: ext4 keeps 16 bytes.
 var labelRE = regexp.MustCompile(`^[a-z][a-z0-9-]{0,15}$`)
 
-// Disk returns the path of a read-only ext4 image that holds folders: path
+// Disk returns the path of a read-only ext4 image that holds directories: path
 // inside -> directory on the host. It is made once for the same names, modes
 // and contents, and belongs to root inside where this user may make user
 // namespaces. Links that lead out of their directory and what is no file, link
@@ -49,7 +49,7 @@ func Disk(ctx context.Context, label string, folders map[string]string, progress
 	}
 	for inside := range folders {
 		if !filepath.IsLocal(inside) || filepath.Clean(inside) == "." {
-			return "", fmt.Errorf("disk %s: %q is no path inside it", label, inside)
+			return "", fmt.Errorf("disk %s: %q is not a path in it", label, inside)
 		}
 	}
 	c, err := survey(folders)
@@ -68,11 +68,11 @@ func Disk(ctx context.Context, label string, folders map[string]string, progress
 	return filepath.Join(dir, diskFile), nil
 }
 
-// content is what is in some folders: enough to name it and to make room for it.
+// content is what is in some directories: enough to name it and to make room for it.
 type content struct {
 	hash  string
 	bytes int64 // in whole blocks
-	files int64 // inodes, folders too
+	files int64 // inodes, directories too
 }
 
 const blockSize = 4096

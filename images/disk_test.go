@@ -67,10 +67,10 @@ func needE2fsprogs(t *testing.T) {
 func TestDisk(t *testing.T) {
 	needE2fsprogs(t)
 	t.Setenv("PROOFHOUSE_CACHE", t.TempDir())
-	folders := map[string]string{"6.12.0-test": modulesFolder(t)}
+	directories := map[string]string{"6.12.0-test": modulesFolder(t)}
 	var said []string
 	progress := func(s string) { said = append(said, s) }
-	image, err := Disk(t.Context(), "modules", folders, progress)
+	image, err := Disk(t.Context(), "modules", directories, progress)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,16 +98,16 @@ func TestDisk(t *testing.T) {
 		t.Errorf("the entry holds %v", left)
 	}
 
-	again, err := Disk(t.Context(), "modules", folders, progress)
+	again, err := Disk(t.Context(), "modules", directories, progress)
 	if err != nil || again != image || len(said) != 1 {
 		t.Errorf("asked again: %s, %v, after %q", again, err, said)
 	}
 
 	// Another content, another disk.
-	if err := os.WriteFile(filepath.Join(folders["6.12.0-test"], "new"), nil, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(directories["6.12.0-test"], "new"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	other, err := Disk(t.Context(), "modules", folders, nil)
+	other, err := Disk(t.Context(), "modules", directories, nil)
 	if err != nil || other == image {
 		t.Errorf("after a change: %s, %v", other, err)
 	}

@@ -18,7 +18,7 @@ import (
 
 // A File is put into the root, owned by root.
 type File struct {
-	Mode fs.FileMode // with fs.ModeDir for a folder; a symlink's is ignored
+	Mode fs.FileMode // with fs.ModeDir for a directory; a symlink's is ignored
 	Data []byte
 	Link string // a symlink to there, if not empty
 }
@@ -42,9 +42,9 @@ var settings = map[string]File{
 	"/var/lib/lxc":         {Mode: fs.ModeDir | 0o755},
 }
 
-// writeTar packs files, and the content of folders (path inside -> folder of
+// writeTar packs files, and the content of directories (path inside -> directory of
 // the host), as root's and readable by all: upstream's scripts run helpers as
-// nobody and refuse to start where a parent folder shuts that user out.
+// nobody and refuse to start where a parent directory shuts that user out.
 func writeTar(name string, files map[string]File, folders map[string]string) error {
 	out, err := os.Create(name)
 	if err != nil {
@@ -71,7 +71,7 @@ type tarWriter struct {
 	folders map[string]bool // written already
 }
 
-// add writes a header, and those of the folders above that are not there yet.
+// add writes a header, and those of the directories above that are not there yet.
 func (t *tarWriter) add(h *tar.Header) error {
 	dir := path.Dir(path.Clean(h.Name))
 	if !t.folders[dir] {
@@ -110,7 +110,7 @@ func (t *tarWriter) file(name string, f File) error {
 	return err
 }
 
-// folder packs dir as inside. It keeps the files' times, which make goes by.
+// directory packs dir as inside. It keeps the files' times, which make goes by.
 func (t *tarWriter) folder(inside, dir string) error {
 	return filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {

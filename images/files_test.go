@@ -111,7 +111,7 @@ func TestWriteTar(t *testing.T) {
 			t.Errorf("%s belongs to %d:%d", name, h.Uid, h.Gid)
 		}
 		if !above[path.Dir(name)] {
-			t.Errorf("%s comes before its folder", name)
+			t.Errorf("%s comes before its directory", name)
 		}
 		if h.Typeflag == tar.TypeDir {
 			above[name] = true

@@ -1,13 +1,14 @@
-// Package images makes what a virtual machine has for disks: the guest's root
-// file system, a Debian with everything that the upstream AppArmor tests look
-// for, and small disks made from folders, such as a kernel's modules.
+// Package images makes the disks of a virtual machine: the guest's root file
+// system, a Debian with everything that a test suite needs, and small disks made
+// from directories, such as a kernel's modules. What a suite needs, its own
+// package tells; machines attach the disks.
 //
 //	root, err := images.Get(ctx, images.Request{Suite: "trixie", Source: src}, progress)
 //	…
 //	mods, err := images.Disk(ctx, "modules", map[string]string{build.Release: build.Modules}, progress)
 //
 // Both are raw ext4 files in the cache, made once, without a mount or a loop
-// device on the host. Nobody writes to them: a machine gets a throw-away view.
+// device on the host. No machine writes to them: each gets a copy-on-write view.
 package images
 
 import (
@@ -26,7 +27,7 @@ import (
 	"proofhouse/internal/exit"
 )
 
-// room is the folder of the cache that holds roots and disks.
+// room is the directory of the cache that holds roots and disks.
 const room = "images"
 
 // recipe is the version of what is not otherwise part of a root's hash: the
@@ -58,7 +59,7 @@ type Tests struct {
 // Root is a guest root that is ready to be booted.
 type Root struct {
 	Image    string            `json:"-"`        // path of the raw ext4 file; never written to
-	Sysroot  string            `json:"-"`        // folder with what builds programs for it: a compiler, libc, liblxc
+	Sysroot  string            `json:"-"`        // directory with what builds programs for it: a compiler, libc, liblxc
 	Suite    string            `json:"suite"`    // the Debian suite
 	Packages map[string]string `json:"packages"` // every installed package and its version
 	Hash     string            `json:"hash"`     // of all that went in, in hex; archive updates do not change it
@@ -135,7 +136,7 @@ type rootRecipe struct {
 
 func newRecipe(req Request) (*rootRecipe, error) {
 	if !slices.Contains(Suites, req.Suite) {
-		return nil, exit.BadInputf("guest root %q: no such suite (there are %s)", req.Suite, strings.Join(Suites, ", "))
+		return nil, exit.BadInputf("guest root %q: unknown Debian suite: want one of %s", req.Suite, strings.Join(Suites, ", "))
 	}
 	if req.Tests.Hash == "" {
 		return nil, fmt.Errorf("guest root %s: no test suite given", req.Suite)

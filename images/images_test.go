@@ -48,7 +48,7 @@ func TestHash(t *testing.T) {
 	elsewhere.tests.Dirs = map[string]string{"/usr/lib/tests": "/elsewhere"}
 	elsewhere.tests.Source = "/elsewhere"
 	if got := hashOf(t, elsewhere); got != want {
-		t.Errorf("the same source in another folder: %s, want %s", got, want)
+		t.Errorf("the same source in another directory: %s, want %s", got, want)
 	}
 
 	seen := map[string]string{want: "the first"}

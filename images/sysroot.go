@@ -20,15 +20,15 @@ var sysrootScript string
 type Build struct {
 	Args []string // the program by its path, and its arguments
 	Env  []string // all of its environment
-	See  []string // folders of this machine that it sees, at the paths they have here
+	See  []string // directories of this host that it sees, at the paths they have here
 }
 
-// Run runs the build in the root's build folder, where the compiler and the
-// libraries are those of the root. Nothing else of this machine is there but
+// Run runs the build in the root's build directory, where the compiler and the
+// libraries are those of the root. Nothing else of this host is there but
 // /dev, /proc and what b says. The error has what the command said.
 func (r *Root) Run(ctx context.Context, b Build) error {
 	if st, err := os.Stat(r.Sysroot); err != nil || !st.IsDir() {
-		return exit.BadInputf("the guest root %s has no build folder: it is from an older proofhouse", r.Suite)
+		return exit.BadInputf("the guest root %s has no build directory: it is from an older proofhouse", r.Suite)
 	}
 	box, err := sandboxFor(ctx)
 	if err != nil {

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs a command in a root's build folder: $1 is the folder, $2 the number of
-# folders of this machine that the command sees, at the paths that they have
+# Runs a command in a root's build directory: $1 is the directory, $2 the number of
+# directories of the host that the command sees, at the paths that they have
 # here, then come these, then the command with its arguments.
 #
 # It runs as PID 1 of a PID and mount namespace of its own: the mounts end
@@ -15,8 +15,8 @@ while [ "$n" -gt 0 ]; do
 	shift
 	n=$((n - 1))
 done
-for folder in /dev /proc; do
-	mkdir -p "$root$folder"
-	mount --rbind "$folder" "$root$folder"
+for directory in /dev /proc; do
+	mkdir -p "$root$directory"
+	mount --rbind "$directory" "$root$directory"
 done
 exec chroot "$root" "$@"

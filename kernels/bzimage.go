@@ -43,8 +43,8 @@ const (
 	endOfHeader      = 0x250
 )
 
-// parseHeader reads the start of a bzImage. What is none gives errNotBzImage;
-// one that cannot run a 64-bit userspace is the user's to mend.
+// parseHeader reads the start of a bzImage. It returns errNotBzImage
+// for other files; a kernel that cannot run a 64-bit userspace is a user error.
 func parseHeader(b []byte) (header, error) {
 	le := binary.LittleEndian
 	if len(b) < endOfHeader || le.Uint16(b[offBootFlag:]) != 0xaa55 || string(b[offMagic:offMagic+4]) != "HdrS" {
@@ -120,7 +120,7 @@ func orPart(b []byte, err error) ([]byte, error) {
 }
 
 // embeddedConfig is the .config that a kernel built with CONFIG_IKCONFIG=y
-// carries (kernel/configs.c); nil if there is none.
+// carries (kernel/configs.c); nil if it has none.
 func embeddedConfig(kernel []byte) []byte {
 	_, rest, ok := bytes.Cut(kernel, []byte("IKCFG_ST\x1f\x8b"))
 	if !ok {

@@ -76,7 +76,7 @@ func changesAfter(r io.Reader, newer func(version string) (bool, error)) ([]Chan
 		}
 		last := len(current.Lines) - 1
 		if last >= 0 && !strings.HasPrefix(text, "- ") && !strings.HasPrefix(text, "* ") && !strings.HasPrefix(text, "[") {
-			current.Lines[last] += " " + text // it goes on
+			current.Lines[last] += " " + text // a continuation line
 			continue
 		}
 		current.Lines = append(current.Lines, text)

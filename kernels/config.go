@@ -17,7 +17,7 @@ const maxConfig = 16 << 20
 
 // ConfigValue is the value of a config option such as CONFIG_VIRTIO_BLK: "y",
 // "m", a number, a string without its quotes, or "" if it is not set. known is
-// false if the build's config could not be had.
+// false if the build's config is unknown.
 func (b *Build) ConfigValue(name string) (value string, known bool) {
 	config := b.Options()
 	if config == nil {
@@ -26,16 +26,16 @@ func (b *Build) ConfigValue(name string) (value string, known bool) {
 	return config[name], true
 }
 
-// Options are all options of the config that are set; nil if it could not be
-// had.
+// Options are all options of the config that are set; nil if the config is
+// unknown.
 func (b *Build) Options() map[string]string {
 	b.readOptions()
 	return b.config
 }
 
-// Off says whether the config says in words that the option is not set. It does
-// not of one that this kernel does not have, or that hangs on another that is
-// not set, nor of any where the config may be younger than the kernel.
+// Off reports whether the config states that the option is not set. It is false
+// for an option that this kernel does not have or that depends on another one
+// that is not set, and for all where the config may be newer than the kernel.
 func (b *Build) Off(name string) bool {
 	b.readOptions()
 	return b.configOff[name] && !b.ConfigEdited
@@ -129,8 +129,8 @@ var requirements = []requirement{
 	{"CONFIG_EPOLL", []Kind{UML, BzImage}, false, "epoll"},
 }
 
-// Check tells why the build cannot be tested, where its config or its image
-// shows that; all that is missing is in one error, which is the user's to mend.
+// Check returns why the build cannot be tested, as far as its config or its
+// image shows it. One error names everything that is missing; it is a user error.
 func (b *Build) Check() error {
 	if _, known := b.ConfigValue(""); !known {
 		if b.noAppArmor {
@@ -150,7 +150,7 @@ func (b *Build) Check() error {
 			lacks = append(lacks, fmt.Sprintf("a kernel without %s (%s is not set)", r.lack, r.option))
 		case b.Modules == "" || b.Kind == UML:
 			// An initramfs with modules is made for QEMU only.
-			lacks = append(lacks, fmt.Sprintf("%s is a module (%s=m) and its modules are not there: add ,modules=DIR, or give its build tree", r.lack, r.option))
+			lacks = append(lacks, fmt.Sprintf("%s is a module (%s=m), but the build has no modules: add ,modules=DIR, or give its build tree", r.lack, r.option))
 		}
 	}
 	if len(lacks) == 0 {

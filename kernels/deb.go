@@ -90,7 +90,7 @@ func fromDeb(ctx context.Context, path string, progress func(string)) (*Build, e
 		case err == nil:
 			debs = append(debs, sibling)
 		case hasConfigOnly(p):
-			progress(fmt.Sprintf("%s is not beside it: going on without the kernel's config", p))
+			progress(fmt.Sprintf("%s not found beside it: continuing without the kernel's config", p))
 		default:
 			return nil, err
 		}
@@ -129,7 +129,7 @@ func dependsNames(field string) []string {
 	return names
 }
 
-// debBeside finds the package of that name and version in the same folder.
+// debBeside finds the package of that name and version in the same directory.
 func debBeside(ctx context.Context, path, pkg, version string) (string, error) {
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil {
@@ -145,7 +145,7 @@ func debBeside(ctx context.Context, path, pkg, version string) (string, error) {
 			return candidate, nil
 		}
 	}
-	return "", exit.BadInputf("it needs %s %s, whose .deb is not beside it", pkg, version)
+	return "", exit.BadInputf("it needs the package %s %s, and its .deb is not in the same directory", pkg, version)
 }
 
 // Where packages have what we want; the stars stand for the release.

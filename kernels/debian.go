@@ -107,7 +107,7 @@ func debianRelease(ctx context.Context, release string, progress func(string)) (
 }
 
 // cachedPackage is the build of the package's newest version in the cache;
-// nil if there is none.
+// nil if it has none.
 func cachedPackage(pkg string) *Build {
 	found, err := filepath.Glob(filepath.Join(cache.Root(), room, key(pkg, "*", "amd64"), recordName))
 	if err != nil {
@@ -126,7 +126,7 @@ func cachedPackage(pkg string) *Build {
 	return nil
 }
 
-// neverFill is for an entry that is there already.
+// neverFill is for an entry that already exists.
 func neverFill(context.Context, string, string) (record, error) {
 	return record{}, os.ErrNotExist
 }
@@ -169,7 +169,7 @@ func fetchDebs(ctx context.Context, a *apt.Apt, suite string, pkgs []string, ver
 	for _, pkg := range pkgs {
 		deb, err := a.Download(ctx, suite, pkg, version, tmp)
 		if hasConfigOnly(pkg) && apt.IsMissing(err) { // it is gone first: see incomplete
-			progress(fmt.Sprintf("the mirror lacks %s: going on without the kernel's config", pkg))
+			progress(fmt.Sprintf("the mirror lacks %s: continuing without the kernel's config", pkg))
 			continue
 		}
 		if err != nil {

@@ -24,9 +24,9 @@ type record struct {
 	OwnLibc bool `json:"ownLibc,omitempty"`
 }
 
-// makeEntry gives the cached build under key, made by fill if it is not
-// there. fill gets an empty folder to put the build's files into, and the
-// folder's path once it is complete.
+// makeEntry gives the cached build under key, made by fill if it does
+// not exist. fill gets an empty directory to put the build's files into, and the
+// directory's path once it is complete.
 func makeEntry(ctx context.Context, key string, fill func(ctx context.Context, dir, final string) (record, error)) (*Build, error) {
 	final := filepath.Join(cache.Root(), room, key)
 	dir, err := cache.Entry(ctx, room, key, func(ctx context.Context, dir string) error {
@@ -44,7 +44,7 @@ func makeEntry(ctx context.Context, key string, fill func(ctx context.Context, d
 				continue
 			}
 			if *p, err = filepath.Rel(dir, *p); err != nil || !filepath.IsLocal(*p) {
-				return fmt.Errorf("keep the kernel: %s is not in its folder", *p)
+				return fmt.Errorf("keep the kernel: %s is not in its directory", *p)
 			}
 		}
 		b, err := json.MarshalIndent(r, "", "\t")
@@ -92,7 +92,7 @@ func key(words ...string) string {
 	return strings.ReplaceAll(strings.Join(words, "_"), ":", "%3a")
 }
 
-// move moves a file or folder within the cache.
+// move moves a file or directory within the cache.
 func move(from, to string) error {
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return err

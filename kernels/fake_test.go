@@ -62,7 +62,7 @@ func withConfig(config string) string {
 
 var filler = string(make([]byte, 1<<20))
 
-// write makes a file and its folders below dir and returns its path.
+// write makes a file and its directories below dir and returns its path.
 func write(t testing.TB, dir, name, text string) string {
 	t.Helper()
 	path := filepath.Join(dir, name)

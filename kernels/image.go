@@ -26,7 +26,7 @@ func fromPath(ctx context.Context, path string, progress func(string)) (*Build, 
 	case fi.IsDir():
 		return fromTree(ctx, path, progress)
 	case !fi.Mode().IsRegular():
-		return nil, exit.BadInputf("not a file or folder")
+		return nil, exit.BadInputf("not a file or directory")
 	}
 	start, err := readStart(path)
 	if err != nil {
@@ -79,7 +79,7 @@ func fromBzImage(ctx context.Context, path string) (*Build, error) {
 }
 
 // configBeside is the config that belongs to an image by its place: config-REL
-// in the same folder, or the .config of the tree that it was built in.
+// in the same directory, or the .config of the tree that it was built in.
 func configBeside(path, release string) string {
 	if release == "" {
 		return ""
@@ -134,13 +134,13 @@ func readBzImage(ctx context.Context, dir, image string) (record, error) {
 	return r, nil
 }
 
-// local is the kernel that runs here.
+// local is the running kernel.
 func local() (*Build, error) {
 	release, version, err := uname()
 	if err != nil {
-		return nil, fmt.Errorf("ask the running kernel who it is: %w", err)
+		return nil, fmt.Errorf("read the running kernel's release: %w", err)
 	}
-	b := &Build{Kind: Local, Arch: "x86_64", Release: release, Version: version, Source: "the kernel that runs here"}
+	b := &Build{Kind: Local, Arch: "x86_64", Release: release, Version: version, Source: "the running kernel"}
 	if image := "/boot/vmlinuz-" + release; isFile(image) {
 		if sum, err := cache.SHA256(image); err == nil {
 			b.Image, b.SHA256 = image, sum

@@ -6,7 +6,8 @@
 //	…
 //	if err := b.Check(); err != nil { … }
 //
-// What is fetched or made on the way is kept in the cache.
+// What is fetched or made on the way is kept in the cache. Nothing of a kernel is
+// executed here: starting one is the task of package machines.
 package kernels
 
 import (
@@ -31,9 +32,9 @@ type Kind string
 
 // The kinds.
 const (
-	UML     Kind = "uml"     // User Mode Linux: Image is an executable of this machine
+	UML     Kind = "uml"     // User Mode Linux: Image is an executable for this host
 	BzImage Kind = "bzimage" // Image boots on an x86-64 PC
-	Local   Kind = "local"   // the kernel that this machine runs on
+	Local   Kind = "local"   // the kernel that runs on this host
 )
 
 // Build is one kernel build.
@@ -42,20 +43,20 @@ type Build struct {
 	Kind Kind   `json:"kind"`
 	// Image is the path of the executable or bzImage. For Local it may be "".
 	Image string `json:"image,omitempty"`
-	// Modules is the folder …/lib/modules/<release>, with modules.dep and the
+	// Modules is the directory …/lib/modules/<release>, with modules.dep and the
 	// like in it; "" if there are no modules.
 	Modules string `json:"modules,omitempty"`
 	// ModulesSHA256 is that of the modules' names and contents, as their maker
 	// left them; "" for a Local build and one without modules.
 	ModulesSHA256 string `json:"modulesSha256,omitempty"`
-	// Append are more words for the kernel's command line.
+	// Append are further parameters for the kernel's command line.
 	Append  []string `json:"-"`
 	Release string   `json:"release"` // uname -r
 	Version string   `json:"version"` // uname -v: "#1 SMP PREEMPT_DYNAMIC Debian 6.12.107-1 (2026-08-29)"
 	// SHA256 is that of the image as its maker left it; "" for a Local build
 	// whose image cannot be read.
 	SHA256 string `json:"sha256"`
-	Source string `json:"source"`           // where it came from, in words
+	Source string `json:"source"`           // where it came from, as text
 	Config string `json:"config,omitempty"` // path of its .config, perhaps gzipped; "" if unknown
 	// ConfigEdited says that Config is a build tree's and younger than the image,
 	// which may have been made with another.
@@ -76,7 +77,7 @@ type Build struct {
 
 // Resolve finds the build that spec names, fetching it if need be; progress,
 // which may be nil, gets one line per slow step. A spec that names nothing
-// usable is the user's to mend ([exit.BadInput]). Resolve does not judge
+// usable is a user error ([exit.BadInput]). Resolve does not judge
 // whether the build can be tested: see [Build.Check].
 func Resolve(ctx context.Context, spec string, progress func(string)) (*Build, error) {
 	b, err := resolve(ctx, spec, progress)

@@ -242,12 +242,12 @@ func TestModules(t *testing.T) {
 		}
 	}
 	if isFile(filepath.Join(dir, "raw/usr/lib/modules", rel, "modules.dep")) {
-		t.Error("the user's folder was written to")
+		t.Error("the user's directory was written to")
 	}
 	for name, want := range map[string]string{
-		"none":    "no such file or folder",
-		"empty":   "no modules in there",
-		"other":   "they are for release 6.1.0, the kernel is 6.12.1-test",
+		"none":    "no such file or directory",
+		"empty":   "no modules found",
+		"other":   "the modules are for release 6.1.0, the kernel is 6.12.1-test",
 		"bzImage": "unpack",
 	} {
 		refused(t, image+",modules="+filepath.Join(dir, name), want)
@@ -278,7 +278,7 @@ func TestDeb(t *testing.T) {
 	needs := "kmod, linux-binary-" + rel + " (= 1:6.12-1), linux-modules-" + rel + " (= 1:6.12-1)"
 	makeDeb(t, filepath.Join(dir, "linux-image-"+rel+"_6.12-1_amd64.deb"), control("linux-image-"+rel, "amd64", needs), filepath.Join(dir, "split/meta"))
 	makeDeb(t, filepath.Join(dir, "linux-binary-"+rel+"_6.12-1_amd64.deb"), control("linux-binary-"+rel, "amd64", "kmod"), filepath.Join(dir, "split/binary"))
-	refused(t, filepath.Join(dir, "linux-image-"+rel+"_6.12-1_amd64.deb"), "it needs linux-modules-"+rel)
+	refused(t, filepath.Join(dir, "linux-image-"+rel+"_6.12-1_amd64.deb"), "it needs the package linux-modules-"+rel)
 	makeDeb(t, filepath.Join(dir, "linux-modules-"+rel+"_6.12-1_amd64.deb"), control("linux-modules-"+rel, "amd64", "kmod"), filepath.Join(dir, "split/modules"))
 
 	for _, name := range []string{"whole.deb", "linux-image-" + rel + "_6.12-1_amd64.deb"} {
@@ -346,7 +346,7 @@ func TestTree(t *testing.T) {
 	write(t, dir, "modules.order", "fs/x.o\n")
 	refused(t, dir, "the tree is for release 6.12.2, the image in it is "+rel)
 	write(t, dir, "include/config/kernel.release", rel+"\n")
-	refused(t, dir, "modules are not built, there is no fs/x.ko: make modules")
+	refused(t, dir, "modules are not built, fs/x.ko not found: run make modules")
 	write(t, dir, "fs/x.ko", "first")
 	write(t, dir, "Makefile", "M = $(INSTALL_MOD_PATH)/lib/modules/"+rel+"\nmodules_install:\n\tmkdir -p $(M)/kernel\n\tcp fs/x.ko $(M)/kernel/x\n\ttouch $(M)/modules.order\n\ttest $(INSTALL_MOD_STRIP) = 1\n")
 	first, err := Resolve(t.Context(), dir, nil)

@@ -13,7 +13,7 @@ import (
 	"proofhouse/internal/cache"
 )
 
-// Offer is a kernel that can be had.
+// Offer is a kernel that is in the cache or that a Debian suite has.
 type Offer struct {
 	Spec    string `json:"spec,omitempty"`    // what to ask for; "" for a cached build that only Source names
 	Release string `json:"release,omitempty"` // "" where only the package's version is known

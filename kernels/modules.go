@@ -17,7 +17,7 @@ import (
 	"proofhouse/internal/host"
 )
 
-// takeModules gives the build the modules in a folder or tarball of the
+// takeModules gives the build the modules in a directory or tarball of the
 // user's.
 func (b *Build) takeModules(ctx context.Context, path string, progress func(string)) error {
 	path, err := filepath.Abs(path)
@@ -26,7 +26,7 @@ func (b *Build) takeModules(ctx context.Context, path string, progress func(stri
 	}
 	fi, err := os.Stat(path)
 	if os.IsNotExist(err) {
-		return exit.BadInputf("modules %s: no such file or folder", path)
+		return exit.BadInputf("modules %s: no such file or directory", path)
 	}
 	if err != nil {
 		return exit.BadInputf("modules: %w", err)
@@ -151,7 +151,7 @@ func sumDirectory(dir string, of func(name string) bool) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), err
 }
 
-// findModules finds the modules of the release in or below root: a folder
+// findModules finds the modules of the release in or below root: a directory
 // called by the release that has modules.dep, modules.order or kernel/.
 func findModules(root, release string) (string, error) {
 	var others []string
@@ -186,16 +186,16 @@ func findModules(root, release string) (string, error) {
 	case found != "":
 		return found, nil
 	case len(others) > 0:
-		return "", exit.BadInputf("they are for release %s, the kernel is %s", strings.Join(others, ", "), release)
+		return "", exit.BadInputf("the modules are for release %s, the kernel is %s", strings.Join(others, ", "), release)
 	}
-	return "", exit.BadInputf("no modules in there: no folder with modules.dep or kernel/")
+	return "", exit.BadInputf("no modules found: no directory with modules.dep or kernel/")
 }
 
 func isModules(dir string) bool {
 	return isFile(filepath.Join(dir, "modules.dep")) || isFile(filepath.Join(dir, "modules.order")) || isDir(filepath.Join(dir, "kernel"))
 }
 
-// depmod indexes a folder …/lib/modules/RELEASE of ours, unless it has its
+// depmod indexes a directory …/lib/modules/RELEASE of ours, unless it has its
 // index, and removes the links to the place it was built in.
 func depmod(ctx context.Context, modules string) error {
 	for _, link := range []string{"build", "source"} {
@@ -214,7 +214,7 @@ func depmod(ctx context.Context, modules string) error {
 	return host.Run(ctx, "", "depmod", "-b", filepath.Dir(lib), filepath.Base(modules))
 }
 
-// indexElsewhere shows depmod the folder under a name that it expects.
+// indexElsewhere shows depmod the directory under a name that it expects.
 func indexElsewhere(ctx context.Context, modules string) error {
 	base, err := os.MkdirTemp("", "proofhouse-depmod-")
 	if err != nil {

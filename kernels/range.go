@@ -19,8 +19,8 @@ type Candidate struct {
 	Spec    string `json:"spec"`
 	Release string `json:"release,omitempty"`
 	Version string `json:"version,omitempty"` // of its package
-	// Lacks names a package without which the build cannot be had, and which
-	// the mirror does not have any more.
+	// Lacks names a package that the build needs and that the mirror does not
+	// have any more.
 	Lacks string `json:"lacks,omitempty"`
 }
 
@@ -192,7 +192,7 @@ func between(all []Candidate, ends [2]Candidate) (list []Candidate, at [2]int, e
 	return list, [2]int{at[0] - first, at[1] - first}, nil
 }
 
-// Debs lists the kernel packages in a folder, the earliest version first.
+// Debs lists the kernel packages in a directory, the earliest version first.
 func Debs(ctx context.Context, dir string) ([]Candidate, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

@@ -68,7 +68,7 @@ func TestBetween(t *testing.T) {
 		}
 	}
 	if _, _, err := between(all, [2]Candidate{all[0], {Release: "6.1"}}); err == nil {
-		t.Error("an end that is not there")
+		t.Error("an end that is not found")
 	}
 }
 
@@ -86,7 +86,7 @@ func TestBetweenRefuses(t *testing.T) {
 	}
 }
 
-// A folder of packages: the kernels among them, by version.
+// A directory of packages: the kernels among them, by version.
 func TestDebs(t *testing.T) {
 	needDpkg(t)
 	dir := t.TempDir()

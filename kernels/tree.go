@@ -23,7 +23,7 @@ func treeRelease(tree string) (string, error) {
 // treeConfig is the config in a tree: of the last build, or already of the next.
 const treeConfig = ".config"
 
-// younger says whether a file was written after another, or that cannot be told.
+// younger reports whether a file was written after another one, or may have been.
 func younger(file, other string) bool {
 	a, err := os.Stat(file)
 	if err != nil {
@@ -36,12 +36,12 @@ func younger(file, other string) bool {
 // configArchRE is the head of a .config: # Linux/x86 6.12.107 Kernel Configuration
 var configArchRE = regexp.MustCompile(`(?m)^# Linux/(\S+) `)
 
-// fromTree is the build in a folder where a kernel was made (its O= folder,
+// fromTree is the build in a directory where a kernel was made (its O= directory,
 // if it has one), with its modules.
 func fromTree(ctx context.Context, tree string, progress func(string)) (*Build, error) {
 	config, err := host.ReadFile(filepath.Join(tree, treeConfig), maxConfig)
 	if os.IsNotExist(err) {
-		return nil, exit.BadInputf("a folder without .config: not a kernel build tree")
+		return nil, exit.BadInputf("a directory without .config: not a kernel build tree")
 	}
 	if err != nil {
 		return nil, exit.BadInput(err)
@@ -56,13 +56,13 @@ func fromTree(ctx context.Context, tree string, progress func(string)) (*Build, 
 	case "um":
 		image = filepath.Join(tree, "linux")
 		if !isFile(image) {
-			return nil, exit.BadInputf("the tree is not built: no linux in it")
+			return nil, exit.BadInputf("the tree is not built: it has no file linux")
 		}
 		b, err = fromUML(ctx, image, progress)
 	case "x86", "x86_64":
 		image = filepath.Join(tree, "arch/x86/boot/bzImage")
 		if !isFile(image) {
-			return nil, exit.BadInputf("the tree is not built: no arch/x86/boot/bzImage in it")
+			return nil, exit.BadInputf("the tree is not built: it has no arch/x86/boot/bzImage")
 		}
 		var start []byte
 		if start, err = readStart(image); err != nil {
@@ -94,7 +94,7 @@ func (b *Build) installModules(ctx context.Context, tree, arch string, progress 
 	}
 	release, err := treeRelease(tree)
 	if err != nil {
-		return exit.BadInputf("the tree is not built whole: %w", err)
+		return exit.BadInputf("the build in the tree is incomplete: %w", err)
 	}
 	if b.Release == "" {
 		b.Release = release
@@ -142,7 +142,7 @@ func builtModules(tree string) (string, error) {
 		fi, err := os.Stat(filepath.Join(tree, name))
 		if os.IsNotExist(err) {
 			// make bzImage alone lists the modules and builds none.
-			return "", exit.BadInputf("the tree's modules are not built, there is no %s: make modules", name)
+			return "", exit.BadInputf("the tree's modules are not built, %s not found: run make modules", name)
 		}
 		if err != nil {
 			return "", exit.BadInput(err)

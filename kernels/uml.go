@@ -19,7 +19,7 @@ import (
 )
 
 // umlSuite is where the C library for an ARCH=um executable of the user's
-// comes from, if this machine's is too old for it.
+// comes from, if this host's is too old for it.
 const umlSuite = "forky"
 
 // fromUML is the build that an ARCH=um executable of the user's is. A copy is
@@ -299,7 +299,7 @@ func fetchLibc(ctx context.Context, dir, image, suite string, progress func(stri
 	for _, name := range union(needed, "ld-linux-x86-64.so.2") {
 		from := filepath.Join(tmp, libcFolder, filepath.Base(name))
 		if !isFile(from) {
-			return exit.BadInputf("the kernel needs %s, which is not part of the C library: build it with CONFIG_STATIC_LINK=y, or on this machine", name)
+			return exit.BadInputf("the kernel needs %s, which is not part of the C library: build it with CONFIG_STATIC_LINK=y, or on this host", name)
 		}
 		if err := host.CopyFile(from, filepath.Join(dir, libcName, filepath.Base(name)), 0o755); err != nil {
 			return err

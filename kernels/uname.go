@@ -2,7 +2,7 @@ package kernels
 
 import "golang.org/x/sys/unix"
 
-// uname is uname -r and uname -v of this machine.
+// uname is uname -r and uname -v of this host.
 func uname() (release, version string, err error) {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {

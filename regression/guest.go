@@ -36,7 +36,7 @@ var embedded embed.FS
 // path. They must be there before the suite is built.
 //
 // They expect of the guest's init that it loads the modules loop and fuse (a
-// script that finds no /dev/fuse dies), brings up lo, and makes the folder
+// script that finds no /dev/fuse dies), brings up lo, and makes the directory
 // /run/systemd/system, by which dbus.inc asks for systemd. The services that
 // systemctl starts go on running when the script has ended.
 func guestFiles() map[string]images.File {
@@ -150,7 +150,7 @@ var packages = []struct{ name, why string }{
 
 	// containers
 	{"lxc", "containers in namespaces of their own"},
-	{"lxc-dev", "what nsmgr is built against for this guest, in the root's build folder"},
+	{"lxc-dev", "what nsmgr is built against for this guest, in the root's build directory"},
 	{"lxc-templates", "the busybox template, which works offline"},
 	{"busybox-static", "what that template copies"},
 	{"uidmap", "newuidmap and newgidmap: unprivileged containers"},

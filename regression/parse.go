@@ -177,7 +177,7 @@ func (p *parser) add(desc string, r reports.Result) int {
 	return len(p.results) - 1
 }
 
-// fail adds a failure; counted says whether the script adds it to its exit
+// fail adds a failure; counted reports whether the script adds it to its exit
 // status for sure.
 func (p *parser) fail(desc string, counted bool, r reports.Result) int {
 	p.count(counted)
@@ -274,7 +274,7 @@ func (p *parser) finish(output []byte, exit Exit) {
 // fatalStatus is the exit status after a Fatal Error, whatever failed before.
 const fatalStatus = 127
 
-// explains says whether the failures that were printed lead to this exit
+// explains reports whether the failures that were printed lead to this exit
 // status.
 func (p *parser) explains(status int) bool {
 	for n := p.counted; n <= p.counted+p.uncounted; n++ {

@@ -16,7 +16,7 @@ import (
 type Script struct {
 	Name     string // without ".sh"
 	Makefile bool   // upstream's Makefile runs it (its variable TESTS)
-	// NotRun says why there is nothing to run, and is empty where there is.
+	// NotRun is the reason why the script is not run; empty for one that is.
 	NotRun string
 	// Speaks says that it has subtests of which each prints a verdict: where it
 	// ends well without a single one, none has run.
@@ -103,7 +103,7 @@ var neighbourRE = regexp.MustCompile(`(?m)^\s*(?:(?:\.|source|bash|sh)\s+["']?(?
 // functions that run or check a subtest, and the scripts' own lines.
 var speaksRE = regexp.MustCompile(`(?m)^[^#\n]*(?:\b(?:run)?checktest\w*\b|\becho\s+["']?(?:ok\b|PASS:))`)
 
-// look says whether a file, or one that it sources or runs, sources
+// look reports whether a file, or one that it sources or runs, sources
 // prologue.inc, and whether any of them, but prologue.inc itself, speaks.
 func look(dir, file string, seen map[string]bool) (test, speaks bool, err error) {
 	seen[file] = true

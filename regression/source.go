@@ -50,12 +50,12 @@ var limits = archive.Options{MaxBytes: 1 << 30, MaxFiles: 100_000, Symlinks: tru
 //
 //   - debian:SUITE, Debian's source package apparmor. It is fetched once; what
 //     that Debian release has later is fetched after its cache entry is removed
-//   - a folder that holds tests/regression/apparmor, such as a git checkout or
+//   - a directory that holds tests/regression/apparmor, such as a git checkout or
 //     an unpacked release. What was built in it is left behind
-//   - a tarball of such a folder
+//   - a tarball of such a directory
 //
 // progress, which may be nil, gets a line for what takes a while. A spec that
-// cannot be read is the user's to mend.
+// cannot be read is a user error.
 func Fetch(ctx context.Context, spec string, progress func(string)) (*Source, error) {
 	if progress == nil {
 		progress = func(string) {}
@@ -75,7 +75,7 @@ func fetch(ctx context.Context, spec string, progress func(string)) (*Source, er
 	st, err := os.Stat(spec)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, exit.BadInputf("no such file or folder, and not debian:SUITE")
+		return nil, exit.BadInputf("no such file or directory, and not debian:SUITE")
 	case err != nil:
 		return nil, exit.BadInput(err)
 	case st.IsDir():
@@ -83,7 +83,7 @@ func fetch(ctx context.Context, spec string, progress func(string)) (*Source, er
 	case st.Mode().IsRegular():
 		return fromTarball(ctx, spec)
 	}
-	return nil, exit.BadInputf("neither a folder nor a tarball")
+	return nil, exit.BadInputf("neither a directory nor a tarball")
 }
 
 func fromDebian(ctx context.Context, suite string, progress func(string)) (*Source, error) {
@@ -101,7 +101,7 @@ func fromDebian(ctx context.Context, suite string, progress func(string)) (*Sour
 		}
 		dir, info, err := unpackDebian(ctx, files, filepath.Join(tmp, "unpacked"))
 		if err == nil && info.Note != "" {
-			progress("the source of AppArmor comes " + info.Note)
+			progress("the AppArmor source is used " + info.Note)
 		}
 		return dir, info, err
 	})
@@ -201,7 +201,7 @@ func describe(ctx context.Context, dir string) string {
 }
 
 // entry returns the cache's entry key. find, where it has to be made, says
-// where a source tree is; it may use the folder tmp for it, which goes when
+// where a source tree is; it may use the directory tmp for it, which goes when
 // the entry is complete.
 func entry(ctx context.Context, key string, find func(ctx context.Context, tmp string) (string, Source, error)) (*Source, error) {
 	dir, err := cache.Entry(ctx, room, key, func(ctx context.Context, dir string) error {
@@ -273,8 +273,8 @@ func keep(ctx context.Context, from, dir string, info Source) error {
 	return os.WriteFile(filepath.Join(dir, infoFile), b, 0o644)
 }
 
-// findRoot finds the tree's root: dir, or the only folder in it, or, where dir
-// is the suite's own folder, three above it.
+// findRoot finds the tree's root: dir, or the only directory in it, or, where dir
+// is the suite's own directory, three above it.
 func findRoot(dir string) (string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -287,7 +287,7 @@ func findRoot(dir string) (string, error) {
 	for _, c := range candidates {
 		if isFile(filepath.Join(c, testPath, "prologue.inc")) {
 			if !isFile(filepath.Join(c, commonPath, "Make.rules")) {
-				return "", exit.BadInputf("%s is there, but not common/Make.rules, without which it cannot be built", testPath)
+				return "", exit.BadInputf("%s found, but not common/Make.rules, which its build needs", testPath)
 			}
 			return c, nil
 		}

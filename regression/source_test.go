@@ -100,7 +100,7 @@ func TestFetchTarball(t *testing.T) {
 	}
 	s := fetchT(t, tarball)
 	if folder := fetchT(t, filepath.Join(dir, "apparmor-4.9.1")); s.Hash != folder.Hash || s.Version != "4.9.1" {
-		t.Errorf("tarball %+v, folder %+v", s, folder)
+		t.Errorf("tarball %+v, directory %+v", s, folder)
 	}
 	if left, _ := os.ReadDir(filepath.Dir(s.Dir)); len(left) != 3 {
 		t.Errorf("left in the entry: %v", left)
@@ -189,7 +189,7 @@ func TestFetchTrustsNothing(t *testing.T) {
 	}
 }
 
-// What the user got wrong is said in one line with exit status 2.
+// What the user got wrong is reported in one line with exit status 2.
 func TestFetchBadInput(t *testing.T) {
 	t.Setenv("PROOFHOUSE_CACHE", t.TempDir())
 	empty := t.TempDir()
@@ -201,7 +201,7 @@ func TestFetchBadInput(t *testing.T) {
 	if err := os.Remove(filepath.Join(half, "common/Make.rules")); err != nil {
 		t.Fatal(err)
 	}
-	for _, spec := range []string{"", "/no/such/folder", empty, text, half, "debian:", "debian:../x", "/dev/null"} {
+	for _, spec := range []string{"", "/no/such/directory", empty, text, half, "debian:", "debian:../x", "/dev/null"} {
 		s, err := Fetch(t.Context(), spec, nil)
 		if err == nil {
 			t.Errorf("%q: got %+v", spec, s)

@@ -24,9 +24,9 @@ import (
 func (l *Bench) Script(ctx context.Context, b *kernels.Build, script regression.Script) reports.Spec {
 	spec := reports.Spec{ID: SpecID(script.Name), Kernel: b.ID(), Start: time.Now().UTC()}
 	l.journal.SpecStarted(spec)
-	skipped, groundless := script.Groundless(l.lacks(b))
+	skipped, unmet := script.Unmet(l.lacks(b))
 	switch {
-	case groundless:
+	case unmet:
 		spec.Results = []reports.Result{skipped}
 	case script.NotRun != "":
 		spec.Results = []reports.Result{script.Skipped()}

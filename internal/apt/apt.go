@@ -1,13 +1,13 @@
 // Package apt is a private apt: Debian packages and sources of any suite,
-// checked by apt itself against the machine's archive keyring, without reading
-// or changing the machine's own sources, lists, pins or package state. It
+// checked by apt itself against the host's archive keyring, without reading
+// or changing the host's own sources, lists, pins or package state. It
 // needs no root.
 //
 //	a, err := apt.Open(ctx, progress)
 //	…
 //	deb, err := a.Download(ctx, "trixie", "linux-image-cloud-amd64", "", dir)
 //
-// Each suite of each mirror has a state folder of its own under the cache, so
+// Each suite of each mirror has a state directory of its own under the cache, so
 // that what apt answers there is about that suite alone. A lock per state
 // makes two runs at once safe.
 package apt
@@ -44,17 +44,17 @@ const (
 type Apt struct {
 	mirror   string
 	keyring  string
-	settings []setting // of the machine's apt, taken over
+	settings []setting // of the host's apt, taken over
 	root     string
 	progress func(string)
 }
 
-// Open finds the mirror, the keyring and the machine's settings. It fetches
+// Open finds the mirror, the keyring and the host's settings. It fetches
 // nothing yet. progress, which may be nil, gets one line per slow step.
 func Open(ctx context.Context, progress func(string)) (*Apt, error) {
 	for _, tool := range []string{"apt-get", "apt-cache", "apt-config"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			return nil, exit.BadInputf("use apt: no %s on this machine: Debian packages need a machine with apt", tool)
+			return nil, exit.BadInputf("%s not found: Debian packages need a host with apt", tool)
 		}
 	}
 	mirror, err := Mirror()
@@ -67,7 +67,7 @@ func Open(ctx context.Context, progress func(string)) (*Apt, error) {
 	}
 	dump, err := child.Command(ctx, "apt-config", "dump", "--format", `%f "%v";%n`).Output()
 	if err != nil {
-		return nil, fmt.Errorf("read the machine's apt settings: %w", err)
+		return nil, fmt.Errorf("read the host's apt settings: %w", err)
 	}
 	if progress == nil {
 		progress = func(string) {}
@@ -112,7 +112,7 @@ func check(suite, pkg, version string) error {
 	return nil
 }
 
-// A state is the folder of one suite: apt.conf, its sources file, its lists.
+// A state is the directory of one suite: apt.conf, its sources file, its lists.
 type state struct {
 	dir, suite string
 	sources    bool // deb-src instead of deb
@@ -143,7 +143,7 @@ func (st state) age() (age time.Duration, ok bool) {
 // that are fresh.
 func (a *Apt) with(ctx context.Context, st state, do func() error) error {
 	if err := os.MkdirAll(a.root, 0o755); err != nil {
-		return fmt.Errorf("make apt's state folder: %w", err)
+		return fmt.Errorf("make apt's state directory: %w", err)
 	}
 	unlock, err := cache.Lock(ctx, st.dir+".lock")
 	if err != nil {
@@ -151,7 +151,7 @@ func (a *Apt) with(ctx context.Context, st state, do func() error) error {
 	}
 	defer unlock()
 	if err := a.configure(st); err != nil {
-		return fmt.Errorf("make apt's state folder: %w", err)
+		return fmt.Errorf("make apt's state directory: %w", err)
 	}
 	if age, ok := st.age(); !ok || age > maxAge || age < 0 {
 		if err := a.update(ctx, st, ok); err != nil {
@@ -229,7 +229,7 @@ func (a *Apt) update(ctx context.Context, st state, have bool) error {
 		_ = os.RemoveAll(st.dir) // nothing of a suite that never was there
 	}
 	if have && exit.Status(err) != exit.Usage {
-		a.progress(fmt.Sprintf("warning: %v; going on with the older lists", err))
+		a.progress(fmt.Sprintf("warning: %v; continuing with the older lists", err))
 		return nil
 	}
 	return err
@@ -245,12 +245,12 @@ func (a *Apt) explainUpdate(suite, output string, err error) error {
 	}
 	// A suite without InRelease and Release, from a mirror that answers.
 	if strings.Contains(output, "does not have a Release file") && strings.Contains(output, "404  Not Found") {
-		return exit.BadInputf("no such suite on the mirror: %s (%s)", suite, a.mirror)
+		return exit.BadInputf("suite %s not found on the mirror %s", suite, a.mirror)
 	}
 	return fmt.Errorf("fetch the lists of Debian %s from %s: %w", suite, a.mirror, said(output, err))
 }
 
-// run runs one of apt's tools on the state, in the folder dir.
+// run runs one of apt's tools on the state, in the directory dir.
 func (a *Apt) run(ctx context.Context, st state, dir, tool string, args ...string) (stdout, stderr string, err error) {
 	cmd := child.Command(ctx, tool, args...)
 	cmd.Dir = dir
@@ -268,7 +268,7 @@ func (a *Apt) run(ctx context.Context, st state, dir, tool string, args ...strin
 // than an exit status.
 func said(output string, err error) error {
 	if strings.Contains(output, "No space left on device") {
-		return exit.BadInputf("no space left under %s (free some, or set PROOFHOUSE_CACHE to another disk)", cache.Root())
+		return exit.BadInputf("no space left under %s (free some space, or set PROOFHOUSE_CACHE to a directory on another disk)", cache.Root())
 	}
 	for line := range strings.Lines(output) {
 		if line = strings.TrimSpace(line); strings.HasPrefix(line, "E: ") {

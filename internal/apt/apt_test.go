@@ -86,7 +86,7 @@ func TestNothingIsLoosenedUnasked(t *testing.T) {
 	}
 	a.settings = []setting{{"Acquire::Check-Date", "false"}}
 	if args, _ = a.Mmdebstrap("trixie"); !slices.Contains(args, `--aptopt=Acquire::Check-Date "false"`) {
-		t.Errorf("the machine's own setting is not passed on: %q", args)
+		t.Errorf("the host's own setting is not passed on: %q", args)
 	}
 	if _, err := a.Mmdebstrap("--help"); exit.Status(err) != exit.Usage {
 		t.Errorf("Mmdebstrap(--help): %v", err)
@@ -203,7 +203,7 @@ func TestExplain(t *testing.T) {
 		exit       int
 	}{
 		{"no-key", "install a newer debian-archive-keyring", exit.Usage},
-		{"no-suite", "no such suite on the mirror: trixie", exit.Usage},
+		{"no-suite", "suite trixie not found on the mirror", exit.Usage},
 		{"refused", "Connection refused", exit.NoVerdict},
 	} {
 		err := a.explainUpdate("trixie", read(t, "update/"+c.file+".txt"), status)
@@ -274,7 +274,7 @@ func TestRefresh(t *testing.T) {
 			if updates := strings.Count(string(b), "x"); updates != c.updates || calls != c.calls || (err != nil) != c.err {
 				t.Errorf("%d updates, %d calls, %v; want %d, %d", updates, calls, err, c.updates, c.calls)
 			}
-			if c.broken && !c.err && !strings.Contains(strings.Join(said, "\n"), "going on with the older lists") {
+			if c.broken && !c.err && !strings.Contains(strings.Join(said, "\n"), "continuing with the older lists") {
 				t.Errorf("older lists are used in silence: %q", said)
 			}
 		})

@@ -11,9 +11,9 @@ type setting struct{ name, value string }
 
 func (s setting) String() string { return s.name + ` "` + s.value + `"` }
 
-// carried are the settings of the machine's apt that decide whether and how
+// carried are the settings of the host's apt that decide whether and how
 // its mirror can be reached and how old its lists may be. Whoever set them
-// meant every apt on this machine; nothing here is loosened beyond them.
+// meant every apt on this host; nothing here is loosened beyond them.
 // A name stands for all below it too.
 var carried = []string{
 	"Acquire::Check-Date",
@@ -64,8 +64,8 @@ func isCarried(name string) bool {
 }
 
 // conf is the apt.conf of a state. apt reads the file that APT_CONFIG names
-// before the machine's apt.conf.d, which would have the last word: so that
-// folder is switched off, with the hooks and index targets that it may bring,
+// before the host's apt.conf.d, which would have the last word: so that
+// directory is switched off, with the hooks and index targets that it may bring,
 // and what must be taken over from it stands here.
 func (a *Apt) conf(st state) string {
 	in := func(name string) string { return filepath.Join(st.dir, name) }
@@ -85,7 +85,7 @@ func (a *Apt) conf(st state) string {
 		{"Dir::Etc::preferencesparts", "/dev/null"},
 		{"APT::Architecture", arch},
 		{"APT::Architectures", arch},
-		// root's apt would switch to _apt, which cannot write into our folders.
+		// root's apt would switch to _apt, which cannot write into our directories.
 		{"APT::Sandbox::User", "root"},
 		// Without it apt-get update succeeds when nothing could be fetched.
 		{"APT::Update::Error-Mode", "any"},

@@ -47,7 +47,7 @@ func mirrorOf(dir string) (string, error) {
 	if uri := pick(all); uri != "" {
 		return uri, nil
 	}
-	return "", exit.BadInputf("find a Debian mirror: no Debian source in %s: set PROOFHOUSE_MIRROR to one, such as http://HOST/debian", dir)
+	return "", exit.BadInputf("find a Debian mirror: no Debian source in %s: set PROOFHOUSE_MIRROR, for example to http://HOST/debian", dir)
 }
 
 // A source is one repository of sources.list(5).
@@ -58,7 +58,7 @@ type source struct {
 
 var debianSuiteRE = regexp.MustCompile(`^(buster|bullseye|bookworm|trixie|forky|duke|sid|(old)*stable|testing|unstable|experimental)(-updates|-backports|-proposed-updates)?$`)
 
-// debian tells whether s can be Debian's main archive: a repository for Debian
+// debian reports whether s can be Debian's main archive: a repository for Debian
 // (such as https://HOST/linux/debian bookworm stable) is not.
 func (s source) debian() bool {
 	return slices.ContainsFunc(s.suites, debianSuiteRE.MatchString) && slices.Contains(s.components, "main")

@@ -53,7 +53,7 @@ func TestOnlineMissing(t *testing.T) {
 	for _, c := range []struct{ suite, pkg, version, want string }{
 		{"trixie", "no-such-package", "", "has no package no-such-package"},
 		{"trixie", "hello", "99-1", "has no package hello 99-1"},
-		{"nosuchsuite", "hello", "", "no such suite on the mirror: nosuchsuite"},
+		{"nosuchsuite", "hello", "", "suite nosuchsuite not found"},
 	} {
 		_, err := a.Download(t.Context(), c.suite, c.pkg, c.version, t.TempDir())
 		if exit.Status(err) != exit.Usage || !strings.Contains(err.Error(), c.want) {

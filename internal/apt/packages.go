@@ -15,7 +15,7 @@ import (
 )
 
 // errMissing marks what newer lists might bring.
-var errMissing = errors.New("not there")
+var errMissing = errors.New("not found")
 
 // missing is the error for a package that the suite does not offer.
 func (a *Apt) missing(suite, pkg, version string) error {
@@ -30,7 +30,7 @@ type missingError struct{ text string }
 func (e *missingError) Error() string        { return e.text }
 func (e *missingError) Is(target error) bool { return target == errMissing }
 
-// IsMissing tells whether err says that a suite lacks a package or version, or
+// IsMissing reports whether err means that a suite lacks a package or version, or
 // the mirror a file that its lists name.
 func IsMissing(err error) bool { return errors.Is(err, errMissing) }
 
@@ -98,7 +98,7 @@ func (a *Apt) Matching(ctx context.Context, suite, prefix string, keep func(pkg 
 	return newest, err
 }
 
-// Less tells whether version a is earlier than b, in dpkg's order: 7.0~rc1
+// Less reports whether version a is earlier than b, in dpkg's order: 7.0~rc1
 // before 7.0, 7.0.10 after 7.0.9.
 func Less(ctx context.Context, a, b string) (bool, error) {
 	for _, v := range []string{a, b} {
@@ -292,7 +292,7 @@ func megabytes(bytes string) string {
 // answered from, in brackets, is left out.
 var notFoundRE = regexp.MustCompile(`(?m)(\S+)\s+404\s+Not Found`)
 
-// explainFetch names the file that could not be had. One that the mirror
+// explainFetch names the file that could not be fetched. One that the mirror
 // lacks may just have been superseded: newer lists would tell.
 func (a *Apt) explainFetch(what, stderr string, err error) error {
 	if m := notFoundRE.FindStringSubmatch(stderr); m != nil {
@@ -303,7 +303,7 @@ func (a *Apt) explainFetch(what, stderr string, err error) error {
 
 // Mmdebstrap is what mmdebstrap needs in order to use the same mirror, keyring
 // and settings: arguments to stand behind its SUITE and TARGET, the last of
-// them the sources line. mmdebstrap does not read the machine's apt.conf.
+// them the sources line. mmdebstrap does not read the host's apt.conf.
 func (a *Apt) Mmdebstrap(suite string) (args []string, err error) {
 	if !suiteRE.MatchString(suite) {
 		return nil, exit.BadInputf("%q is not the name of a Debian suite", suite)

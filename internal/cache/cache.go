@@ -1,6 +1,6 @@
 // Package cache keeps what is expensive to make (fetched kernels, guest roots,
-// built test helpers) under the user's cache folder. An entry is a folder that
-// is complete or absent, never half: it is filled in a temporary folder beside
+// built test helpers) under the user's cache directory. An entry is a directory that
+// is complete or absent: it is filled in a temporary directory beside
 // its place, under a lock, and renamed when it is done.
 //
 //	dir, err := cache.Entry(ctx, "kernels", key, func(ctx context.Context, dir string) error {
@@ -33,7 +33,7 @@ import (
 // stamp is the file that a complete entry holds.
 const stamp = ".proofhouse"
 
-// Root is the cache folder: PROOFHOUSE_CACHE, or proofhouse below
+// Root is the cache directory: PROOFHOUSE_CACHE, or proofhouse below
 // os.UserCacheDir, or, for a user without a home, below /var/cache.
 func Root() string {
 	if dir := os.Getenv("PROOFHOUSE_CACHE"); dir != "" {
@@ -49,10 +49,10 @@ func Root() string {
 	return filepath.Join(base, "proofhouse")
 }
 
-// Check makes the cache folder if it is not there, or says what the user can do.
+// Check creates the cache directory if it does not exist. Its error tells the user what to do.
 func Check() error {
 	if err := os.MkdirAll(Root(), 0o755); err != nil {
-		return exit.BadInputf("make the cache folder: %w (PROOFHOUSE_CACHE names another one)", noSpace(err))
+		return exit.BadInputf("create the cache directory: %w (PROOFHOUSE_CACHE sets another one)", noSpace(err))
 	}
 	return nil
 }
@@ -63,10 +63,10 @@ type meta struct {
 	Made time.Time `json:"made"`
 }
 
-// Entry returns the folder of the entry key in the room (a subfolder of the
-// cache), making it with fill if it is not there. Two processes that want the
-// same entry wait for each other. fill gets an empty folder; when it fails,
-// nothing is left. The caller must not change the folder it gets.
+// Entry returns the directory of the entry key in the room (a subdirectory of the
+// cache), making it with fill if it does not exist. Two processes that want the
+// same entry wait for each other. fill gets an empty directory; when it fails,
+// nothing is left. The caller must not change the directory it gets.
 func Entry(ctx context.Context, room, key string, fill func(ctx context.Context, dir string) error) (string, error) {
 	if !nameRE().MatchString(room) || !nameRE().MatchString(key) || len(key) > 200 {
 		return "", fmt.Errorf("cache entry %q/%q: not a name", room, key)
@@ -78,7 +78,7 @@ func Entry(ctx context.Context, room, key string, fill func(ctx context.Context,
 		return dir, nil
 	}
 	if err := os.MkdirAll(parent, 0o755); err != nil {
-		return "", fmt.Errorf("make the cache folder: %w", noSpace(err))
+		return "", fmt.Errorf("create the cache directory: %w", noSpace(err))
 	}
 	unlock, err := Lock(ctx, filepath.Join(parent, "."+key+".lock"))
 	if err != nil {
@@ -89,7 +89,7 @@ func Entry(ctx context.Context, room, key string, fill func(ctx context.Context,
 		touch(dir)
 		return dir, nil
 	}
-	// What a killed run left: an incomplete entry, or the folder it was
+	// What a killed run left: an incomplete entry, or the directory it was
 	// filling. Both are ours alone while we hold the lock.
 	old, _ := filepath.Glob(filepath.Join(parent, "."+key+".new-*"))
 	for _, d := range append(old, dir) {
@@ -100,7 +100,7 @@ func Entry(ctx context.Context, room, key string, fill func(ctx context.Context,
 	sweep(parent)
 	tmp, err := os.MkdirTemp(parent, "."+key+".new-")
 	if err != nil {
-		return "", fmt.Errorf("make the cache folder: %w", noSpace(err))
+		return "", fmt.Errorf("create the cache directory: %w", noSpace(err))
 	}
 	defer func() { _ = os.RemoveAll(tmp) }()
 	if err := os.Chmod(tmp, 0o755); err != nil {
@@ -137,7 +137,7 @@ func sweep(parent string) {
 	}
 }
 
-// removeStubborn is os.RemoveAll for a folder in which the last processes of a
+// removeStubborn is os.RemoveAll for a directory in which the last processes of a
 // killed run may write for a moment more.
 func removeStubborn(ctx context.Context, dir string) error {
 	for end := time.Now().Add(20 * time.Second); ; {
@@ -149,10 +149,10 @@ func removeStubborn(ctx context.Context, dir string) error {
 	}
 }
 
-// noSpace turns a full disk into the user's to mend.
+// noSpace turns a full disk into a user error.
 func noSpace(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return exit.BadInputf("no space left under %s: %w (free some, or set PROOFHOUSE_CACHE to another disk)", Root(), err)
+		return exit.BadInputf("no space left under %s: %w (free some space, or set PROOFHOUSE_CACHE to a directory on another disk)", Root(), err)
 	}
 	return err
 }
@@ -188,7 +188,7 @@ func Lock(ctx context.Context, path string) (unlock func(), err error) {
 		select {
 		case <-ctx.Done():
 			_ = f.Close()
-			return nil, fmt.Errorf("wait for %s, which another process holds: %w", path, context.Cause(ctx))
+			return nil, fmt.Errorf("wait for the lock %s, held by another process: %w", path, context.Cause(ctx))
 		case <-time.After(100 * time.Millisecond):
 		}
 	}

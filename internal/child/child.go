@@ -1,4 +1,5 @@
-// Package child starts processes that do not outlive this one.
+// Package child starts processes that do not outlive this one. Finding programs
+// and reading what they say belongs to package host.
 package child
 
 import (

@@ -1,5 +1,5 @@
-// Package cli is what the project's commands have in common: a mistake of the
-// user's is one line and exit status 2, wherever it is made.
+// Package cli has what the project's commands share: a user error is one line and
+// exit status 2. Commands and their flags live in cmd.
 //
 //	root := cli.Root(&cobra.Command{Use: "nsmgr", …})
 //	root.AddCommand(cli.Version("nsmgr"), …)
@@ -21,13 +21,13 @@ func Root(c *cobra.Command) *cobra.Command {
 	c.SilenceErrors, c.SilenceUsage = true, true
 	c.Args = func(c *cobra.Command, got []string) error {
 		if len(got) > 0 {
-			return exit.BadInputf("unknown command %q (%s --help lists them)", got[0], c.Name())
+			return exit.BadInputf("unknown command %q (%s --help lists the commands)", got[0], c.Name())
 		}
 		return nil
 	}
 	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return exit.BadInputf("%w (%s --help tells more)", err, c.CommandPath())
+		return exit.BadInputf("%w (see %s --help)", err, c.CommandPath())
 	})
 	return c
 }
@@ -35,7 +35,7 @@ func Root(c *cobra.Command) *cobra.Command {
 // NoArgs is cobra.NoArgs with the exit status of bad usage.
 func NoArgs(c *cobra.Command, got []string) error {
 	if len(got) > 0 {
-		return exit.BadInputf("%s takes no argument, and got %q", c.CommandPath(), strings.Join(got, " "))
+		return exit.BadInputf("%s takes no arguments, got %q", c.CommandPath(), strings.Join(got, " "))
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ func TestBadUsage(t *testing.T) {
 		"any a":        "",
 		"any a b c d":  "",
 		"nope":         `unknown command "nope"`,
-		"--nope":       "--help tells more",
+		"--nope":       "see x --help",
 		"version x":    "takes no argument",
 		"two a":        "x two: give two",
 		"two a b c":    "x two: give two",

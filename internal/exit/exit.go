@@ -19,8 +19,8 @@ import (
 const (
 	OK        = 0 // all as expected
 	Failed    = 1 // something FAILed or regressed
-	Usage     = 2 // bad usage or bad input, said in one line
-	NoVerdict = 3 // the machine never came up or the harness broke
+	Usage     = 2 // bad usage or bad input, reported in one line
+	NoVerdict = 3 // no machine started, or the harness failed
 )
 
 type statusError struct {
@@ -31,7 +31,7 @@ type statusError struct {
 func (e *statusError) Error() string { return e.err.Error() }
 func (e *statusError) Unwrap() error { return e.err }
 
-// BadInput marks err as the user's to mend: exit status 2, one line. A nil
+// BadInput marks err as a user error: exit status 2, one line. A nil
 // err stays nil.
 func BadInput(err error) error { return with(Usage, err) }
 

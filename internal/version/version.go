@@ -1,4 +1,4 @@
-// Package version knows which version of the project a program is of.
+// Package version reports the version that a program was built from.
 package version
 
 import (

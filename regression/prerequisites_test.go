@@ -71,15 +71,15 @@ func TestKernelLacks(t *testing.T) {
 		"swap": "CONFIG_SWAP", "net_raw": "CONFIG_PACKET", "open": "",
 		"mount": "CONFIG_EXT2_FS or CONFIG_EXT4_USE_FOR_EXT2",
 	} {
-		r, skip := Script{Name: name}.Groundless(KernelLacks(off("CONFIG_SWAP", "CONFIG_PACKET", "CONFIG_EXT2_FS", "CONFIG_EXT4_USE_FOR_EXT2")))
+		r, skip := Script{Name: name}.Unmet(KernelLacks(off("CONFIG_SWAP", "CONFIG_PACKET", "CONFIG_EXT2_FS", "CONFIG_EXT4_USE_FOR_EXT2")))
 		if skip != (option != "") || skip && (r.Status != reports.Skip || r.Lacks != "kernel: "+option || r.ID != ScriptID(name)) {
 			t.Errorf("%s: %+v, %v", name, r, skip)
 		}
-		if _, skip := (Script{Name: name}).Groundless(KernelLacks(off())); skip {
+		if _, skip := (Script{Name: name}).Unmet(KernelLacks(off())); skip {
 			t.Errorf("%s is skipped on a kernel that has all", name)
 		}
 		// Debian's kernels have the one and not the other.
-		if _, skip := (Script{Name: name}).Groundless(KernelLacks(off("CONFIG_EXT2_FS"))); skip {
+		if _, skip := (Script{Name: name}).Unmet(KernelLacks(off("CONFIG_EXT2_FS"))); skip {
 			t.Errorf("%s is skipped on a kernel whose ext4 mounts ext2", name)
 		}
 	}

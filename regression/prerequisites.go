@@ -14,17 +14,17 @@ import (
 // IOPorts is what [Lacking] calls the I/O ports of x86 hardware.
 const IOPorts = "machine: x86 I/O ports"
 
-// A ground is something that tests are about, and that mediates nothing: what
-// they say where it is not there is no verdict.
-type ground struct {
+// A prerequisite is what a test needs but AppArmor does not mediate. Without it,
+// what the test prints is no verdict.
+type prerequisite struct {
 	lacks   string         // "machine: …", or "kernel: CONFIG_A or CONFIG_B"
 	id      *regexp.Regexp // of the subtests, or nil
 	scripts []string       // that are not run
 }
 
-// grounds are the machine's and the kernel's. Those of the kernel's were found by
-// running all scripts on one that grew from make allnoconfig.
-var grounds = []ground{
+// prerequisites are those of the machine and of the kernel. The kernel's were
+// found by running all scripts on one that was built from make allnoconfig.
+var prerequisites = []prerequisite{
 	{lacks: IOPorts, id: regexp.MustCompile(`^regression/(?:capabilities/syscall_io(?:perm|pl) |syscall/IO(?:PERM|PL) )`)},
 	{lacks: "kernel: CONFIG_PACKET", id: regexp.MustCompile(`^regression/capabilities/net_raw `), scripts: []string{"net_raw"}},
 	{lacks: "kernel: CONFIG_SWAP", scripts: []string{"swap"}},
@@ -42,12 +42,12 @@ var grounds = []ground{
 	{lacks: "kernel: CONFIG_SECURITY_APPARMOR_EXPORT_BINARY", scripts: []string{"e2e"}},
 }
 
-// KernelLacks names the grounds that a kernel was built without. off says whether
+// KernelLacks names the prerequisites that a kernel was built without. off reports whether
 // its config says that an option is not set: the failures alone do not tell, as
 // a kernel that wrongly refuses prints the same.
 func KernelLacks(off func(option string) bool) map[string]bool {
 	lacks := map[string]bool{}
-	for _, g := range grounds {
+	for _, g := range prerequisites {
 		options, ok := strings.CutPrefix(g.lacks, "kernel: ")
 		if ok && !slices.ContainsFunc(strings.Split(options, " or "), func(o string) bool { return !off(o) }) {
 			lacks[g.lacks] = true
@@ -59,16 +59,16 @@ func KernelLacks(off func(option string) bool) map[string]bool {
 // reason is why a test is skipped that needs what is lacking.
 func reason(lacks string) string {
 	if option, ok := strings.CutPrefix(lacks, "kernel: "); ok {
-		return "it needs what this kernel was built without: " + option
+		return "the kernel was built without what the test needs: " + option
 	}
 	return "the machine has no " + strings.TrimPrefix(lacks, "machine: ")
 }
 
-// Groundless is what to report for a script, instead of running it, that is all
-// about what is lacking; false for any other. lacks is by name, such as
-// [IOPorts].
-func (s Script) Groundless(lacks map[string]bool) (reports.Result, bool) {
-	for _, g := range grounds {
+// Unmet returns the result to report instead of running a script, all of whose
+// subtests need what is lacking; false for any other script. lacks is by name,
+// such as [IOPorts].
+func (s Script) Unmet(lacks map[string]bool) (reports.Result, bool) {
+	for _, g := range prerequisites {
 		if lacks[g.lacks] && slices.Contains(g.scripts, s.Name) {
 			return reports.Result{ID: ScriptID(s.Name), Status: reports.Skip, Lacks: g.lacks, Reason: reason(g.lacks)}, true
 		}
@@ -76,18 +76,18 @@ func (s Script) Groundless(lacks map[string]bool) (reports.Result, bool) {
 	return reports.Result{}, false
 }
 
-// Lacking turns the subtests about something that is known to be lacking into
-// skips, those that passed too: where there is no I/O port, nothing is said about
-// the kernel by its being refused. lacks is by name, such as [IOPorts]. results is
-// not changed.
+// Lacking returns results in which the subtests that need what is lacking are
+// skips, also those that passed: without I/O ports, that access to them is
+// refused says nothing about the kernel. lacks is by name, such as [IOPorts].
+// results is not changed.
 //
-// It takes a measurement, not the failures: a kernel that wrongly refuses I/O
-// ports prints the same.
+// It needs a measurement; failures alone do not tell, as a kernel that wrongly
+// refuses I/O ports prints the same.
 func Lacking(results []reports.Result, lacks map[string]bool) []reports.Result {
 	results = slices.Clone(results)
 	for i := range results {
 		r := &results[i]
-		for _, g := range grounds {
+		for _, g := range prerequisites {
 			if !lacks[g.lacks] || g.id == nil || !g.id.MatchString(r.ID) || r.Status == reports.Skip {
 				continue
 			}
@@ -100,9 +100,9 @@ func Lacking(results []reports.Result, lacks map[string]bool) []reports.Result {
 	return results
 }
 
-// WhoLacks says for skips that the script itself leaves open whether it is the
-// kernel or the parser that lacks something. features is the tree of the
-// kernel's AppArmor features folder, path to content. results is not changed.
+// WhoLacks decides for skips in which the script leaves it open whether the
+// kernel or the parser lacks something. features is the tree of the
+// kernel's AppArmor features directory, path to content. results is not changed.
 func WhoLacks(results []reports.Result, features map[string]string) []reports.Result {
 	results = slices.Clone(results)
 	for i := range results {
@@ -121,8 +121,8 @@ func WhoLacks(results []reports.Result, features map[string]string) []reports.Re
 	return results
 }
 
-// openQuestions are the features any of which a kernel has that does not lack
-// the thing.
+// openQuestions are features; a kernel that has any of them does not lack the
+// thing.
 var openQuestions = map[string][]string{
 	"unix rules":  {"network/af_unix", "network_v9/af_unix"},
 	"mount rules": {"mount"},
@@ -132,8 +132,8 @@ func has(features map[string]string, path string) bool {
 	return (&reports.Kernel{Features: features}).HasFeature(path)
 }
 
-// gaps are the classes that a kernel mediates and a parser before some version
-// cannot say rules for. The versions are those of Debian's parsers, tried with
+// gaps are the classes that a kernel mediates and for which a parser before some
+// version has no rules. The versions are those of Debian's parsers, tried with
 // the rule itself: 3.0.8 (bookworm), 4.1.0 (trixie), 4.1.8 (forky), 5.0.2 (sid).
 var gaps = []struct {
 	feature      string
@@ -152,7 +152,7 @@ var gaps = []struct {
 // Gaps names the holes in what the suite can cover on a kernel with a parser,
 // sorted: what the kernel mediates and the parser has no rules for, and what
 // the kernel seems to mediate and doesn't. features is the tree of the
-// kernel's AppArmor features folder, path to content; an empty folder counts
+// kernel's AppArmor features directory, path to content; an empty directory counts
 // where it has an entry, with or without a slash at its end. parserVersion is
 // "4.1.0"; of one that cannot be read, nothing is known.
 func Gaps(features map[string]string, parserVersion string) []string {
@@ -165,7 +165,7 @@ func Gaps(features map[string]string, parserVersion string) []string {
 		}
 	}
 	if emptyFolder(features, "dbus") {
-		found = append(found, "the kernel's features/dbus is an empty folder: the suite takes it for D-Bus mediation (dbus_* and query_label) [dbus]")
+		found = append(found, "the kernel's features/dbus is an empty directory: the suite treats it as D-Bus mediation (dbus_* and query_label) [dbus]")
 	}
 	sort.Strings(found)
 	return found
