@@ -108,30 +108,41 @@ type requirement struct {
 }
 
 var requirements = []requirement{
-	{"CONFIG_SECURITY_APPARMOR", []Kind{UML, BzImage, Local}, false, "AppArmor"},
-	{"CONFIG_64BIT", []Kind{UML, BzImage}, false, "64-bit support"},
+	{"CONFIG_SECURITY_APPARMOR", []Kind{UML, BzImage, Image, Local}, false, "AppArmor"},
+	{"CONFIG_64BIT", []Kind{UML, BzImage, Image}, false, "64-bit support"},
 	{"CONFIG_SERIAL_8250_CONSOLE", []Kind{BzImage}, false, "a serial console"},
-	{"CONFIG_BLK_DEV_INITRD", []Kind{UML, BzImage}, false, "initrd support"},
-	{"CONFIG_VIRTIO_PCI", []Kind{BzImage}, true, "virtio over PCI"},
-	{"CONFIG_VIRTIO_BLK", []Kind{BzImage}, true, "virtio disks"},
+	// QEMU's machine virt.
+	{"CONFIG_SERIAL_AMBA_PL011_CONSOLE", []Kind{Image}, false, "the PL011 serial console"},
+	{"CONFIG_PCI_HOST_GENERIC", []Kind{Image}, true, "the generic PCI host"},
+	{"CONFIG_BLK_DEV_INITRD", []Kind{UML, BzImage, Image}, false, "initrd support"},
+	{"CONFIG_VIRTIO_PCI", []Kind{BzImage, Image}, true, "virtio over PCI"},
+	{"CONFIG_VIRTIO_BLK", []Kind{BzImage, Image}, true, "virtio disks"},
 	{"CONFIG_SSL", []Kind{UML}, false, "serial lines"},
 	{"CONFIG_BLK_DEV_UBD", []Kind{UML}, false, "ubd disks"},
-	{"CONFIG_EXT4_FS", []Kind{BzImage, UML}, true, "ext4"},
+	{"CONFIG_EXT4_FS", []Kind{BzImage, Image, UML}, true, "ext4"},
 	// A kernel that grew from make tinyconfig may lack any of these.
-	{"CONFIG_PROC_FS", []Kind{UML, BzImage}, false, "/proc"},
-	{"CONFIG_SYSFS", []Kind{UML, BzImage}, false, "/sys"},
-	{"CONFIG_DEVTMPFS", []Kind{UML, BzImage}, false, "devtmpfs"},
-	{"CONFIG_TMPFS", []Kind{UML, BzImage}, false, "tmpfs"},
-	{"CONFIG_UNIX98_PTYS", []Kind{UML, BzImage}, false, "pseudo terminals"},
-	{"CONFIG_BINFMT_SCRIPT", []Kind{UML, BzImage}, false, "scripts that start with #!"},
+	{"CONFIG_PROC_FS", []Kind{UML, BzImage, Image}, false, "/proc"},
+	{"CONFIG_SYSFS", []Kind{UML, BzImage, Image}, false, "/sys"},
+	{"CONFIG_DEVTMPFS", []Kind{UML, BzImage, Image}, false, "devtmpfs"},
+	{"CONFIG_TMPFS", []Kind{UML, BzImage, Image}, false, "tmpfs"},
+	{"CONFIG_UNIX98_PTYS", []Kind{UML, BzImage, Image}, false, "pseudo terminals"},
+	{"CONFIG_BINFMT_SCRIPT", []Kind{UML, BzImage, Image}, false, "scripts that start with #!"},
 	// The Go runtime of the guest's init.
-	{"CONFIG_FUTEX", []Kind{UML, BzImage}, false, "futexes"},
-	{"CONFIG_EPOLL", []Kind{UML, BzImage}, false, "epoll"},
+	{"CONFIG_FUTEX", []Kind{UML, BzImage, Image}, false, "futexes"},
+	{"CONFIG_EPOLL", []Kind{UML, BzImage, Image}, false, "epoll"},
 }
 
 // Check returns why the build cannot be tested, as far as its config or its
 // image shows it. One error names everything that is missing; it is a user error.
-func (b *Build) Check() error {
+func (b *Build) Check() error { return b.check(canBoot) }
+
+// canBoot reports whether package machines boots kernels of an architecture.
+func canBoot(arch string) bool { return arch == X86_64 }
+
+func (b *Build) check(canBoot func(arch string) bool) error {
+	if b.Kind == Image && !canBoot(b.Arch) {
+		return exit.BadInputf("kernel %s is for %s, and no machine of proofhouse boots one yet", b.Spec, b.Arch)
+	}
 	if _, known := b.ConfigValue(""); !known {
 		if b.noAppArmor {
 			return exit.BadInputf("kernel %s: a kernel without AppArmor (its image has no trace of it)", b.Spec)

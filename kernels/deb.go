@@ -80,8 +80,8 @@ func fromDeb(ctx context.Context, path string, progress func(string)) (*Build, e
 	if err != nil {
 		return nil, err
 	}
-	if a := f["Architecture"]; a != "amd64" && a != "all" {
-		return nil, exit.BadInputf("a package for %s, not for amd64", a)
+	if a := f["Architecture"]; a != "all" && archOf(a, byDebian) == nil {
+		return nil, exit.BadInputf("a package for %s, not for amd64 or arm64", a)
 	}
 	debs := []string{path}
 	for _, p := range parts(dependsNames(f["Depends"]), kernelRelease(f["Package"])) {
@@ -150,7 +150,7 @@ func debBeside(ctx context.Context, path, pkg, version string) (string, error) {
 
 // Where packages have what we want; the stars stand for the release.
 var (
-	bzImagePlaces = []string{"boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz", "lib/modules/*/vmlinuz", "boot/bzImage-*"}
+	bzImagePlaces = []string{"boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz", "lib/modules/*/vmlinuz", "boot/bzImage-*", "boot/Image-*"}
 	umlPlaces     = []string{"usr/bin/linux.uml", "usr/bin/linux-*"}
 	modulePlaces  = []string{"usr/lib/modules", "lib/modules", "usr/lib/uml/modules"}
 	configPlaces  = []string{"boot/config-*", "usr/lib/modules/*/config", "lib/modules/*/config"}
@@ -214,18 +214,15 @@ func unpackDebs(ctx context.Context, dir, final string, debs []string, suite str
 
 func unpackedImage(ctx context.Context, dir, final, root, suite string, progress func(string)) (record, error) {
 	if image := firstMatch(root, bzImagePlaces); image != "" {
-		start, err := readStart(image)
-		if err != nil {
-			return record{}, err
-		}
-		if _, err := identify(start); err != nil {
-			return record{}, fmt.Errorf("%s: %w", filepath.Base(image), err)
-		}
 		to := filepath.Join(dir, "vmlinuz")
 		if err := move(image, to); err != nil {
 			return record{}, err
 		}
-		return readBzImage(ctx, dir, to)
+		r, err := readKernel(ctx, dir, to)
+		if err != nil {
+			return record{}, fmt.Errorf("%s: %w", filepath.Base(image), err)
+		}
+		return r, nil
 	}
 	if image := firstMatch(root, umlPlaces); image != "" {
 		to := filepath.Join(dir, "linux")

@@ -45,16 +45,28 @@ func suitesFor(release string) []string {
 }
 
 const (
-	cloudImage = "linux-image-cloud-amd64"
+	cloudImage = "linux-image-cloud-" // and the architecture
 	umlPackage = "user-mode-linux"
 )
 
-// debianSuite is the suite's newest cloud kernel.
-func debianSuite(ctx context.Context, suite string, progress func(string)) (*Build, error) {
+// splitSuite takes the architecture off a suite's name: "trixie:arm64".
+func splitSuite(name string) (suite, arch string) {
+	suite, arch, ok := strings.Cut(name, ":")
+	if !ok {
+		arch = arches[0].debian
+	}
+	return suite, arch
+}
+
+// debianSuite is the newest cloud kernel of a suite, for amd64 where its name
+// has no architecture.
+func debianSuite(ctx context.Context, name string, progress func(string)) (*Build, error) {
 	a, err := apt.Open(ctx, progress)
 	if err != nil {
 		return nil, err
 	}
+	suite, arch := splitSuite(name)
+	a = a.For(arch)
 	pkg, err := newestImage(ctx, a, suite)
 	if err != nil {
 		return nil, err
@@ -68,7 +80,7 @@ func debianSuite(ctx context.Context, suite string, progress func(string)) (*Bui
 
 // newestImage is the package that the suite's metapackage stands for.
 func newestImage(ctx context.Context, a *apt.Apt, suite string) (string, error) {
-	deps, err := a.Depends(ctx, suite, cloudImage, "")
+	deps, err := a.Depends(ctx, suite, cloudImage+a.Arch(), "")
 	if err != nil {
 		return "", err
 	}
@@ -77,7 +89,7 @@ func newestImage(ctx context.Context, a *apt.Apt, suite string) (string, error) 
 			return d, nil
 		}
 	}
-	return "", fmt.Errorf("%s of %s depends on no kernel: %s", cloudImage, suite, strings.Join(deps, ", "))
+	return "", fmt.Errorf("%s of %s depends on no kernel: %s", cloudImage+a.Arch(), suite, strings.Join(deps, ", "))
 }
 
 // debianRelease is the build of that release, from whichever suite has it.
@@ -93,6 +105,7 @@ func debianRelease(ctx context.Context, release string, progress func(string)) (
 	if err != nil {
 		return nil, err
 	}
+	a = a.For(debianArch(release))
 	for _, pkg := range names {
 		suite, version, err := a.Find(ctx, pkg, suitesFor(release)...)
 		if apt.IsMissing(err) {
@@ -109,7 +122,7 @@ func debianRelease(ctx context.Context, release string, progress func(string)) (
 // cachedPackage is the build of the package's newest version in the cache;
 // nil if it has none.
 func cachedPackage(pkg string) *Build {
-	found, err := filepath.Glob(filepath.Join(cache.Root(), room, key(pkg, "*", "amd64"), recordName))
+	found, err := filepath.Glob(filepath.Join(cache.Root(), room, key(pkg, "*", debianArch(pkg)), recordName))
 	if err != nil {
 		return nil
 	}
@@ -134,7 +147,7 @@ func neverFill(context.Context, string, string) (record, error) {
 // debianImage fetches a linux-image package and those with the rest of the
 // same kernel.
 func debianImage(ctx context.Context, a *apt.Apt, suite, pkg, version string, progress func(string)) (*Build, error) {
-	return makeEntry(ctx, key(pkg, version, "amd64"), func(ctx context.Context, dir, final string) (record, error) {
+	return makeEntry(ctx, key(pkg, version, a.Arch()), func(ctx context.Context, dir, final string) (record, error) {
 		deps, err := a.Depends(ctx, suite, pkg, version)
 		if err != nil {
 			return record{}, err

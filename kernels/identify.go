@@ -20,6 +20,7 @@ const (
 	fileBzImage fileKind = iota
 	fileELF              // x86-64: User Mode Linux, or nothing for us
 	fileDeb
+	fileImage // for arm64 in any form, or a unified kernel image
 )
 
 // A foreign kernel is one that we know and cannot run.
@@ -28,11 +29,9 @@ var foreign = []struct {
 	magic  string
 	what   string
 }{
-	{0x38, "ARM\x64", "a kernel for arm64"},               // Documentation/arch/arm64/booting.rst
 	{0x38, "RSC\x05", "a kernel for RISC-V"},              // Documentation/arch/riscv/boot-image-header.rst
 	{0x24, "\x18\x28\x6f\x01", "a kernel for 32-bit ARM"}, // arch/arm/boot/compressed/head.S
-	{0x04, "zimg", "an EFI zboot kernel (arm64, RISC-V or LoongArch)"},
-	{0, "\x27\x05\x19\x56", "a U-Boot image"}, // uImage
+	{0, "\x27\x05\x19\x56", "a U-Boot image"},             // uImage
 	{0, "\xd0\x0d\xfe\xed", "a device tree or FIT image"},
 }
 
@@ -48,6 +47,15 @@ func identify(start []byte) (fileKind, error) {
 	if _, err := parseHeader(start); !errors.Is(err, errNotBzImage) {
 		return fileBzImage, err
 	}
+	if isImage(start) {
+		return fileImage, nil
+	}
+	if _, _, ok := kernelSection(start); ok {
+		return fileImage, nil
+	}
+	if _, ok := parseZboot(start); ok { // of which architecture, its content tells
+		return fileImage, nil
+	}
 	for _, f := range foreign {
 		if end := f.offset + len(f.magic); len(start) < end || string(start[f.offset:end]) != f.magic {
 			continue
@@ -55,6 +63,9 @@ func identify(start []byte) (fileKind, error) {
 		return 0, exit.BadInputf("%s, not for x86-64", f.what)
 	}
 	if inner := unzip(start); inner != nil {
+		if isImage(inner) {
+			return fileImage, nil
+		}
 		if _, err := identify(inner); err != nil && !errors.Is(err, errNoKernel) {
 			return 0, fmt.Errorf("compressed: %w", err)
 		}
@@ -62,7 +73,7 @@ func identify(start []byte) (fileKind, error) {
 	return 0, exit.BadInput(errNoKernel)
 }
 
-var errNoKernel = errors.New("not a kernel: neither a bzImage, nor an ARCH=um executable, nor a .deb")
+var errNoKernel = errors.New("not a kernel: neither a bzImage, an arm64 Image, an ARCH=um executable nor a .deb")
 
 // unzip gives the start of what was gzipped (Image.gz); nil if it was not.
 func unzip(start []byte) []byte {

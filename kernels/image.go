@@ -44,14 +44,30 @@ func fromPath(ctx context.Context, path string, progress func(string)) (*Build, 
 		return fromDeb(ctx, path, progress)
 	case fileELF:
 		return fromUML(ctx, path, progress)
-	default:
-		return fromBzImage(ctx, path)
 	}
+	return fromImage(ctx, path)
 }
 
-// fromBzImage keeps a copy of the image, so that a rebuild during a run does
-// not change the kernel under test.
-func fromBzImage(ctx context.Context, path string) (*Build, error) {
+// readKernel describes the image, which is in dir.
+func readKernel(ctx context.Context, dir, image string) (record, error) {
+	start, err := readStart(image)
+	if err != nil {
+		return record{}, err
+	}
+	switch kind, err := identify(start); {
+	case err != nil:
+		return record{}, err
+	case kind == fileBzImage:
+		return readBzImage(ctx, dir, image)
+	case kind == fileImage:
+		return readImageFile(ctx, dir, image)
+	}
+	return record{}, exit.BadInput(errNoKernel)
+}
+
+// fromImage keeps a copy of the image, so that a rebuild during a run does not
+// change the kernel under test.
+func fromImage(ctx context.Context, path string) (*Build, error) {
 	sum, err := cache.SHA256(path)
 	if err != nil {
 		return nil, exit.BadInput(err)
@@ -61,7 +77,7 @@ func fromBzImage(ctx context.Context, path string) (*Build, error) {
 		if err := host.CopyFile(path, image, 0o644); err != nil {
 			return record{}, err
 		}
-		r, err := readBzImage(ctx, dir, image)
+		r, err := readKernel(ctx, dir, image)
 		if err == nil {
 			r.Source = path
 		}
@@ -87,7 +103,7 @@ func configBeside(path, release string) string {
 	if c := filepath.Join(filepath.Dir(path), "config-"+release); isFile(c) {
 		return c
 	}
-	// TREE/arch/x86/boot/bzImage
+	// TREE/arch/ARCH/boot/IMAGE
 	tree := filepath.Join(filepath.Dir(path), "../../..")
 	if r, err := treeRelease(tree); err == nil && r == release && isFile(filepath.Join(tree, treeConfig)) {
 		return filepath.Join(tree, treeConfig)
@@ -140,7 +156,7 @@ func local() (*Build, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the running kernel's release: %w", err)
 	}
-	b := &Build{Kind: Local, Arch: "x86_64", Release: release, Version: version, Source: "the running kernel"}
+	b := &Build{Kind: Local, Arch: hostArch(), Release: release, Version: version, Source: "the running kernel"}
 	if image := "/boot/vmlinuz-" + release; isFile(image) {
 		if sum, err := cache.SHA256(image); err == nil {
 			b.Image, b.SHA256 = image, sum

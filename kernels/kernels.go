@@ -34,6 +34,7 @@ type Kind string
 const (
 	UML     Kind = "uml"     // User Mode Linux: Image is an executable for this host
 	BzImage Kind = "bzimage" // Image boots on an x86-64 PC
+	Image   Kind = "image"   // Image boots on an arm64 machine: an uncompressed arch/arm64/boot/Image
 	Local   Kind = "local"   // the kernel that runs on this host
 )
 
@@ -61,7 +62,7 @@ type Build struct {
 	// ConfigEdited says that Config is a build tree's and younger than the image,
 	// which may have been made with another.
 	ConfigEdited bool   `json:"configEdited,omitempty"`
-	Arch         string `json:"arch"` // "x86_64"
+	Arch         string `json:"arch"` // [X86_64] or [ARM64], read from the image
 	// Changelog is the path of the changelog that came with it, gzipped; "" if
 	// none did.
 	Changelog string `json:"changelog,omitempty"`

@@ -111,7 +111,7 @@ func offerUML(ctx context.Context, a *apt.Apt, suite string) (Offer, error) {
 }
 
 func isCached(pkg, version string) bool {
-	return isFile(filepath.Join(cache.Root(), room, key(pkg, version, "amd64"), recordName))
+	return isFile(filepath.Join(cache.Root(), room, key(pkg, version, debianArch(pkg)), recordName))
 }
 
 func modTime(path string) time.Time {

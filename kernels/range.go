@@ -32,7 +32,7 @@ func (c Candidate) Name() string {
 	return c.Spec
 }
 
-var flavourRE = regexp.MustCompile(`-((?:cloud-|rt-)?amd64)$`)
+var flavourRE = regexp.MustCompile(`-((?:cloud-|rt-)?(?:amd64|arm64))$`)
 
 // Between lists Debian's builds from one to another, both included, the
 // earlier one first: those of the same flavour in the suites that have these
@@ -65,6 +65,7 @@ func Between(ctx context.Context, a, b string, progress func(string)) (list []Ca
 		}
 		words = w
 	}
+	mirror = mirror.For(debianArch(ends[0].Release))
 	flavour := flavourRE.FindString(ends[0].Release)
 	if other := flavourRE.FindString(ends[1].Release); flavour == "" || other != flavour {
 		return nil, at, exit.BadInputf("kernels %s and %s: not of the same flavour (%s, %s)", a, b, ends[0].Release, ends[1].Release)
@@ -98,16 +99,18 @@ func place(ctx context.Context, a *apt.Apt, text string) (suite, pkg, version st
 }
 
 func placeSuite(ctx context.Context, a *apt.Apt, name string) (suite, pkg, version string, err error) {
-	if pkg, err = newestImage(ctx, a, name); err != nil {
+	suite, arch := splitSuite(name)
+	a = a.For(arch)
+	if pkg, err = newestImage(ctx, a, suite); err != nil {
 		return "", "", "", err
 	}
-	suite, version, err = a.Find(ctx, pkg, name)
+	suite, version, err = a.Find(ctx, pkg, suite)
 	return suite, pkg, version, err
 }
 
 func placeRelease(ctx context.Context, a *apt.Apt, name string) (suite, pkg, version string, err error) {
 	pkg = "linux-image-" + name
-	suite, version, err = a.Find(ctx, pkg, suitesFor(name)...)
+	suite, version, err = a.For(debianArch(name)).Find(ctx, pkg, suitesFor(name)...)
 	return suite, pkg, version, err
 }
 
@@ -199,6 +202,7 @@ func Debs(ctx context.Context, dir string) ([]Candidate, error) {
 		return nil, exit.BadInput(err)
 	}
 	var list []Candidate
+	arches := map[string]bool{}
 	for _, e := range entries {
 		// make ARCH=um bindeb-pkg calls them user-mode-linux-RELEASE.
 		image := strings.HasPrefix(e.Name(), "linux-image-") || strings.HasPrefix(e.Name(), umlPackage+"-")
@@ -210,15 +214,19 @@ func Debs(ctx context.Context, dir string) ([]Candidate, error) {
 		if err != nil {
 			return nil, err
 		}
-		if a := f["Architecture"]; a != "amd64" && a != "all" {
+		if a := f["Architecture"]; a != "all" && archOf(a, byDebian) == nil {
 			continue
 		}
 		if release := kernelRelease(f["Package"]); release != "" {
+			arches[f["Architecture"]] = true
 			list = append(list, Candidate{Spec: path, Release: release, Version: f["Version"]})
 		}
 	}
 	if len(list) == 0 {
 		return nil, exit.BadInputf("%s holds no kernel packages (linux-image-*.deb, user-mode-linux-*.deb)", dir)
+	}
+	if len(arches) > 1 {
+		return nil, exit.BadInputf("%s holds kernels for %s: want one architecture", dir, strings.Join(slices.Sorted(maps.Keys(arches)), " and "))
 	}
 	return sorted(ctx, list)
 }

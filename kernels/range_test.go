@@ -95,7 +95,7 @@ func TestDebs(t *testing.T) {
 		{"linux-image-7.0.9-test", "7.0.9-1", "amd64"},
 		{"linux-image-7.0.9-test", "7.0.9-2", "amd64"},
 		{"linux-image-7.0.9-test-dbg", "7.0.9-2", "amd64"},
-		{"linux-image-7.0.9-arm", "7.0.9-1", "arm64"},
+		{"linux-image-7.0.9-riscv", "7.0.9-1", "riscv64"},
 		{"linux-headers-7.0.9-test", "7.0.9-1", "amd64"},
 		{"user-mode-linux-7.0.11-test", "7.0.11-1", "amd64"}, // make ARCH=um bindeb-pkg
 		{"linux-image-cloud-amd64", "7.0.9-1", "amd64"},

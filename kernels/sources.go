@@ -37,7 +37,7 @@ var sources = []source{
 		build: debianUML, offer: offerUML,
 	},
 	{
-		form: "debian:SUITE", match: debianName("debian:", suiteName),
+		form: "debian:SUITE[:arm64]", match: debianName("debian:", suiteAndArch),
 		build: debianSuite, place: placeSuite, offer: offerSuite,
 	},
 	{
@@ -49,7 +49,7 @@ var sources = []source{
 		build: func(context.Context, string, func(string)) (*Build, error) { return local() }, running: true,
 	},
 	{
-		form:  "the path of a bzImage, an ARCH=um executable, a .deb or a build tree",
+		form:  "the path of a bzImage, an arm64 Image, an ARCH=um executable, a .deb, a build tree or a Yocto deploy directory",
 		match: pathName, build: fromPath,
 	},
 }
@@ -74,6 +74,11 @@ func debianName(prefix string, is func(string) bool) func(string) (string, bool,
 
 func suiteName(s string) bool { return suiteRE.MatchString(s) }
 
+func suiteAndArch(s string) bool {
+	suite, arch := splitSuite(s)
+	return suiteName(suite) && archOf(arch, byDebian) != nil
+}
+
 // pathName matches what is left.
 func pathName(base string) (string, bool, error) {
 	switch {
@@ -82,7 +87,7 @@ func pathName(base string) (string, bool, error) {
 	case strings.HasPrefix(base, "ssh://"):
 		return "", false, exit.BadInputf("ssh:// is not supported yet: no kernel of a board can be tested")
 	case strings.HasPrefix(base, "debian:"), strings.HasPrefix(base, "uml:debian:"):
-		return "", false, exit.BadInputf("neither a Debian suite nor a kernel release")
+		return "", false, exit.BadInputf("neither a Debian suite, for amd64 or arm64, nor a kernel release")
 	}
 	if _, err := os.Lstat(base); os.IsNotExist(err) && !strings.ContainsAny(base, "/.") {
 		return "", false, exit.BadInputf("unknown kernel: want %s", forms)

@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"proofhouse/internal/exit"
@@ -41,7 +43,7 @@ var configArchRE = regexp.MustCompile(`(?m)^# Linux/(\S+) `)
 func fromTree(ctx context.Context, tree string, progress func(string)) (*Build, error) {
 	config, err := host.ReadFile(filepath.Join(tree, treeConfig), maxConfig)
 	if os.IsNotExist(err) {
-		return nil, exit.BadInputf("a directory without .config: not a kernel build tree")
+		return fromDeploy(ctx, tree, progress)
 	}
 	if err != nil {
 		return nil, exit.BadInput(err)
@@ -52,28 +54,21 @@ func fromTree(ctx context.Context, tree string, progress func(string)) (*Build, 
 	}
 	var b *Build
 	var image string
-	switch arch := string(m[1]); arch {
-	case "um":
+	a := archOf(string(m[1]), byKernel)
+	switch {
+	case string(m[1]) == "um":
 		image = filepath.Join(tree, "linux")
 		if !isFile(image) {
 			return nil, exit.BadInputf("the tree is not built: it has no file linux")
 		}
 		b, err = fromUML(ctx, image, progress)
-	case "x86", "x86_64":
-		image = filepath.Join(tree, "arch/x86/boot/bzImage")
-		if !isFile(image) {
-			return nil, exit.BadInputf("the tree is not built: it has no arch/x86/boot/bzImage")
-		}
-		var start []byte
-		if start, err = readStart(image); err != nil {
-			return nil, err
-		}
-		if _, err = identify(start); err != nil {
-			return nil, err
-		}
-		b, err = fromBzImage(ctx, image)
+	case a == nil:
+		return nil, exit.BadInputf("a build tree for %s, not for x86-64 or arm64", m[1])
 	default:
-		return nil, exit.BadInputf("a build tree for %s, not for x86-64", arch)
+		if image = firstFile(tree, a.images); image == "" {
+			return nil, exit.BadInputf("the tree is not built: it has no %s", a.images[0])
+		}
+		b, err = fromImage(ctx, image)
 	}
 	if err != nil {
 		return nil, err
@@ -86,6 +81,83 @@ func fromTree(ctx context.Context, tree string, progress func(string)) (*Build, 
 	return b, b.installModules(ctx, tree, string(m[1]), progress)
 }
 
+// firstFile is the first of the names that is a file in dir; "" if none is.
+func firstFile(dir string, names []string) string {
+	for _, name := range names {
+		if path := filepath.Join(dir, name); isFile(path) {
+			return path
+		}
+	}
+	return ""
+}
+
+// deployImages are what Yocto calls kernels in tmp/deploy/images/MACHINE: links
+// to the newest build, or the only build where there are no links.
+var deployImages = []string{"bzImage", "Image", "Image.gz", "bzImage-*.bin", "Image-*.bin", "Image.gz-*.bin"}
+
+// fromDeploy is the build in a directory that Yocto deployed a kernel to, with
+// the tarball of its modules, if there is one.
+func fromDeploy(ctx context.Context, dir string, progress func(string)) (*Build, error) {
+	image, err := onlyFile(dir, deployImages)
+	if err != nil {
+		return nil, err
+	}
+	if image == "" {
+		return nil, exit.BadInputf("a directory without .config and without a bzImage or Image: neither a kernel build tree nor a Yocto deploy directory")
+	}
+	b, err := fromPath(ctx, image, progress)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Base(image), err)
+	}
+	b.Source = dir
+	modules, err := onlyFile(dir, []string{"modules-*.tgz"})
+	if err != nil || modules == "" {
+		return b, err
+	}
+	return b, b.takeModules(ctx, modules, progress)
+}
+
+// onlyFile is the file in dir that the first pattern with a match names. Links
+// to one file count once; several files are a user error.
+func onlyFile(dir string, patterns []string) (string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return "", exit.BadInput(err)
+	}
+	for _, pattern := range patterns {
+		found := map[string]string{}
+		for _, e := range entries {
+			path := filepath.Join(dir, e.Name())
+			if ok, _ := filepath.Match(pattern, e.Name()); !ok || !isFile(path) {
+				continue
+			}
+			real, err := filepath.EvalSymlinks(path)
+			if err != nil {
+				return "", exit.BadInput(err)
+			}
+			if found[real] == "" || len(path) < len(found[real]) {
+				found[real] = path // the link, which is the shortest
+			}
+		}
+		switch paths := slices.Sorted(maps.Values(found)); len(paths) {
+		case 0:
+		case 1:
+			return paths[0], nil
+		default:
+			return "", exit.BadInputf("several files fit %s: %s: give the path of one", pattern, strings.Join(baseNames(paths), ", "))
+		}
+	}
+	return "", nil
+}
+
+func baseNames(paths []string) []string {
+	var names []string
+	for _, p := range paths {
+		names = append(names, filepath.Base(p))
+	}
+	return names
+}
+
 // installModules runs the tree's modules_install into the cache, if modules
 // were built.
 func (b *Build) installModules(ctx context.Context, tree, arch string, progress func(string)) error {
@@ -96,7 +168,7 @@ func (b *Build) installModules(ctx context.Context, tree, arch string, progress 
 	if err != nil {
 		return exit.BadInputf("the build in the tree is incomplete: %w", err)
 	}
-	if b.Release == "" {
+	if b.Release == "" && releaseRE.MatchString(release) {
 		b.Release = release
 	}
 	if release != b.Release {
@@ -112,8 +184,16 @@ func (b *Build) installModules(ctx context.Context, tree, arch string, progress 
 	m, err := modulesEntry(ctx, hash("tree", b.SHA256, state), func(ctx context.Context, dir string) error {
 		progress("installing the tree's modules into the cache")
 		args := []string{"-C", tree, "modules_install", "INSTALL_MOD_PATH=" + dir, "INSTALL_MOD_STRIP=1"}
-		if arch == "um" {
+		switch a := archOf(arch, byKernel); {
+		case arch == "um":
 			args = append(args, "ARCH=um")
+		case a != nil && a.name != hostArch():
+			args = append(args, "ARCH="+arch)
+			if !host.Have(a.name + "-linux-gnu-strip") {
+				args = slices.DeleteFunc(args, func(w string) bool { return w == "INSTALL_MOD_STRIP=1" }) // this host's strip cannot
+				break
+			}
+			args = append(args, "CROSS_COMPILE="+a.name+"-linux-gnu-")
 		}
 		if err := host.Run(ctx, "", "make", args...); err != nil {
 			return fmt.Errorf("modules_install in %s: %w", tree, err)

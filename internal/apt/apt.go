@@ -32,7 +32,8 @@ import (
 )
 
 const (
-	arch = "amd64"
+	// defaultArch is the architecture of packages where none is asked for.
+	defaultArch = "amd64"
 	// maxAge is how old package lists may be before they are fetched anew.
 	maxAge = 24 * time.Hour
 	// minAge is how old they must be before a missing package is reason
@@ -42,6 +43,7 @@ const (
 
 // Apt is a private apt on one mirror. Its methods may be called at once.
 type Apt struct {
+	arch     string
 	mirror   string
 	keyring  string
 	settings []setting // of the host's apt, taken over
@@ -73,6 +75,7 @@ func Open(ctx context.Context, progress func(string)) (*Apt, error) {
 		progress = func(string) {}
 	}
 	return &Apt{
+		arch:     defaultArch,
 		mirror:   mirror,
 		keyring:  keyring,
 		settings: takenOver(string(dump)),
@@ -80,6 +83,17 @@ func Open(ctx context.Context, progress func(string)) (*Apt, error) {
 		progress: progress,
 	}, nil
 }
+
+// For returns an apt on the same mirror for the packages of an architecture, as
+// dpkg names it: "arm64".
+func (a *Apt) For(arch string) *Apt {
+	other := *a
+	other.arch = arch
+	return &other
+}
+
+// Arch is the architecture of the packages, as dpkg names it.
+func (a *Apt) Arch() string { return a.arch }
 
 // findKeyring is Debian's archive keyring; its name changed in forky.
 func findKeyring() (string, error) {
@@ -121,8 +135,11 @@ type state struct {
 func (a *Apt) state(suite string, sources bool) state {
 	sum := sha256.Sum256([]byte(a.mirror))
 	name := suite + "-" + hex.EncodeToString(sum[:4])
-	if sources {
+	switch {
+	case sources:
 		name += "-src"
+	case a.arch != defaultArch:
+		name += "-" + a.arch
 	}
 	return state{filepath.Join(a.root, name), suite, sources}
 }

@@ -83,8 +83,8 @@ func (a *Apt) conf(st state) string {
 		{"Dir::Etc::parts", "/dev/null"},
 		{"Dir::Etc::preferences", "/dev/null"},
 		{"Dir::Etc::preferencesparts", "/dev/null"},
-		{"APT::Architecture", arch},
-		{"APT::Architectures", arch},
+		{"APT::Architecture", a.arch},
+		{"APT::Architectures", a.arch},
 		// root's apt would switch to _apt, which cannot write into our directories.
 		{"APT::Sandbox::User", "root"},
 		// Without it apt-get update succeeds when nothing could be fetched.
