@@ -59,7 +59,7 @@ func TestBadUsage(t *testing.T) {
 	}
 }
 
-// A cache folder that cannot be made is said at once, with the way out.
+// A cache directory that cannot be created is reported at once, with the way out.
 func TestNoCache(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
@@ -68,7 +68,7 @@ func TestNoCache(t *testing.T) {
 	t.Setenv("PROOFHOUSE_CACHE", filepath.Join(file, "cache"))
 	for _, args := range []string{"run --smoke", "exec true", "kernels show uml:debian:forky"} {
 		st, err := status(t, strings.Fields(args)...)
-		if st != exit.Usage || err == nil || !strings.Contains(err.Error(), "make the cache folder: ") || !strings.Contains(err.Error(), "PROOFHOUSE_CACHE") {
+		if st != exit.Usage || err == nil || !strings.Contains(err.Error(), "create the cache directory: ") || !strings.Contains(err.Error(), "PROOFHOUSE_CACHE") {
 			t.Errorf("%s: status %d, %v", args, st, err)
 		}
 	}
