@@ -2,7 +2,6 @@ package reports
 
 import (
 	"cmp"
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -86,20 +85,15 @@ func pastRuns(dir string) []Past {
 			continue
 		}
 		p := filepath.Join(dir, e.Name(), ResultsFile)
-		if st, err := os.Stat(p); err == nil && st.Mode().IsRegular() {
+		if st, err := os.Lstat(p); err == nil && st.Mode().IsRegular() {
 			files = append(files, file{p, st.ModTime()})
 		}
 	}
 	slices.SortFunc(files, func(a, b file) int { return cmp.Or(b.at.Compare(a.at), cmp.Compare(b.path, a.path)) })
 	var runs []Past
 	for _, f := range files[:min(len(files), maxHistory)] {
-		b, err := os.ReadFile(f.path)
-		if err != nil {
-			continue
-		}
-		var run Run
-		if json.Unmarshal(b, &run) == nil && run.Format > 0 && run.Format <= FormatVersion {
-			runs = append(runs, Past{filepath.Dir(f.path), &run})
+		if run, err := Open(f.path); err == nil {
+			runs = append(runs, Past{filepath.Dir(f.path), run})
 		}
 	}
 	slices.SortStableFunc(runs, func(a, b Past) int { return b.Started.Compare(a.Started) })

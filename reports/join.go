@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -113,26 +114,9 @@ func pieces(dirs []string) ([]piece, error) {
 		if Running(dir) {
 			return nil, exit.BadInputf("%s: %w", dir, ErrRunning)
 		}
-		paths, err := journalPaths(dir)
+		journals, texts, err := readJournals(dir)
 		if err != nil {
 			return nil, err
-		}
-		if len(paths) == 0 {
-			return nil, exit.BadInputf("%s holds no run: no journal-*.jsonl", dir)
-		}
-		var journals []journal
-		texts := map[int][]byte{}
-		for _, p := range paths {
-			text, err := os.ReadFile(p.path)
-			if err != nil {
-				return nil, err
-			}
-			j, err := decode(p.process, text)
-			if err != nil {
-				return nil, exit.BadInputf("%s: %w", p.path, err)
-			}
-			journals = append(journals, j)
-			texts[p.process] = text
 		}
 		for _, part := range parts(journals) {
 			one := piece{dir: dir, was: part[0].part.Number, journals: part, texts: texts}
@@ -287,19 +271,19 @@ func (p *piece) copyKernels(out string, number map[int]int) (moved map[string]st
 			return nil, err
 		}
 		root := filepath.Join(p.dir, name)
-		err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-			if errors.Is(err, fs.ErrNotExist) && path == root {
+		err = filepath.WalkDir(root, func(at string, d fs.DirEntry, err error) error { // it does not follow links
+			if errors.Is(err, fs.ErrNotExist) && at == root {
 				return nil // no machine ever came up
 			}
 			if err != nil || !d.Type().IsRegular() {
 				return err
 			}
-			rel, err := filepath.Rel(p.dir, path)
+			rel, err := filepath.Rel(p.dir, at)
 			if err != nil {
 				return err
 			}
 			to := rel
-			if filepath.Dir(path) == root {
+			if filepath.Dir(at) == root {
 				if slices.Contains(made, d.Name()) {
 					return nil
 				}
@@ -314,7 +298,7 @@ func (p *piece) copyKernels(out string, number map[int]int) (moved map[string]st
 			if p.was > 0 && !p.mentions(rel) && to == rel {
 				return nil // of another part of the same folder
 			}
-			if to, err = copyNew(path, out, to); err != nil {
+			if to, err = copyNew(p.dir, rel, out, to); err != nil {
 				return err
 			}
 			if to != rel && !strings.HasPrefix(d.Name(), "console-") {
@@ -342,21 +326,16 @@ func (p *piece) mentions(rel string) bool {
 
 // copyRest copies the files beside the journals.
 func (p *piece) copyRest(to string) error {
-	from := p.dir
+	from := ""
 	if p.was > 0 {
-		from = filepath.Join(p.dir, partsDir, strconv.Itoa(p.was))
+		from = path.Join(partsDir, strconv.Itoa(p.was))
 	}
-	entries, err := os.ReadDir(from)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	} else if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if !e.Type().IsRegular() || !slices.Contains(kept, e.Name()) {
+	for _, name := range kept {
+		rel := path.Join(from, name)
+		if !IsFile(p.dir, rel) {
 			continue
 		}
-		if _, err := copyNew(filepath.Join(from, e.Name()), to, e.Name()); err != nil {
+		if _, err := copyNew(p.dir, rel, to, name); err != nil {
 			return err
 		}
 	}
@@ -397,26 +376,33 @@ func quote(s string) []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// copyNew copies the file at path to root/rel, or, where something is there
+// maxCopied is the most that one file of a run may have to be joined, in bytes:
+// a sparse file would fill the disk.
+const maxCopied = 4 * MaxFile
+
+// copyNew copies the file dir/name to root/rel, or, where something is there
 // already, to a name with a number more, which it returns.
-func copyNew(path, root, rel string) (string, error) {
+func copyNew(dir, name, root, rel string) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(filepath.Join(root, rel)), 0o755); err != nil {
 		return "", err
 	}
-	src, err := os.Open(path)
+	src, err := OpenFile(dir, filepath.ToSlash(name))
 	if err != nil {
 		return "", err
 	}
 	defer func() { _ = src.Close() }()
-	dst, name, err := CreateNumbered(filepath.Join(root, rel))
+	dst, made, err := CreateNumbered(filepath.Join(root, rel))
 	if err != nil {
 		return "", err
 	}
-	_, err = io.Copy(dst, src)
+	n, err := io.Copy(dst, io.LimitReader(src, maxCopied+1))
+	if err == nil && n > maxCopied {
+		err = exit.BadInputf("%s is larger than %d MiB", name, maxCopied>>20)
+	}
 	if err = errors.Join(err, dst.Close()); err != nil {
 		return "", err
 	}
-	return filepath.Rel(root, name)
+	return filepath.Rel(root, made)
 }
 
 // CreateNumbered makes a file that was not there: the one at path, or, of

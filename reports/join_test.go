@@ -258,7 +258,7 @@ func TestJoinRefuses(t *testing.T) {
 		want string
 	}{
 		"nothing there":    {[]string{plain, filepath.Join(plain, "none")}, "no such file"},
-		"no run":           {[]string{plain, t.TempDir()}, "holds no run"},
+		"no run":           {[]string{plain, t.TempDir()}, "not a run's directory"},
 		"the same folder":  {[]string{plain, plain + "/."}, "is there twice"},
 		"the same spec":    {[]string{plain, one(func(*Kernel) {})}, "regression/open on kernel 7.2.7-um-9a8b7c6d is in"},
 		"another parser":   {[]string{plain, one(func(k *Kernel) { k.Properties["parser"] = "5.0.2" })}, "different parser (4.1.8, 5.0.2)"},

@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -89,8 +89,7 @@ func Create(dir string, process int) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dir, fmt.Sprintf("journal-%d.jsonl", process))
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o644)
+	f, err := openJournal(dir, fmt.Sprintf("journal-%d.jsonl", process))
 	if err != nil {
 		release()
 		return nil, fmt.Errorf("open the journal: %w", noSpace(dir, err))
@@ -101,6 +100,23 @@ func Create(dir string, process int) (*Journal, error) {
 	}
 	j.write(Event{Event: ProcessStarted, Format: FormatVersion})
 	return j, nil
+}
+
+// openJournal opens the journal to append to it, or makes it.
+func openJournal(dir, name string) (*os.File, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = root.Close() }()
+	f, err := root.OpenFile(name, os.O_RDWR|os.O_APPEND|os.O_CREATE|os.O_EXCL, 0o644)
+	if !errors.Is(err, fs.ErrExist) {
+		return f, err
+	}
+	if err := checkFile(root, name); err != nil {
+		return nil, err
+	}
+	return root.OpenFile(name, os.O_RDWR|os.O_APPEND, 0)
 }
 
 func endsInHalfLine(f *os.File) bool {

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"proofhouse/internal/exit"
@@ -40,24 +41,9 @@ var journalName = regexp.MustCompile(`^journal-([0-9]{1,9})\.jsonl$`)
 //
 // A folder without a journal, or with one of a newer format, is bad input.
 func Read(dir string) (*Run, error) {
-	paths, err := journalPaths(dir)
+	journals, _, err := readJournals(dir)
 	if err != nil {
-		return nil, fmt.Errorf("read the run in %s: %w", dir, err)
-	}
-	if len(paths) == 0 {
-		return nil, exit.BadInputf("%s holds no run: no journal-*.jsonl", dir)
-	}
-	var journals []journal
-	for _, p := range paths {
-		b, err := os.ReadFile(p.path)
-		if err != nil {
-			return nil, fmt.Errorf("read the run in %s: %w", dir, err)
-		}
-		j, err := decode(p.process, b)
-		if err != nil {
-			return nil, exit.BadInput(fmt.Errorf("%s: %w", p.path, err))
-		}
-		journals = append(journals, j)
+		return nil, err
 	}
 	return merge(journals), nil
 }
@@ -72,7 +58,12 @@ func Open(path string) (*Run, error) {
 	if st.IsDir() {
 		return Read(path)
 	}
-	b, err := os.ReadFile(path)
+	// The user named the file: it may be a link.
+	file, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return nil, exit.BadInput(err)
+	}
+	b, err := ReadFile(filepath.Dir(file), filepath.Base(file))
 	if err != nil {
 		return nil, exit.BadInput(err)
 	}
@@ -104,28 +95,81 @@ func decodeResults(text []byte) (*Run, error) {
 	return d.Run, nil
 }
 
-type journalPath struct {
-	process int
-	path    string
+// readJournals reads all journals in dir, by process, and their texts. Errors
+// name the directory or the file.
+func readJournals(dir string) (list []journal, texts map[int][]byte, err error) {
+	root, err := os.OpenRoot(dir)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil, nil, exit.BadInput(err)
+	} else if err != nil {
+		return nil, nil, fmt.Errorf("read the run in %s: %w", dir, err)
+	}
+	defer func() { _ = root.Close() }()
+	names, err := journalNames(root)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the run in %s: %w", dir, err)
+	}
+	if len(names) == 0 {
+		return nil, nil, exit.BadInputf("%s is not a run's directory: it has no journal-*.jsonl", dir)
+	}
+	texts = map[int][]byte{}
+	left := int64(MaxFile) // for all of them
+	for _, n := range names {
+		text, err := readFile(root, n.name, left)
+		if err != nil {
+			return nil, nil, badFile(dir, err)
+		}
+		left -= int64(len(text))
+		j, err := decode(n.process, text)
+		if err != nil {
+			return nil, nil, exit.BadInput(fmt.Errorf("%s: %w", filepath.Join(dir, n.name), err))
+		}
+		list = append(list, j)
+		texts[n.process] = text
+	}
+	return list, texts, nil
 }
 
-// journalPaths are the journals in dir, by process.
-func journalPaths(dir string) ([]journalPath, error) {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, exit.BadInput(err)
-	} else if err != nil {
+// badFile is the error of a file in a run's directory that cannot be read.
+func badFile(dir string, err error) error {
+	err = fmt.Errorf("read the run in %s: %w", dir, err)
+	if errors.Is(err, errNotFile) {
+		return exit.BadInput(err)
+	}
+	return err
+}
+
+// numbered is the name of a file of one process.
+type numbered struct {
+	process int
+	name    string
+}
+
+// journalNames are the journals in a run's directory, by process. Two of one
+// process cannot be.
+func journalNames(root *os.Root) ([]numbered, error) { return numberedFiles(root, journalName) }
+
+// numberedFiles are the files whose names have a process's number in them, by
+// process.
+func numberedFiles(root *os.Root, pattern *regexp.Regexp) ([]numbered, error) {
+	entries, err := fs.ReadDir(root.FS(), ".")
+	if err != nil {
 		return nil, err
 	}
-	var paths []journalPath
+	var list []numbered
 	for _, e := range entries {
-		if m := journalName.FindStringSubmatch(e.Name()); m != nil {
+		if m := pattern.FindStringSubmatch(e.Name()); m != nil {
 			n, _ := strconv.Atoi(m[1]) // nine digits fit
-			paths = append(paths, journalPath{n, filepath.Join(dir, e.Name())})
+			list = append(list, numbered{n, e.Name()})
 		}
 	}
-	slices.SortStableFunc(paths, func(a, b journalPath) int { return cmp.Compare(a.process, b.process) })
-	return paths, nil
+	slices.SortFunc(list, func(a, b numbered) int { return cmp.Or(cmp.Compare(a.process, b.process), cmp.Compare(a.name, b.name)) })
+	for i := 1; i < len(list); i++ {
+		if list[i].process == list[i-1].process {
+			return nil, exit.BadInputf("%s and %s are of the same process", list[i-1].name, list[i].name)
+		}
+	}
+	return list, nil
 }
 
 var errCut = errors.New("it was cut, as by a kill")

@@ -21,7 +21,7 @@ func TestReadBadInput(t *testing.T) {
 		want    string
 	}{
 		"no folder":  {func(dir string) { _ = os.Remove(dir) }, "no such file"},
-		"no journal": {func(string) {}, "holds no run"},
+		"no journal": {func(string) {}, "not a run's directory"},
 		"newer format": {func(dir string) {
 			writeJournal(t, dir, 1, `{"event":"process-started","time":"2030-01-01T00:00:00Z","format":3}`)
 		}, "journal-1.jsonl: written by a newer proofhouse: format 3, this one reads 2"},
@@ -288,7 +288,7 @@ func TestReplaceKeepsTheOld(t *testing.T) {
 	if err := os.WriteFile(path, []byte("old"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := replace(path, func(w io.Writer) error {
+	if err := ReplaceFile(filepath.Dir(path), filepath.Base(path), func(w io.Writer) error {
 		_, _ = w.Write([]byte("half"))
 		return os.ErrInvalid
 	}); err == nil {

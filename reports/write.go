@@ -1,15 +1,12 @@
 package reports
 
 import (
-	"bufio"
-	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 
 	"proofhouse/internal/exit"
@@ -58,28 +55,47 @@ func Write(dir string, edits ...func(*Run)) (*Run, []string, error) {
 	for _, edit := range edits {
 		edit(run)
 	}
-	files, err := writeRun(dir, run)
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return run, nil, fmt.Errorf("write the reports: %w", err)
+	}
+	defer func() { _ = root.Close() }()
+	files, err := writeRun(root, dir, run)
 	if err != nil {
 		return run, files, err
 	}
 	for _, k := range run.Kernels {
-		name, err := folder(k.ID)
-		if err != nil {
-			return run, files, fmt.Errorf("write the reports in %s: %w", dir, err)
-		}
-		alone := run.only(k)
-		its, err := writeRun(filepath.Join(dir, name), &alone)
+		its, err := writeKernel(root, dir, run, k)
 		if err != nil {
 			return run, files, err
-		}
-		if err := writeConsole(filepath.Join(dir, name)); err != nil {
-			return run, files, fmt.Errorf("write the console in %s: %w", dir, noSpace(dir, err))
 		}
 		if len(run.Kernels) > 1 {
 			files = append(files, its...)
 		}
 	}
 	return run, files, nil
+}
+
+// writeKernel makes the reports in the directory of one kernel.
+func writeKernel(root *os.Root, dir string, run *Run, k Kernel) ([]string, error) {
+	name, err := folder(k.ID)
+	if err != nil {
+		return nil, fmt.Errorf("write the reports in %s: %w", dir, err)
+	}
+	sub, err := subdirectory(root, name)
+	if err != nil {
+		return nil, fmt.Errorf("write the reports in %s: %w", dir, noSpace(dir, err))
+	}
+	defer func() { _ = sub.Close() }()
+	alone := run.only(k)
+	files, err := writeRun(sub, filepath.Join(dir, name), &alone)
+	if err != nil {
+		return files, err
+	}
+	if err := writeConsole(sub); err != nil {
+		return files, fmt.Errorf("write the console in %s: %w", dir, noSpace(dir, err))
+	}
+	return files, nil
 }
 
 // only is the run as if it had been on one of its kernels alone.
@@ -103,10 +119,9 @@ func folder(id string) (string, error) {
 	return id, nil
 }
 
-func writeRun(dir string, run *Run) ([]string, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("write the reports: %w", noSpace(dir, err))
-	}
+// writeRun makes the reports of a run in its directory, or that of a kernel.
+// dir is how the user calls it.
+func writeRun(root *os.Root, dir string, run *Run) ([]string, error) {
 	var files []string
 	for _, f := range []struct {
 		name  string
@@ -116,7 +131,7 @@ func writeRun(dir string, run *Run) ([]string, error) {
 		{JUnitFile, JUnit},
 	} {
 		path := filepath.Join(dir, f.name)
-		err := replace(path, func(w io.Writer) error { return f.write(w, run) })
+		err := replace(root, f.name, func(w io.Writer) error { return f.write(w, run) })
 		if err != nil {
 			return files, fmt.Errorf("write %s: %w", path, noSpace(dir, err))
 		}
@@ -127,25 +142,18 @@ func writeRun(dir string, run *Run) ([]string, error) {
 
 // writeConsole joins the consoles of a kernel's machines, each process's in
 // turn: side by side their lines would be mixed.
-func writeConsole(dir string) error {
-	var paths []journalPath
-	entries, err := os.ReadDir(dir)
-	if err != nil {
+func writeConsole(dir *os.Root) error {
+	names, err := numberedFiles(dir, consoleName)
+	if err != nil || len(names) == 0 {
 		return err
 	}
-	for _, e := range entries {
-		if m := consoleName.FindStringSubmatch(e.Name()); m != nil && e.Type().IsRegular() {
-			n, _ := strconv.Atoi(m[1])
-			paths = append(paths, journalPath{n, filepath.Join(dir, e.Name())})
-		}
-	}
-	if len(paths) == 0 {
-		return nil
-	}
-	slices.SortFunc(paths, func(a, b journalPath) int { return cmp.Compare(a.process, b.process) })
-	return replace(filepath.Join(dir, ConsoleFile), func(w io.Writer) error {
-		for _, p := range paths {
-			if err := appendFile(w, p.path); err != nil {
+	return replace(dir, ConsoleFile, func(w io.Writer) error {
+		for _, n := range names {
+			err := appendFile(w, dir, n.name)
+			if errors.Is(err, errNotFile) {
+				_, err = fmt.Fprintf(w, "=== %s is not a regular file, and left out ===\n", n.name)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -154,8 +162,8 @@ func writeConsole(dir string) error {
 }
 
 // appendFile copies a text file, and ends its last line.
-func appendFile(w io.Writer, path string) error {
-	f, err := os.Open(path)
+func appendFile(w io.Writer, dir *os.Root, name string) error {
+	f, err := openFile(dir, name)
 	if err != nil {
 		return err
 	}
@@ -170,32 +178,4 @@ func appendFile(w io.Writer, path string) error {
 		return err
 	}
 	return nil
-}
-
-// replace makes the file at path anew, or leaves the old one.
-func replace(path string, write func(io.Writer) error) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = f.Close()
-			_ = os.Remove(f.Name())
-		}
-	}()
-	w := bufio.NewWriter(f)
-	if err := write(w); err != nil {
-		return err
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	if err := f.Chmod(0o644); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

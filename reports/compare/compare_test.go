@@ -580,7 +580,7 @@ func TestOpen(t *testing.T) {
 		{run + ":6.12", "any of 2 kernels"},
 		{run + ":debian:bookworm", "has no kernel"},
 		{filepath.Join(dir, "none"), "no such run"},
-		{dir, "no run"},
+		{dir, "not a run's directory"},
 		{filepath.Join(kernel, "scripts", "a.log"), "not a results.json"},
 	} {
 		s, err := Open(c.name)

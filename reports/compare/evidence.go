@@ -4,10 +4,9 @@ import (
 	"bufio"
 	"compress/gzip"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -132,10 +131,10 @@ func (r *records) add(line string) {
 // read takes the records of a file in the run's folder. Its name comes from
 // the run: it must not lead anywhere else.
 func (r *records) read(dir, name string) error {
-	if dir == "" || !filepath.IsLocal(name) {
+	if dir == "" {
 		return fs.ErrNotExist
 	}
-	f, err := os.Open(filepath.Join(dir, name))
+	f, err := reports.OpenFile(dir, name)
 	if err != nil {
 		return err
 	}
@@ -146,17 +145,31 @@ func (r *records) read(dir, name string) error {
 			return err
 		}
 	}
-	lines := bufio.NewReader(in)
+	limited := &io.LimitedReader{R: in, N: maxLog + 1}
+	lines := bufio.NewReaderSize(limited, maxRecord)
 	for {
-		line, err := lines.ReadString('\n')
-		r.add(line)
-		if errors.Is(err, io.EOF) {
+		line, more, err := lines.ReadLine()
+		r.add(string(line))
+		for more && err == nil { // no record is that long
+			_, more, err = lines.ReadLine()
+		}
+		switch {
+		case limited.N == 0:
+			return fmt.Errorf("the audit records are cut after %d MiB", maxLog>>20)
+		case errors.Is(err, io.EOF):
 			return nil
-		} else if err != nil {
+		case err != nil:
 			return err
 		}
 	}
 }
+
+// What is read of one log at most: it may be compressed, and made by somebody
+// else.
+const (
+	maxLog    = reports.MaxFile // bytes, not compressed
+	maxRecord = 64 << 10
+)
 
 // without are the records that o has none like, the telling ones first.
 func (r *records) without(o *records) (only []string, more int) {

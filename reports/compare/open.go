@@ -76,11 +76,14 @@ func load(path string) (run *reports.Run, dir string, err error) {
 // newer says whether results is there, and as new as the journals beside it: a
 // run that was repeated or still goes on has newer ones.
 func newer(results, dir string) (bool, error) {
-	st, err := os.Stat(results)
-	if errors.Is(err, fs.ErrNotExist) {
+	st, err := os.Lstat(results)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return false, nil
-	} else if err != nil {
+	case err != nil:
 		return false, err
+	case !st.Mode().IsRegular(): // a link to the results of another run
+		return false, nil
 	}
 	journals, err := filepath.Glob(filepath.Join(dir, "journal-*.jsonl"))
 	for _, j := range journals {
@@ -104,7 +107,7 @@ func runDir(dir string, run *reports.Run) string {
 					continue
 				}
 				for _, d := range []string{dir, filepath.Dir(dir)} {
-					if _, err := os.Stat(filepath.Join(d, f)); err == nil {
+					if reports.IsFile(d, f) {
 						return d
 					}
 				}

@@ -2,7 +2,6 @@ package page
 
 import (
 	"fmt"
-	"io/fs"
 	"net/url"
 	"os"
 	"path"
@@ -374,10 +373,7 @@ func (b *builder) attempt(s reports.Spec, rest string) attempt {
 // is not there. Names come from a journal, which is a file like any other: a
 // link leads nowhere but into the run's folder.
 func (b *builder) link(name string) string {
-	if name == "" || !fs.ValidPath(name) {
-		return ""
-	}
-	if st, err := os.Stat(filepath.Join(b.dir, filepath.FromSlash(name))); err != nil || !st.Mode().IsRegular() {
+	if name == "" || !reports.IsFile(b.dir, name) {
 		return ""
 	}
 	return "./" + (&url.URL{Path: name}).EscapedPath()

@@ -13,7 +13,6 @@
 package page
 
 import (
-	"bufio"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
@@ -22,7 +21,6 @@ import (
 	"fmt"
 	"html/template"
 	"io"
-	"os"
 	"path/filepath"
 	"syscall"
 
@@ -68,30 +66,11 @@ func Write(dir string, run *reports.Run, history []reports.Past) (path string, e
 			err = exit.BadInputf("no space left under %s: %w", dir, err)
 		}
 	}()
-	f, err := os.CreateTemp(dir, "."+File+"-*")
+	err = reports.ReplaceFile(dir, File, func(w io.Writer) error { return HTML(w, dir, run, history) })
 	if err != nil {
-		return "", fmt.Errorf("write the page: %w", err)
+		return "", fmt.Errorf("write %s: %w", path, err)
 	}
-	defer func() {
-		if err != nil {
-			_ = f.Close()
-			_ = os.Remove(f.Name())
-		}
-	}()
-	w := bufio.NewWriter(f)
-	if err := HTML(w, dir, run, history); err != nil {
-		return "", err
-	}
-	if err := w.Flush(); err != nil {
-		return "", fmt.Errorf("write the page: %w", err)
-	}
-	if err := f.Chmod(0o644); err != nil {
-		return "", fmt.Errorf("write the page: %w", err)
-	}
-	if err := f.Close(); err != nil {
-		return "", fmt.Errorf("write the page: %w", err)
-	}
-	return path, os.Rename(f.Name(), path)
+	return path, nil
 }
 
 // HTML writes the page. Its links start from dir, the folder of the run; what
