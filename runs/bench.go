@@ -166,6 +166,9 @@ func (l *Bench) describe(b *kernels.Build) reports.Kernel {
 		Source: b.Source, Append: strings.Join(b.Append, " "),
 		Properties: map[string]string{"machine": kindName(b), "suite": l.Plan.Source},
 	}
+	if b.Modules != "" { // in the cache: its name is made of its content
+		k.Properties["modules"] = filepath.Base(b.Modules)
+	}
 	if root := l.Plan.Root; root != nil && b.Kind != kernels.Local {
 		k.Properties["guest"] = root.Suite
 		for property, pkg := range map[string]string{"parser": "apparmor", "libapparmor": "libapparmor1", "lxc": "lxc", "libc": "libc6"} {

@@ -49,7 +49,7 @@ results.json. For a run with several kernels, add a colon and the kernel: its
 ID, spec or release, or the beginning of its ID or release.
 
 Exit status: 0 no regression, 1 regressions (see --fail-on), 2 bad usage or bad
-input, 3 the two have nothing in common.`,
+input, 3 the two have nothing in common, or NEW was cut short or is damaged.`,
 		Example: `  proofhouse compare out/2026-03-01T12-00-00 out/latest
   proofhouse compare out/latest:debian:trixie out/latest:debian:trixie-backports
   proofhouse compare out/good/results.json out/latest --format markdown`,
@@ -84,7 +84,7 @@ input, 3 the two have nothing in common.`,
 			switch {
 			case judge(result):
 				return exit.Fail(errSaid)
-			case result.Compared == 0 && fail != "never":
+			case (result.Compared == 0 || len(result.Doubts) > 0) && fail != "never":
 				return exit.With(exit.NoVerdict, errSaid)
 			}
 			return nil

@@ -88,6 +88,9 @@ type Comparison struct {
 	// Evidence is what the kernels said while the scripts ran that regressed
 	// or changed, by script.
 	Evidence []Evidence `json:"evidence"`
+	// Doubts say why NEW proves nothing where it shows no regression: it was cut
+	// short, or its records are damaged or incomplete.
+	Doubts []string `json:"doubts,omitempty"`
 	// Notes say what limits the comparison, such as a run that was cut short.
 	Notes []string `json:"notes,omitempty"`
 }
@@ -216,7 +219,10 @@ func sameBuild(a, b *reports.Kernel) bool {
 	if a.ID != b.ID || a.ID == "" || a.SHA256 != b.SHA256 || a.Append != b.Append || a.MachineKind() != b.MachineKind() {
 		return false
 	}
-	for _, p := range userspace {
+	if a.SHA256 == "" && a.Version != b.Version { // without its image, the build is known by its date
+		return false
+	}
+	for _, p := range append([]string{"modules"}, userspace...) {
 		if a.Properties[p] != b.Properties[p] {
 			return false
 		}
@@ -310,6 +316,9 @@ func (d *differ) finish() {
 	}
 	d.notes()
 	c.Verdict = c.verdict()
+	if n := len(c.Doubts); n > 0 && len(c.Regressions) == 0 {
+		c.Verdict = "no verdict on NEW: " + c.Doubts[0] + "; " + c.Verdict
+	}
 }
 
 // loudness orders regressions: what the kernel did wrong before what is not
@@ -324,13 +333,24 @@ func (d *differ) notes() {
 		side *Side
 	}{{"BASE", d.base}, {"NEW", d.next}} {
 		if s.side.Run != nil && s.side.Run.CutShort {
-			d.c.Notes = append(d.c.Notes, s.name+" was cut short: it was killed, or it still goes on")
+			d.c.Notes = append(d.c.Notes, s.name+" was cut short: it was killed, or it is still running")
 		}
 		if s.side.Run != nil && s.side.Run.Shard != nil {
 			d.c.Notes = append(d.c.Notes, fmt.Sprintf("%s is shard %s of a run, and not the whole", s.name, s.side.Run.Shard))
 		}
 		if len(s.side.Kernel.Features) == 0 {
 			d.c.Notes = append(d.c.Notes, s.name+" does not say which features its kernel has")
+		}
+	}
+	if r := d.next.Run; r != nil {
+		d.c.Doubts = slices.Clone(r.Doubts)
+		if r.CutShort && len(r.Doubts) == 0 {
+			d.c.Doubts = []string{"the run was cut short"}
+		}
+	}
+	if r := d.base.Run; r != nil {
+		for _, doubt := range r.Doubts {
+			d.c.Notes = append(d.c.Notes, "BASE: "+doubt)
 		}
 	}
 	if d.base.Kernel.MachineKind() != d.next.Kernel.MachineKind() {

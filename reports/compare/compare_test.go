@@ -229,11 +229,17 @@ func TestFlaky(t *testing.T) {
 		{"P", "F", "", "regression", ""},
 		{"F", "P", "", "fix", ""},
 		{"P", "PFP", "", "flaky", "failed 1 of 3 times, on BASE 0 of 1"},
+		// One measurement on BASE proves nothing, and excuses nothing.
+		{"P", "FFFFFFFFFFFFFFFFFFFP", "", "regression", "failed 19 of 20 times, on BASE never (1 measurement)"},
+		{"P", "FFFFFFFFFP", "", "regression", "failed 9 of 10 times"},
+		{"PP", "FFP", "", "regression", "failed 2 of 3 times, on BASE never (2 measurements)"},
+		{"P", "FP", "", "flaky", "failed 1 of 2 times, on BASE 0 of 1"},
+		{"PF", "FFP", "", "flaky", "failed 2 of 3 times, on BASE 1 of 2"},
 		{"PF", "F", "", "flaky", "failed 1 of 1 times, on BASE 1 of 2"},
 		{"PFF", "PPF", "", "flaky", "failed 1 of 3 times, on BASE 2 of 3"},
 		// As often as not: chance explains it. Far more often: it does not.
 		{"PPPPPPPPPPPPPPPPPPPF", "FFFFF", "", "regression", "more than chance"},
-		{"PPPPPPPPPPPPPPPPPPPP", "FFFPP", "", "regression", "more than chance"},
+		{"PPPPPPPPPPPPPPPPPPPP", "FFPPP", "", "regression", "more than chance"},
 		{"FFFFF", "PPPPPPPPPPPPPPPPPPPF", "", "fix", "less than chance"},
 		// It failed once before on BASE's build.
 		{"P", "F", "PPF", "flaky", "failed 1 of 1 times, on BASE 1 of 4"},
@@ -626,6 +632,45 @@ func TestAuditOutside(t *testing.T) {
 		r := newRecords()
 		if err := r.read(filepath.Join(dir, "run"), name); err == nil || r.n > 0 {
 			t.Errorf("%s was read", name)
+		}
+	}
+}
+
+// TestDoubts: what shows no regression because NEW is incomplete is no PASS.
+func TestDoubts(t *testing.T) {
+	for name, edit := range map[string]func(*reports.Run){
+		"no verdict on NEW: the run was cut short; ": func(r *reports.Run) { r.CutShort = true },
+		"no verdict on NEW: shard 2/2 is missing; ":  func(r *reports.Run) { r.Doubts = []string{"shard 2/2 is missing"} },
+		"no change in 2 subtests":                    func(*reports.Run) {},
+	} {
+		base, next := side("6.12", attempts("P")...), side("7.3", attempts("P")...)
+		next.Run = &reports.Run{}
+		edit(next.Run)
+		c := Diff(base, next, Options{})
+		if !strings.HasPrefix(c.Verdict, name) || (len(c.Doubts) > 0) != strings.HasPrefix(name, "no verdict") {
+			t.Errorf("%q: %q %q", name, c.Verdict, c.Doubts)
+		}
+	}
+}
+
+// TestBuildIdentity: two builds whose images are not known are the same only if
+// the kernel says so, and modules are part of a build.
+func TestBuildIdentity(t *testing.T) {
+	k := func(sha, version, modules string) *reports.Kernel {
+		return &reports.Kernel{ID: "7.3-local", SHA256: sha, Version: version, Properties: map[string]string{"modules": modules}}
+	}
+	for _, c := range []struct {
+		a, b *reports.Kernel
+		want bool
+	}{
+		{k("aa", "#1", "m"), k("aa", "#1", "m"), true},
+		{k("aa", "#1", "m"), k("aa", "#1", "n"), false},
+		{k("aa", "#1", "m"), k("bb", "#1", "m"), false},
+		{k("", "#1", ""), k("", "#1", ""), true},
+		{k("", "#1", ""), k("", "#2", ""), false},
+	} {
+		if got := sameBuild(c.a, c.b); got != c.want {
+			t.Errorf("%+v %+v: %v", c.a, c.b, got)
 		}
 	}
 }

@@ -102,12 +102,23 @@ func (s *specDiff) flaky(ch *Change, was, is *reports.Subtest, class Class) (Cla
 	switch {
 	case base.bad+next.bad == 0:
 		return Flaky, "not the same in every attempt"
+	case base.bad == 0 && 2*next.bad > next.n:
+		// BASE may have too few measurements for Fisher's test to find anything:
+		// with one, it takes 19 failures of 19. That is no proof of chance.
+		return Regression, fmt.Sprintf("%s, on BASE never (%s)", next, measurements(base.n))
 	case moreOften(next, base) <= significance:
 		return Regression, fmt.Sprintf("%s, on BASE %d of %d: more than chance", next, base.bad, base.n)
 	case moreOften(base, next) <= significance:
 		return Fix, fmt.Sprintf("%s, on BASE %d of %d: less than chance", next, base.bad, base.n)
 	}
 	return Flaky, fmt.Sprintf("%s, on BASE %d of %d", next, base.bad, base.n)
+}
+
+func measurements(n int) string {
+	if n == 1 {
+		return "1 measurement"
+	}
+	return fmt.Sprintf("%d measurements", n)
 }
 
 // moreOften is the probability that a came out at least as bad as it did, were
