@@ -3,7 +3,6 @@ package reports
 import (
 	"bytes"
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -370,9 +369,7 @@ func (p *piece) copyJournal(out string, j journal, process int, moved map[string
 // quote is s as a journal has it.
 func quote(s string) []byte {
 	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	_ = enc.Encode(s) // a string always can be
+	_ = EncodeJSON(&b, s, "") // a string always can be
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 

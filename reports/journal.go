@@ -2,7 +2,6 @@ package reports
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -257,8 +256,6 @@ func now() time.Time { return time.Now().UTC().Round(0) }
 // labels are full of < and &, which stay readable.
 func encodeLine(e Event) ([]byte, error) {
 	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	err := enc.Encode(e)
+	err := EncodeJSON(&b, e, "")
 	return b.Bytes(), err
 }

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"proofhouse/internal/exit"
 )
@@ -295,19 +294,9 @@ func suiteOutput(o Outcome) (out, complaints *junitText) {
 	return out, complaints
 }
 
-// legal is s without what XML 1.0 cannot hold: it has no way to escape a
-// control character.
-func legal(s string) string {
-	ok := func(r rune) bool {
-		return r == '\t' || r == '\n' || r == '\r' || r >= 0x20 && r != 0xFFFE && r != 0xFFFF
-	}
-	return strings.Map(func(r rune) rune {
-		if !ok(r) || !utf8.ValidRune(r) {
-			return -1
-		}
-		return r
-	}, s)
-}
+// legal is s as XML 1.0 can hold it, which has no way to escape a control
+// character, and as people can read it.
+func legal(s string) string { return Visible(strings.ToValidUTF8(s, "\ufffd")) }
 
 func junitSeconds(s float64) string {
 	return fmt.Sprintf("%.3f", (time.Duration(max(s, 0) * float64(time.Second))).Seconds())

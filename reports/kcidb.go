@@ -3,7 +3,6 @@ package reports
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
 	"regexp"
@@ -106,10 +105,7 @@ func KCIDB(w io.Writer, run *Run, origin string) error {
 			Comment: kcidbText(line), Status: kcidbStatus[Error], LogExcerpt: kcidbLog(strings.Join(run.Notes(), "\n")),
 		})
 	}
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", " ")
-	return enc.Encode(doc)
+	return EncodeJSON(w, doc, " ")
 }
 
 func (d *kcidbDocument) kernel(origin string, run *Run, k *Kernel, known map[string]bool) {

@@ -3,7 +3,6 @@ package reports
 import (
 	"os"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/fatih/color"
@@ -84,20 +83,6 @@ func (s Style) paint(text string, attributes ...color.Attribute) string {
 	c := color.New(attributes...)
 	c.EnableColor()
 	return c.Sprint(text)
-}
-
-// Plain is s as one line without control characters: what a program under test
-// printed must not move the cursor of the person who reads about it.
-func Plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\t':
-			return ' '
-		case unicode.IsControl(r) || !unicode.IsPrint(r) && r != ' ':
-			return '?'
-		}
-		return r
-	}, strings.TrimSpace(s))
 }
 
 // Wrap breaks text at single spaces so that each line has at most width

@@ -1,7 +1,6 @@
 package reports
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -33,10 +32,7 @@ type document struct {
 func JSON(w io.Writer, run *Run) error {
 	d := document{Run: run, Counts: tally(run).counts}
 	d.Status, d.Verdict = Verdict(run)
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", " ")
-	return enc.Encode(d)
+	return EncodeJSON(w, d, " ")
 }
 
 // Write reads the journals in dir and makes results.json and junit.xml of them,

@@ -674,3 +674,41 @@ func TestBuildIdentity(t *testing.T) {
 		}
 	}
 }
+
+// TestNastyText: what a guest printed is in a comparison only as text that can
+// be seen.
+func TestNastyText(t *testing.T) {
+	const nasty = "a\x1b[2J\u009b31m\u202egnp.\u2066\u200b\ufeff\u2028<script>alert(1)</script>\x7f\nforged"
+	side := func(status reports.Status) *Side {
+		k := &reports.Kernel{
+			ID: nasty + string(status), Spec: nasty, Release: nasty, Version: nasty, Features: map[string]string{nasty: nasty + string(status)},
+			Properties: map[string]string{"parser": nasty + string(status), "machine": nasty, "cmdline": nasty + string(status)},
+		}
+		for _, id := range []string{"x", "y" + string(status)} {
+			s := reports.Spec{ID: "regression/" + id + nasty, End: time.Unix(9, 0), Console: nasty, Crash: nasty, Output: nasty, Denials: []string{`apparmor="DENIED" ` + string(status) + nasty}}
+			s.Results = []reports.Result{{ID: s.ID + "/1", Status: status, Got: nasty, Reason: nasty, Lacks: nasty}, {ID: s.ID + "/2" + string(status), Status: status, Reason: nasty}}
+			k.Specs = append(k.Specs, s)
+		}
+		return &Side{Name: nasty, Run: &reports.Run{Doubts: []string{nasty}}, Kernel: k}
+	}
+	for _, statuses := range [][2]reports.Status{{reports.Pass, reports.Fail}, {reports.Fail, reports.Pass}, {reports.Skip, reports.Pass}, {reports.Recorded, reports.Pass}, {reports.Pass, reports.Skip}, {reports.XFail, reports.Error}} {
+		c := Diff(side(statuses[0]), side(statuses[1]), Options{})
+		for name, write := range map[string]func(io.Writer) error{
+			"text":     func(w io.Writer) error { return Text(w, c, reports.Style{Verbose: true, Unicode: true}) },
+			"markdown": func(w io.Writer) error { return Markdown(w, c) },
+			"html":     func(w io.Writer) error { return HTML(w, c) },
+			"json":     func(w io.Writer) error { return JSON(w, c) },
+		} {
+			var b bytes.Buffer
+			if err := write(&b); err != nil {
+				t.Fatal(err)
+			}
+			if text := b.String(); text != reports.Visible(text) {
+				t.Errorf("%s, %s: characters that are not seen", name, statuses)
+			}
+			if name == "html" && strings.Contains(b.String(), "<script>") {
+				t.Errorf("a script of the guest's")
+			}
+		}
+	}
+}

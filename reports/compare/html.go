@@ -6,7 +6,6 @@ import (
 	"html/template"
 	"io"
 	"strings"
-	"unicode"
 
 	"proofhouse/reports"
 )
@@ -76,12 +75,7 @@ func HTML(w io.Writer, c *Comparison) error {
 		return err
 	}
 	// HTML has no way to write a control character.
-	_, err := w.Write(bytes.Map(func(r rune) rune {
-		if r != '\n' && unicode.IsControl(r) {
-			return '?'
-		}
-		return r
-	}, b.Bytes()))
+	_, err := io.WriteString(w, reports.Visible(b.String()))
 	return err
 }
 

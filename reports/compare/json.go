@@ -1,14 +1,12 @@
 package compare
 
 import (
-	"encoding/json"
 	"io"
+
+	"proofhouse/reports"
 )
 
 // JSON writes the comparison for programs.
 func JSON(w io.Writer, c *Comparison) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", " ")
-	return enc.Encode(c)
+	return reports.EncodeJSON(w, c, " ")
 }

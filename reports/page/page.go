@@ -13,6 +13,7 @@
 package page
 
 import (
+	"bytes"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
@@ -83,13 +84,18 @@ func HTML(w io.Writer, dir string, run *reports.Run, history []reports.Past) err
 	if err != nil {
 		return fmt.Errorf("write the page: %w", err)
 	}
-	err = page.Execute(w, map[string]any{
+	data = reports.EscapeHidden(data) // page.js shows which they are
+	var text bytes.Buffer
+	err = page.Execute(&text, map[string]any{
 		"Doc":    doc,
 		"Policy": "default-src 'none'; style-src " + hash(style) + "; script-src " + hash(script) + "; base-uri 'none'; form-action 'none'",
 		"Style":  template.CSS(style),
 		"Script": template.JS(script),
 		"Data":   template.JS(data),
 	})
+	if err == nil {
+		_, err = io.WriteString(w, reports.Visible(text.String()))
+	}
 	if err != nil {
 		return fmt.Errorf("write the page: %w", err)
 	}

@@ -454,3 +454,27 @@ func TestWrite(t *testing.T) {
 		t.Error("a page in a folder that is not there")
 	}
 }
+
+// TestNastyText: what a guest printed is in the page only as text that can be
+// seen.
+func TestNastyText(t *testing.T) {
+	const nasty = "a\x1b[2J\u009b31m\u202egnp.\u2066\u200b\ufeff\u2028</script><script>alert(1)</script>\x7f"
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	run := &reports.Run{
+		Format: 2, Tool: nasty, Started: at, Ended: at.Add(time.Minute), Planned: 1, Remarks: []string{nasty}, Doubts: []string{nasty},
+		Kernels: []reports.Kernel{{
+			ID: nasty, Spec: nasty, Release: nasty, Properties: map[string]string{nasty: nasty}, Gaps: []string{nasty},
+			Specs: []reports.Spec{{ID: "regression/" + nasty, Start: at, End: at, Console: nasty, Crash: nasty, Denials: []string{nasty}, Results: []reports.Result{{ID: nasty, Status: reports.Fail, Reason: nasty, Output: nasty}}}},
+		}},
+	}
+	var b bytes.Buffer
+	if err := HTML(&b, t.TempDir(), run, nil); err != nil {
+		t.Fatal(err)
+	}
+	if text := b.String(); text != reports.Visible(text) {
+		t.Error("characters that are not seen")
+	}
+	if strings.Contains(b.String(), "<script>alert") {
+		t.Error("a script of the guest's")
+	}
+}
