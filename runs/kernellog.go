@@ -109,11 +109,16 @@ func complaint(spec, title, when string) reports.Result {
 func unique(results []reports.Result) []reports.Result {
 	known := map[string]bool{}
 	return slices.DeleteFunc(results, func(r reports.Result) bool {
-		again := known[r.ID]
-		known[r.ID] = true
+		// Of the same title by way of other functions, it is another complaint.
+		key := r.ID + " " + strings.Join(function.FindAllString(r.Output, -1), " ")
+		again := known[key]
+		known[key] = true
 		return again
 	})
 }
+
+// function matches the name of a function in a stack trace: "aa_free_profile+0x".
+var function = regexp.MustCompile(`[A-Za-z0-9_.]+\+0x`)
 
 // sourceLine matches what differs from release to release in the title of a
 // crash: the line, with the column where there is one, before other text.
@@ -122,32 +127,33 @@ var sourceLine = regexp.MustCompile(`(?::\d+)+( |$)`)
 // complaints returns the titles of all complaints on the console and puts
 // their texts into the spec: the first may be known, and the next one not. For
 // a kernel that was tainted without a word it returns what the spec says.
-func complaints(spec *reports.Spec, console string) []string {
+func complaints(spec *reports.Spec, console string) []crash.Crash {
 	crashes := crash.All(console)
 	if len(crashes) == 0 {
-		return []string{spec.Crash}
+		return []crash.Crash{{Title: spec.Crash, Text: spec.Console}}
 	}
-	var titles, texts []string
+	var texts []string
 	for _, c := range crashes {
-		titles, texts = append(titles, c.Title), append(texts, c.Text)
+		texts = append(texts, c.Text)
 	}
 	spec.Console = strings.Join(texts, "\n\n")
-	return titles
+	return crashes
 }
 
 // crashResults turns the complaints of the kernel in a "limits" row into FAILs:
 // such a row asks that the kernel survives. Cells that the probe did not reach
 // because of the crash (cut) are not reported. Each result has the title of its
 // crash in its ID, so that a known crash hides no other.
-func crashResults(id string, crashes []string, cut bool, results []reports.Result) []reports.Result {
+func crashResults(id string, crashes []crash.Crash, cut bool, results []reports.Result) []reports.Result {
 	if cut {
 		results = slices.DeleteFunc(results, func(r reports.Result) bool { return r.Status == reports.Error })
 	}
 	var found []reports.Result
-	for _, title := range crashes {
+	for _, c := range crashes {
 		found = append(found, reports.Result{
-			ID: id + "/(kernel-log) " + sourceLine.ReplaceAllString(title, "$1"), Status: reports.Fail,
-			Expected: "no warning", Got: title, Reason: "the kernel warned or crashed: " + title,
+			ID: id + "/(kernel-log) " + sourceLine.ReplaceAllString(c.Title, "$1"), Status: reports.Fail,
+			Expected: "no warning", Got: c.Title, Reason: "the kernel warned or crashed: " + c.Title,
+			Output: c.Text, // which functions it is about
 		})
 	}
 	return append(results, unique(found)...)

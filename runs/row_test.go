@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"proofhouse/machines/crash"
 	"proofhouse/reports"
 )
 
@@ -49,7 +50,7 @@ func TestBears(t *testing.T) {
 		{[]string{"WARNING in aafs_remove"}, false, []string{"first PASS", "parallel ERROR", "(kernel-log) WARNING in aafs_remove FAIL"}},
 		{[]string{"WARNING in aafs_remove", "WARNING in aa_put_label"}, true, []string{"first PASS", "(kernel-log) WARNING in aafs_remove FAIL", "(kernel-log) WARNING in aa_put_label FAIL"}},
 	} {
-		results := crashResults("isolation/limits/races", c.crashes, c.cut, []reports.Result{
+		results := crashResults("isolation/limits/races", titled(c.crashes), c.cut, []reports.Result{
 			{ID: "isolation/limits/races/first", Status: reports.Pass},
 			{ID: "isolation/limits/races/parallel", Status: reports.Error, Reason: "the probe ended before this cell"},
 		})
@@ -61,6 +62,13 @@ func TestBears(t *testing.T) {
 			t.Errorf("%q", got)
 		}
 	}
+}
+
+func titled(titles []string) (list []crash.Crash) {
+	for _, t := range titles {
+		list = append(list, crash.Crash{Title: t})
+	}
+	return list
 }
 
 // The kernel says on its console that it dropped audit records.

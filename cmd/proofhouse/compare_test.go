@@ -73,7 +73,7 @@ func TestCompareStatus(t *testing.T) {
 		{run + " " + feature, exit.OK},
 		{run + " " + feature + " --fail-on any-change", exit.Failed},
 		{run + " " + fewer, exit.Failed},
-		{run + " " + fewer + " --common", exit.OK},
+		{run + " " + fewer + " --common", exit.NoVerdict}, // fewer than it planned
 		{run + " " + other + " --common", exit.NoVerdict},
 		{run + " " + worse + " --format json", exit.Failed},
 		{run + " " + worse + " --format markdown", exit.Failed},

@@ -30,6 +30,9 @@ type Entry struct {
 	Subtest string `json:"subtest"`
 	// When has to hold as a whole; one without any condition always holds.
 	When When `json:"when,omitzero"`
+	// Found has to hold for a FAIL to be this one: another failure of the same
+	// subtest is another defect. A subtest that passes is not asked.
+	Found Found `json:"found,omitzero"`
 	// Reason is the cause, in words, and Reference where more is said of it.
 	Reason    string `json:"reason"`
 	Reference string `json:"reference,omitempty"`
@@ -38,6 +41,27 @@ type Entry struct {
 	Expires string `json:"expires,omitempty"`
 	// At says where the entry stands: "expectations.yaml:12".
 	At string `json:"at"`
+}
+
+// Found is what a known problem looks like: for each field that has patterns,
+// one of them has to match the result's. In a pattern, * stands for any text.
+type Found struct {
+	Got    []string `json:"got,omitempty"`
+	Reason []string `json:"reason,omitempty"`
+	Output []string `json:"output,omitempty"`
+}
+
+// holds reports whether the result is the known problem, as it was found.
+func (f Found) holds(r *reports.Result) bool {
+	for _, c := range []struct {
+		patterns []string
+		text     string
+	}{{f.Got, r.Got}, {f.Reason, r.Reason}, {f.Output, r.Output}} {
+		if len(c.patterns) > 0 && !slices.ContainsFunc(c.patterns, func(p string) bool { return Match(p, c.text) }) {
+			return false
+		}
+	}
+	return true
 }
 
 // When is what a known problem depends on.
@@ -152,17 +176,17 @@ func (l List) Judge(k *reports.Kernel, results []reports.Result, now time.Time) 
 		if r.Status != reports.Fail && r.Status != reports.Pass && r.Status != reports.XFail {
 			continue
 		}
-		if e := mine.entry(r.ID); e != nil {
+		if e := mine.entry(r); e != nil {
 			e.judge(r, now)
 		}
 	}
 	return out
 }
 
-// entry is the first one about the subtest.
-func (l List) entry(id string) *Entry {
+// entry is the first one that is about the result.
+func (l List) entry(r *reports.Result) *Entry {
 	for i := range l {
-		if Match(l[i].Subtest, id) {
+		if Match(l[i].Subtest, r.ID) && (r.Status == reports.Pass || l[i].Found.holds(r)) {
 			return &l[i]
 		}
 	}

@@ -74,7 +74,13 @@ func TestShipped(t *testing.T) {
 		{complain, reports.Fail, sid("7.3.4+deb13-cloud-amd64"), reports.Fail},
 		{complain, reports.Fail, sid(""), reports.Fail},
 	} {
-		in := []reports.Result{{ID: c.id, Status: c.status, Reason: "as found"}}
+		in := []reports.Result{{ID: c.id, Status: c.status, Got: map[string]string{complain: "fail", e2e: "fail"}[c.id], Reason: "as found"}}
+		if c.id == e2e {
+			in[0].Reason = "raw_data profile doesn't match the generated cached one"
+		}
+		if in[0].Got == "" {
+			in[0].Got = "pass"
+		}
 		got := ours(t).Judge(c.k, in, now)[0]
 		if got.Status != c.want {
 			t.Errorf("%s %s on %s %v: %s, want %s", c.status, c.id, c.k.Release, c.k.Properties, got.Status, c.want)
@@ -278,7 +284,7 @@ func TestLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e := list.entry("regression/introspect/introspect self confined"); e.Reason != "mine" || e.At != "mine.yaml:1" {
+	if e := list.entry(&reports.Result{ID: "regression/introspect/introspect self confined", Status: reports.Fail, Got: "pass"}); e.Reason != "mine" || e.At != "mine.yaml:1" {
 		t.Errorf("the user's own comes first: %+v", e)
 	}
 	if len(list) != 1+len(ours(t)) {
@@ -369,4 +375,94 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%s: %v", b, err)
 		}
 	})
+}
+
+// TestShippedIsExact: each entry that is built in has conditions on the kernel
+// and on what was found, and excuses nothing that is worse.
+func TestShippedIsExact(t *testing.T) {
+	example := func(patterns []string) string { // that the first pattern matches
+		if len(patterns) == 0 {
+			return ""
+		}
+		return strings.ReplaceAll(patterns[0], "*", " x ")
+	}
+	for _, e := range ours(t) {
+		if len(e.When.Release) == 0 && len(e.When.Feature) == 0 && len(e.When.Lacks) == 0 {
+			t.Errorf("%s: no condition on the kernel", e.At)
+		}
+		if len(e.Found.Got) == 0 {
+			t.Errorf("%s: no condition on what was got", e.At)
+		}
+		for _, p := range slices.Concat(e.Found.Got, e.Found.Reason) {
+			if strings.HasSuffix(p, "*") && !strings.Contains(e.Subtest, "(kernel-log)") {
+				t.Errorf("%s: what follows %q is not looked at", e.At, p)
+			}
+		}
+		// As it is known, it is excused; alone, whatever the other entries say.
+		known := reports.Result{
+			ID: strings.ReplaceAll(e.Subtest, "*", "x"), Status: reports.Fail,
+			Got: example(e.Found.Got), Reason: example(e.Found.Reason), Output: example(e.Found.Output),
+		}
+		e.When = When{}
+		judge := func(r reports.Result) reports.Status {
+			return List{e}.Judge(kernel("1"), []reports.Result{r}, now)[0].Status
+		}
+		if got := judge(known); got != reports.XFail {
+			t.Errorf("%s: %s: %+v", e.At, got, known)
+		}
+		for name, worse := range map[string]func(r *reports.Result){
+			"killed by a signal": func(r *reports.Result) { r.Got = "signal11" },
+			"nothing was got":    func(r *reports.Result) { r.Got = "" },
+			"more happened":      func(r *reports.Result) { r.Got = "cat /iso/secret = ok; " + r.Got },
+			"the task is confined by nothing": func(r *reports.Result) {
+				r.Reason += `; the host sees the label "unconfined" of task t, not "live//&:iso:live (enforce)"`
+				if len(e.Found.Reason) == 0 { // then what was got, or the stack, tells
+					r.Got += "; unconfined"
+				}
+			},
+			"in another function": func(r *reports.Result) {
+				if len(e.Found.Output) == 0 {
+					r.Got = "another"
+				}
+				r.Output = "refcount_t: underflow; use-after-free.\n refcount_warn_saturate+0x1\n put_cred_rcu+0x1\n"
+			},
+			"ERROR": func(r *reports.Result) { r.Status = reports.Error },
+		} {
+			r := known
+			worse(&r)
+			if got := judge(r); got == reports.XFail || got == reports.Pass {
+				// What a title of the kernel's log goes by is the stack.
+				if strings.Contains(e.Subtest, "dcache.c") && name == "the task is confined by nothing" {
+					continue
+				}
+				t.Errorf("%s: excuses %q: %+v", e.At, name, r)
+			}
+		}
+	}
+}
+
+// TestFound: another failure of the same subtest is another defect.
+func TestFound(t *testing.T) {
+	list := parsed(t, "- {subtest: regression/a/one, reason: why, found: {got: [fail, signal9], reason: 'exec: *'}}\n- {subtest: regression/a/one, reason: other, found: {output: '*x*'}}\n")
+	for _, c := range []struct {
+		r    reports.Result
+		want string
+	}{
+		{reports.Result{Status: reports.Fail, Got: "signal9", Reason: "exec: EACCES"}, "XFAIL why"},
+		{reports.Result{Status: reports.Fail, Got: "signal11", Reason: "exec: EACCES"}, "FAIL exec: EACCES"},
+		{reports.Result{Status: reports.Fail, Got: "fail", Reason: "open"}, "FAIL open"},
+		{reports.Result{Status: reports.Fail, Got: "fail", Reason: "open", Output: "axb"}, "XFAIL other"},
+		{reports.Result{Status: reports.Pass}, "XPASS was expected to fail: why"},
+	} {
+		c.r.ID = "regression/a/one"
+		got := list.Judge(kernel("1"), []reports.Result{c.r}, now)[0]
+		if s := string(got.Status) + " " + got.Reason; s != c.want {
+			t.Errorf("%+v: %s, want %s", c.r, s, c.want)
+		}
+	}
+	for _, text := range []string{"found: {}", "found: {got: '*'}", "found: {got: []}", "found: {id: x}", "found: 7"} {
+		if _, err := Parse("x", []byte("- {subtest: regression/a/one, reason: why, "+text+"}")); exit.Status(err) != exit.Usage {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
 }

@@ -145,7 +145,8 @@ func parseEntry(n *yaml.Node) (Entry, error) {
 			}
 			return nil
 		},
-		"when": func(v *yaml.Node) (err error) { e.When, err = parseWhen(v); return err },
+		"when":  func(v *yaml.Node) (err error) { e.When, err = parseWhen(v); return err },
+		"found": func(v *yaml.Node) (err error) { e.Found, err = parseFound(v); return err },
 	})
 	switch {
 	case err != nil:
@@ -169,6 +170,30 @@ func checkPattern(n *yaml.Node, pattern string) error {
 		return wrong(n, "subtest: %q names no script", pattern)
 	}
 	return nil
+}
+
+func parseFound(n *yaml.Node) (Found, error) {
+	var f Found
+	patterns := func(name string, to *[]string) func(*yaml.Node) error {
+		return func(v *yaml.Node) (err error) {
+			if *to, err = texts(v, name); err != nil {
+				return err
+			}
+			for _, p := range *to {
+				if strings.Trim(p, "* ") == "" {
+					return wrong(v, "%s: %q matches anything", name, p)
+				}
+			}
+			return nil
+		}
+	}
+	err := fields(n, "found", map[string]func(*yaml.Node) error{
+		"got": patterns("got", &f.Got), "reason": patterns("reason", &f.Reason), "output": patterns("output", &f.Output),
+	})
+	if err == nil && len(n.Content) == 0 {
+		err = wrong(n, "found: no condition")
+	}
+	return f, err
 }
 
 func parseWhen(n *yaml.Node) (When, error) {
