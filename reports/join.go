@@ -86,6 +86,47 @@ func emptyOrAbsent(dir string) error {
 	return nil
 }
 
+// Require adds to the joined run in dir which kernels have to be in it, each by
+// its ID, its spec or its release. A run that lacks one has no verdict: nothing
+// else tells that all parts on one kernel of a matrix are missing.
+func Require(dir string, kernels ...string) error {
+	if len(kernels) == 0 {
+		return nil
+	}
+	journals, _, err := readJournals(dir)
+	if err != nil {
+		return err
+	}
+	process, part := 0, 0
+	for _, j := range journals {
+		process, part = max(process, j.process), max(part, j.part.Number)
+	}
+	at := now()
+	var text []byte
+	for _, e := range []Event{
+		{Event: PartStarted, Format: FormatVersion, Part: &Part{Number: part + 1, Name: "the kernels to be joined"}},
+		{Event: ProcessStarted, Format: FormatVersion},
+		{Event: RunStarted, Run: &RunStart{Kernels: kernels}},
+		{Event: RunEnded},
+		{Event: ProcessEnded},
+	} {
+		e.Time, e.Process = at, process+1
+		line, err := encodeLine(e)
+		if err != nil {
+			return err
+		}
+		text = append(text, line...)
+	}
+	err = ReplaceFile(dir, fmt.Sprintf("journal-%d.jsonl", process+1), func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("add the required kernels to %s: %w", dir, noSpace(dir, err))
+	}
+	return nil
+}
+
 // piece is a run that is to be joined, or a part of one that was.
 type piece struct {
 	dir      string
@@ -228,8 +269,10 @@ func differ(a, b *Kernel) string {
 	return ""
 }
 
-// made are the files that [Write] makes anew, by name.
-var made = []string{ResultsFile, JUnitFile, ConsoleFile}
+// made reports whether [Write] makes the file of that name anew.
+func made(name string) bool {
+	return name == ConsoleFile || slices.ContainsFunc(formats, func(f Format) bool { return f.File == name })
+}
 
 var consoleName = regexp.MustCompile(`^console-([0-9]+)\.log$`)
 
@@ -283,7 +326,7 @@ func (p *piece) copyKernels(out string, number map[int]int) (moved map[string]st
 			}
 			to := rel
 			if filepath.Dir(at) == root {
-				if slices.Contains(made, d.Name()) {
+				if made(d.Name()) {
 					return nil
 				}
 				if m := consoleName.FindStringSubmatch(d.Name()); m != nil {

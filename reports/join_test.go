@@ -299,3 +299,59 @@ func TestHold(t *testing.T) {
 		t.Error("the journal is closed, and the run goes on")
 	}
 }
+
+// TestRequire: a whole kernel of a matrix that is missing is no verdict.
+func TestRequire(t *testing.T) {
+	dir, _ := foreign(t)
+	for _, c := range []struct {
+		kernels []string
+		status  int
+		line    string
+	}{
+		{nil, exit.OK, "PASS"},
+		{[]string{"s"}, exit.OK, "PASS"},
+		{[]string{"k1", "7.9"}, exit.OK, "PASS"},
+		{[]string{"s", "debian:sid"}, exit.NoVerdict, "kernel debian:sid is missing"},
+	} {
+		out := filepath.Join(t.TempDir(), "out")
+		if err := Join(out, false, dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := Require(out, c.kernels...); err != nil {
+			t.Fatal(err)
+		}
+		// Joined again, it is still missing.
+		again := filepath.Join(t.TempDir(), "again")
+		if err := Join(again, false, out); err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range []string{out, again} {
+			run, _, err := Write(d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if status, line := Verdict(run); status != c.status || !strings.Contains(line, c.line) {
+				t.Errorf("%v: %d %s", c.kernels, status, line)
+			}
+		}
+	}
+}
+
+// TestFormats: every format is found by its name, and each file is of one.
+func TestFormats(t *testing.T) {
+	files := map[string]bool{}
+	for _, f := range Formats() {
+		got, ok := FindFormat(f.Name)
+		if !ok || got.Name != f.Name || f.About == "" || f.Write == nil || files[f.File] {
+			t.Errorf("%+v", f)
+		}
+		files[f.File] = f.File != ""
+		var b strings.Builder
+		if err := f.Write(&b, samples["mixed"]().run(), FormatOptions{Origin: KCIDBOrigin}); err != nil || b.Len() == 0 {
+			t.Errorf("%s: %v", f.Name, err)
+		}
+	}
+	if _, ok := FindFormat("pdf"); ok || !files[ResultsFile] || !files[JUnitFile] {
+		t.Error("pdf, or no files")
+	}
+}

@@ -56,6 +56,8 @@ type RunStart struct {
 	// all of them together are to run.
 	Shard *Shard    `json:"shard,omitempty"`
 	Whole []Planned `json:"whole,omitempty"`
+	// Kernels have to be in the run: see [Require].
+	Kernels []string `json:"kernels,omitempty"`
 }
 
 // Journal is what one process of a run writes down, as it happens, in a file

@@ -272,6 +272,8 @@ type merger struct {
 	order   []string        // of kernels: as planned, then as seen
 	planned map[specKey]int // how often it was to run
 	ran     map[specKey]int // how often it started
+	// required are the kernels that have to be there.
+	required []string
 }
 
 func merge(journals []journal) *Run {
@@ -391,6 +393,7 @@ func (m *merger) plan(part []journal) (planned map[specKey]int, of *split) {
 			if e.Event != RunStarted {
 				continue
 			}
+			m.required = append(m.required, e.Run.Kernels...)
 			if m.run.Tool == "" {
 				m.run.Tool, m.run.Argv = e.Run.Tool, e.Run.Argv
 			}
@@ -647,6 +650,13 @@ func (m *merger) notRun() {
 func (m *merger) finish() {
 	for _, id := range m.order {
 		m.run.Kernels = append(m.run.Kernels, *m.kernels[id])
+	}
+	for _, name := range m.required {
+		if !slices.ContainsFunc(m.run.Kernels, func(k Kernel) bool {
+			return (k.ID == name || k.Spec == name || k.Release == name) && len(k.Specs)+len(k.NotRun) > 0
+		}) {
+			m.run.doubt("kernel " + name + " is missing")
+		}
 	}
 	m.run.settle()
 }

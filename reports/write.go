@@ -119,15 +119,12 @@ func folder(id string) (string, error) {
 // dir is how the user calls it.
 func writeRun(root *os.Root, dir string, run *Run) ([]string, error) {
 	var files []string
-	for _, f := range []struct {
-		name  string
-		write func(io.Writer, *Run) error
-	}{
-		{ResultsFile, JSON},
-		{JUnitFile, JUnit},
-	} {
-		path := filepath.Join(dir, f.name)
-		err := replace(root, f.name, func(w io.Writer) error { return f.write(w, run) })
+	for _, f := range Formats() {
+		if f.File == "" {
+			continue
+		}
+		path := filepath.Join(dir, f.File)
+		err := replace(root, f.File, func(w io.Writer) error { return f.Write(w, run, FormatOptions{}) })
 		if err != nil {
 			return files, fmt.Errorf("write %s: %w", path, noSpace(dir, err))
 		}

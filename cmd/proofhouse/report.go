@@ -15,16 +15,6 @@ import (
 	"proofhouse/runs"
 )
 
-// reportFormats has the writers of a run.
-var reportFormats = map[string]func(io.Writer, *reports.Run) error{
-	"json":     reports.JSON,
-	"junit":    reports.JUnit,
-	"ktap":     reports.KTAP,
-	"markdown": reports.Markdown,
-	"text":     func(w io.Writer, run *reports.Run) error { return reports.Terminal(w, run, reports.Style{}) },
-	"kcidb":    nil, // needs the origin
-}
-
 func reportCommand() *cobra.Command {
 	var verbose bool
 	var format, origin string
@@ -56,21 +46,22 @@ Exit status: that of the verdict.`,
 				}
 				return verdict(result, files, verbose, nil)
 			}
-			write, ok := reportFormats[format]
+			f, ok := reports.FindFormat(format)
 			if !ok {
-				return exit.BadInputf("--format %q: want one of %s", format, keys(reportFormats))
+				return exit.BadInputf("--format %q: want one of %s", format, reports.FormatNames())
 			}
-			if format == "kcidb" {
-				write = func(w io.Writer, run *reports.Run) error { return reports.KCIDB(w, run, origin) }
-			} else if c.Flags().Changed("origin") {
-				return exit.BadInputf("--origin needs --format kcidb")
+			if !f.Origin && c.Flags().Changed("origin") {
+				return exit.BadInputf("--origin needs a format that has an origin, and %s has none", format)
+			}
+			write := func(w io.Writer, run *reports.Run) error {
+				return f.Write(w, run, reports.FormatOptions{Origin: origin})
 			}
 			return printRun(args[0], write, edits)
 		},
 	}
 	f := c.Flags()
 	f.BoolVarP(&verbose, "verbose", "v", false, "print a line for every test, also for those that passed")
-	f.StringVar(&format, "format", "", "print the run as `FORMAT`: "+keys(reportFormats))
+	f.StringVar(&format, "format", "", "print the run as `FORMAT`: "+reports.FormatNames())
 	f.StringVar(&origin, "origin", reports.KCIDBOrigin, "`name` of the CI system in KCIDB reports")
 	f.StringArrayVar(&lists, "expectations", nil, "judge the run again with this `file` of expected failures as well")
 	return c

@@ -131,19 +131,25 @@ that out/latest points to, or anything that is not a run.`,
 func mergeCommand() *cobra.Command {
 	var out string
 	var attempts, verbose bool
+	var kernels []string
 	c := &cobra.Command{
 		Use:   "merge DIR...",
 		Short: "Join runs, such as the shards of one, into one run",
 		Long: `Joins the runs in the directories into one run with all results, and writes its
 reports. They are shards of one run, runs on different kernels, or both: builds
 with the same ID become one kernel. The exit status is that of the joined run.
-With a missing shard there is no verdict.`,
+With a missing shard, or without a kernel that --kernel names, there is no
+verdict.`,
 		Example: `  proofhouse merge shard-1 shard-2 shard-3 --out merged
+  proofhouse merge --kernel debian:trixie --kernel debian:sid parts/*
   proofhouse merge --attempts monday tuesday`,
 		Args: someArgs(0, "give the directories of the runs to join"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			dir, err := merge(out, attempts, args)
 			if err != nil {
+				return err
+			}
+			if err := reports.Require(dir, kernels...); err != nil {
 				return err
 			}
 			run, files, err := page.Reports(dir)
@@ -154,6 +160,7 @@ With a missing shard there is no verdict.`,
 		},
 	}
 	c.Flags().StringVar(&out, "out", "", "`directory` of the joined run (default: a new one under out/)")
+	c.Flags().StringArrayVar(&kernels, "kernel", nil, "require a kernel, by its `SPEC`, ID or release")
 	c.Flags().BoolVar(&attempts, "attempts", false, "treat several runs of a kernel as attempts: a test whose results differ is flaky")
 	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "print a line for every test, also for those that passed")
 	return c
