@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// LastDurations is how many seconds each spec took the last time, by spec ID,
+// LastDurations returns how many seconds each spec took the last time, by spec ID,
 // as far as the results.json of the runs below outDir tell. The newest run on
 // the same kind of machine ([Kernel.MachineKind]) comes first, then the newest
 // on any. Specs that were an ERROR or skipped whole say nothing (another kernel may
@@ -21,7 +21,7 @@ func LastDurations(outDir, kind string) map[string]float64 {
 	return lastDurations(runs, kind)
 }
 
-// Durations is the same from one run.
+// Durations returns the same from one run.
 func Durations(run *Run, kind string) map[string]float64 { return lastDurations([]*Run{run}, kind) }
 
 func lastDurations(runs []*Run, kind string) map[string]float64 {
@@ -57,12 +57,12 @@ const maxHistory = 12
 
 // Past is a run of the history.
 type Past struct {
-	Dir string // the folder of the run
+	Dir string // the directory of the run
 	*Run
 }
 
-// History is what came before the run in dir, which started at that time: the
-// newest runs in the folders beside it that can be read, the newest first.
+// History returns the runs before the one in dir, which started at that time: the
+// newest that can be read in the directories beside it, the newest first.
 func History(dir string, started time.Time) []Past {
 	dir, err := filepath.Abs(dir)
 	if err != nil {

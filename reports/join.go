@@ -20,12 +20,12 @@ import (
 	"proofhouse/internal/exit"
 )
 
-// Join makes one run in the folder out, which must be empty or absent, of the
+// Join makes one run in the directory out, which must be empty or absent, of the
 // runs in dirs: the shards of one run, runs on different kernels, or both.
 // Kernels with the same ID become one. [Write] then makes the reports.
 //
-// What cannot be joined without saying something wrong is refused as bad input:
-// a run that still goes on, runs of different formats, a kernel that was tested
+// What cannot be joined correctly is refused as bad input: a run that is still
+// running, runs of different formats, a kernel that was tested
 // with two userspaces, shards of different runs of the same kernel, and a spec
 // that several runs have on the same kernel, unless attempts says that these
 // are to count as attempts, like those of a run that was repeated.
@@ -45,12 +45,12 @@ func Join(out string, attempts bool, dirs ...string) (err error) {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
-		return exit.BadInputf("make the folder of the joined run: %w", err)
+		return exit.BadInputf("create the directory of the joined run: %w", err)
 	}
 	// Whole or not at all: half of the pieces would look like a run.
 	tmp, err := os.MkdirTemp(filepath.Dir(out), ".join-")
 	if err != nil {
-		return exit.BadInputf("make the folder of the joined run: %w", err)
+		return exit.BadInputf("create the directory of the joined run: %w", err)
 	}
 	defer func() {
 		if err != nil {
@@ -66,7 +66,7 @@ func Join(out string, attempts bool, dirs ...string) (err error) {
 			return fmt.Errorf("join %s: %w", p[i].dir, noSpace(out, err))
 		}
 	}
-	// An empty folder may be there, which os.Rename would leave alone.
+	// An empty directory may exist, which os.Rename would leave alone.
 	if err := syscall.Rename(tmp, out); err != nil {
 		return fmt.Errorf("put the joined run into %s: %w", out, err)
 	}
@@ -148,7 +148,7 @@ func pieces(dirs []string) ([]piece, error) {
 		}
 		for _, other := range dirs[:i] {
 			if o, err := os.Stat(other); err == nil && os.SameFile(o, st) {
-				return nil, exit.BadInputf("%s is there twice", dir)
+				return nil, exit.BadInputf("%s is given twice", dir)
 			}
 		}
 		if Running(dir) {
@@ -169,7 +169,7 @@ func pieces(dirs []string) ([]piece, error) {
 	return all, nil
 }
 
-// folderName is what people call the folder: of a link, what it points to.
+// folderName returns the name of the directory: of a link, what it points to.
 func folderName(dir string) string {
 	if real, err := filepath.EvalSymlinks(dir); err == nil {
 		dir = real
@@ -303,8 +303,8 @@ func (p *piece) copyTo(out string, process *int) error {
 // part as a whole.
 const partsDir = "parts"
 
-// copyKernels copies what is in the folders of the kernels. It returns the
-// files that got another name, below the run's folder.
+// copyKernels copies the directories of the kernels. It returns the
+// files that got another name, below the run's directory.
 func (p *piece) copyKernels(out string, number map[int]int) (moved map[string]string, err error) {
 	moved = map[string]string{}
 	for _, k := range p.run.Kernels {
@@ -332,13 +332,13 @@ func (p *piece) copyKernels(out string, number map[int]int) (moved map[string]st
 				if m := consoleName.FindStringSubmatch(d.Name()); m != nil {
 					n, _ := strconv.Atoi(m[1])
 					if number[n] == 0 {
-						return nil // of another part of the same folder
+						return nil // of another part in the same directory
 					}
 					to = filepath.Join(name, fmt.Sprintf("console-%d.log", number[n]))
 				}
 			}
 			if p.was > 0 && !p.mentions(rel) && to == rel {
-				return nil // of another part of the same folder
+				return nil // of another part in the same directory
 			}
 			if to, err = copyNew(p.dir, rel, out, to); err != nil {
 				return err
@@ -355,7 +355,7 @@ func (p *piece) copyKernels(out string, number map[int]int) (moved map[string]st
 	return moved, nil
 }
 
-// mentions tells whether a journal of the piece names the file.
+// mentions reports whether a journal of the piece names the file.
 func (p *piece) mentions(rel string) bool {
 	quoted := quote(rel)
 	for _, j := range p.journals {
@@ -445,7 +445,7 @@ func copyNew(dir, name, root, rel string) (string, error) {
 	return filepath.Rel(root, made)
 }
 
-// CreateNumbered makes a file that was not there: the one at path, or, of
+// CreateNumbered creates a file that did not exist: the one at path, or, of
 // further attempts, open.2.log, open.3.log beside open.log, and
 // open.2.audit.log beside open.audit.log.
 func CreateNumbered(path string) (*os.File, string, error) {

@@ -259,11 +259,11 @@ func TestJoinRefuses(t *testing.T) {
 	}{
 		"nothing there":    {[]string{plain, filepath.Join(plain, "none")}, "no such file"},
 		"no run":           {[]string{plain, t.TempDir()}, "not a run's directory"},
-		"the same folder":  {[]string{plain, plain + "/."}, "is there twice"},
+		"the same folder":  {[]string{plain, plain + "/."}, "is given twice"},
 		"the same spec":    {[]string{plain, one(func(*Kernel) {})}, "regression/open on kernel 7.2.7-um-9a8b7c6d is in"},
 		"another parser":   {[]string{plain, one(func(k *Kernel) { k.Properties["parser"] = "5.0.2" })}, "different parser (4.1.8, 5.0.2)"},
 		"another format":   {[]string{plain, old}, "runs of different versions do not join"},
-		"it goes on":       {[]string{plain, held}, "the run still goes on"},
+		"it goes on":       {[]string{plain, held}, "the run is still running"},
 		"different splits": {[]string{two[0], three[1]}, "are not shards of the same run"},
 		"not empty":        {nil, "is not empty"},
 	} {

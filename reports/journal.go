@@ -13,7 +13,7 @@ import (
 	"proofhouse/internal/exit"
 )
 
-// Kind names what an [Event] says.
+// Kind names what an [Event] is about.
 type Kind string
 
 // The kinds of events.
@@ -60,18 +60,18 @@ type RunStart struct {
 	Kernels []string `json:"kernels,omitempty"`
 }
 
-// Journal is what one process of a run writes down, as it happens, in a file
-// of its own: journal-<process>.jsonl in the run's folder. Each event is one
-// line and one write(2), so a process that is killed leaves at most one half
-// line, the last.
+// Journal is the file in which one process of a run records what happens:
+// journal-<process>.jsonl in the run's directory. Each event is one
+// line and one write(2), so a process that is killed leaves at most one
+// incomplete line, the last.
 //
 // A nil *Journal takes every call and writes nothing. All methods may be called
 // from several goroutines. A write that fails is not returned by the method but
-// kept for [Journal.Close]: what a spec found does not depend on a full disk.
+// kept for [Journal.Close]: a full disk does not change what a spec found.
 type Journal struct {
 	process int
 	dir     string
-	release func() // the run's folder
+	release func() // the run's directory
 
 	mu    sync.Mutex
 	f     *os.File
@@ -80,11 +80,11 @@ type Journal struct {
 }
 
 // Create opens the journal of the process (Ginkgo's number, from 1) in the
-// run's folder, which is made if need be. A journal that is there already is
+// run's directory, which is created if it does not exist. An existing journal is
 // continued: the run is repeated.
 func Create(dir string, process int) (*Journal, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("make the run's folder: %w", noSpace(dir, err))
+		return nil, fmt.Errorf("create the run's directory: %w", noSpace(dir, err))
 	}
 	release, err := Hold(dir)
 	if err != nil {
@@ -137,58 +137,58 @@ func noSpace(dir string, err error) error {
 	return err
 }
 
-// RunStarted says what the run is about to do. One process calls it, before
+// RunStarted records what the run is about to do. One process calls it, before
 // any spec starts; again when the run is repeated.
 func (j *Journal) RunStarted(r RunStart) { j.write(Event{Event: RunStarted, Run: &r}) }
 
-// RunEnded says that every spec that was planned had its turn.
+// RunEnded records that every planned spec had its turn.
 func (j *Journal) RunEnded() { j.write(Event{Event: RunEnded}) }
 
-// Kernel says what is known of a kernel under test; its Specs, Machines and
-// NotRun are not taken. Any process may call it, and again when it knows more:
+// Kernel records what is known of a kernel under test; its Specs, Machines and
+// NotRun are ignored. Any process may call it, and again when it knows more:
 // what is not empty in a later call replaces or joins what was there.
 func (j *Journal) Kernel(k Kernel) {
 	k.Specs, k.Machines, k.NotRun = nil, nil, nil
 	j.write(Event{Event: KernelOpened, Kernel: &k})
 }
 
-// MachineOpened says that a machine is up.
+// MachineOpened records that a machine is running.
 func (j *Journal) MachineOpened(m Machine) {
 	j.fill(&m.Process, &m.Opened)
 	j.write(Event{Event: MachineOpened, Machine: &m})
 }
 
-// MachineClosed says that a machine is gone: lost, if m.Lost says why. m.ID is
+// MachineClosed records the end of a machine; m.Lost says why if it was lost. m.ID is
 // that of the opening.
 func (j *Journal) MachineClosed(m Machine) {
 	j.fill(&m.Process, &m.Closed)
 	j.write(Event{Event: MachineClosed, Machine: &m})
 }
 
-// SpecStarted says that a spec begins. A zero Start is now.
+// SpecStarted records that a spec begins. A zero Start is now.
 func (j *Journal) SpecStarted(s Spec) {
 	j.fill(&s.Process, &s.Start)
 	s.Results = nil
 	j.write(Event{Event: SpecStarted, Spec: &s})
 }
 
-// Results writes down results of a spec that goes on, in one batch or one by
-// one, so that they outlive a kill.
+// Results records results of a spec that is still running, together or one by
+// one, so that they survive a kill.
 func (j *Journal) Results(s Spec, results ...Result) {
 	if len(results) > 0 {
 		j.write(Event{Event: SpecResults, Spec: &Spec{ID: s.ID, Kernel: s.Kernel}, Results: results})
 	}
 }
 
-// SpecEnded says that a spec is over. A zero End is now. Its Results, if it has
+// SpecEnded records the end of a spec. A zero End is now. Its Results, if it has
 // any, replace those that [Journal.Results] wrote.
 func (j *Journal) SpecEnded(s Spec) {
 	j.fill(&s.Process, &s.End)
 	j.write(Event{Event: SpecEnded, Spec: &s})
 }
 
-// Close says that this process ended as it should, closes the file, and returns
-// the first error that writing met.
+// Close records that this process ended normally, closes the file, and returns
+// the first error of writing.
 func (j *Journal) Close() error {
 	if j == nil {
 		return nil

@@ -51,7 +51,7 @@ func matrixRows(run *Run) []matrixRow {
 	return list
 }
 
-// telling is true for a row that is not the same good on all kernels.
+// telling reports whether a row differs between kernels, or is bad.
 func (r matrixRow) telling() bool {
 	for _, c := range r.cells {
 		if c == nil || c.NotRun > 0 || c.Flaky() || c.verdict() != r.cells[0].verdict() {

@@ -1,6 +1,6 @@
 // Package reports holds what a run found: the results model, the journal that
-// a run appends to while it goes on, and the writers that make JUnit, JSON and
-// the terminal's verdict from it. It runs nothing.
+// a run appends to, and the writers that make JUnit, JSON, KTAP and text from
+// it. It runs nothing, and reads and writes only below the directory of a run.
 package reports
 
 import (
@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Status is the verdict of one result.
+// Status is the verdict on one result.
 type Status string
 
 // The statuses. Only FAIL speaks against the kernel.
@@ -30,8 +30,8 @@ type Result struct {
 	// a duration, a label or a random path.
 	ID     string `json:"id"`
 	Status Status `json:"status"`
-	// Expected is what the test demanded and Got what happened, in the words
-	// of the test: "pass", "fail", "signal9".
+	// Expected is what the test asked for and Got what happened, in the test's
+	// own words: "pass", "fail", "signal9".
 	Expected string `json:"expected,omitempty"`
 	Got      string `json:"got,omitempty"`
 	// Reason is one line that says why a result is not a PASS.
@@ -41,13 +41,12 @@ type Result struct {
 	Lacks string `json:"lacks,omitempty"`
 	// Output is the test's own text that led to the verdict.
 	Output string `json:"output,omitempty"`
-	// Known is what was found before an expectation spoke of it; nil where
-	// none did.
+	// Known is what was found before an expectation applied; nil if none did.
 	Known *Known `json:"known,omitempty"`
 }
 
-// Known says which expectation made the status of a result what it is, and
-// what it would be without: so a run can be judged again.
+// Known names the expectation that set the status of a result, and the status
+// without it, so that a run can be judged again.
 type Known struct {
 	Found     Status `json:"found"`
 	Reason    string `json:"reason,omitempty"` // as it was found
@@ -60,23 +59,23 @@ type Spec struct {
 	ID      string    `json:"id"`     // "regression/open"
 	Kernel  string    `json:"kernel"` // Kernel.ID
 	Start   time.Time `json:"start"`
-	End     time.Time `json:"end,omitzero"` // zero: it was cut short
+	End     time.Time `json:"end,omitzero"` // zero: it did not end
 	Process int       `json:"process"`      // the Ginkgo process that ran it
 	Machine string    `json:"machine,omitempty"`
 	// Attempt counts the runs of this spec on this kernel from 1, in the order
 	// of their starts. [Read] sets it.
 	Attempt int `json:"attempt,omitempty"`
-	// Seconds is what the command under test took on the machine; what lies
-	// between Start and End beyond that is the harness's own.
+	// Seconds is how long the command under test took on the machine; the rest
+	// of the time from Start to End is the harness's.
 	Seconds float64 `json:"seconds,omitempty"`
-	// Output names the file with the whole output, below the run's folder.
+	// Output names the file with the whole output, below the run's directory.
 	Output string `json:"output,omitempty"`
-	// Audit names the file with all that the kernel's security modules logged
-	// meanwhile, below the run's folder; Denials are the denials among it
+	// Audit names the file with everything that the kernel's security modules
+	// logged meanwhile, below the run's directory; Denials are the denials among it
 	// where a result asks for an explanation.
 	Audit   string   `json:"audit,omitempty"`
 	Denials []string `json:"denials,omitempty"`
-	// Console is the kernel's complaint, where it had one, and Crash its title.
+	// Console is the kernel's warning or crash report, if any, and Crash its title.
 	Console string   `json:"console,omitempty"`
 	Crash   string   `json:"crash,omitempty"`
 	Results []Result `json:"results,omitempty"`
@@ -85,18 +84,18 @@ type Spec struct {
 // Kernel is the build that was tested, the userspace it was tested with and
 // the machine it ran on.
 type Kernel struct {
-	ID      string `json:"id"` // folder name, stable for the same build: "6.12.107+deb13-cloud-amd64-1f2e3d4c"
+	ID      string `json:"id"` // directory name, stable for the same build: "6.12.107+deb13-cloud-amd64-1f2e3d4c"
 	Spec    string `json:"spec"`
 	Release string `json:"release"` // uname -r
 	Version string `json:"version"` // uname -v
 	SHA256  string `json:"sha256,omitempty"`
 	Source  string `json:"source,omitempty"`
-	Append  string `json:"append,omitempty"` // words added to the command line
+	Append  string `json:"append,omitempty"` // parameters added to the command line
 	// Properties are the machine and the userspace, by name: machine,
 	// accelerator, qemu, guest, parser, libapparmor, lxc, suite, cmdline,
 	// slowness, taint …
 	Properties map[string]string `json:"properties,omitempty"`
-	// Features is the tree of AppArmor's features folder: path -> content.
+	// Features is the tree of AppArmor's features directory: path -> content.
 	Features map[string]string `json:"features,omitempty"`
 	// Gaps are named holes in the coverage, such as a class that the kernel
 	// mediates and the parser cannot express.
@@ -110,9 +109,9 @@ type Kernel struct {
 	NotRun []string `json:"not_run,omitempty"`
 }
 
-// HasFeature says whether the kernel has a feature of AppArmor: a file in the
-// features folder that doesn't say no, a folder with something in it, or a word
-// in the file above it.
+// HasFeature reports whether the kernel has a feature of AppArmor: a file in the
+// features directory whose content is not "no", a directory that is not empty,
+// or a word in the file above it.
 func (k *Kernel) HasFeature(path string) bool {
 	if v, ok := k.Features[path]; ok {
 		return strings.TrimSpace(v) != "no"
@@ -126,7 +125,7 @@ func (k *Kernel) HasFeature(path string) bool {
 	return i >= 0 && slices.Contains(strings.Fields(k.Features[path[:i]]), path[i+1:])
 }
 
-// MachineKind is what durations depend on: "uml", "qemu/tcg", "qemu/kvm".
+// MachineKind returns what durations depend on: "uml", "qemu/tcg", "qemu/kvm".
 func (k *Kernel) MachineKind() string {
 	kind := k.Properties["machine"]
 	if a := k.Properties["accelerator"]; a != "" && kind == "qemu" {
@@ -145,18 +144,18 @@ type Machine struct {
 	BootSeconds float64   `json:"boot_seconds,omitempty"` // from the start to the first command
 	Slowness    float64   `json:"slowness,omitempty"`     // the factor that deadlines are scaled with
 	// Lost says why the machine ended before it was closed, such as the title
-	// of a panic; empty for one that was closed in peace.
+	// of a panic; empty if it was closed normally.
 	Lost string `json:"lost,omitempty"`
 }
 
-// Planned is a spec that a run means to run.
+// Planned is a spec that a run is to run.
 type Planned struct {
 	ID      string  `json:"id"`
 	Kernel  string  `json:"kernel"`
 	Seconds float64 `json:"seconds,omitempty"` // expected; 0: unknown
 }
 
-// Run is all that one run found.
+// Run is everything that one run found.
 type Run struct {
 	Format  int               `json:"format"` // of results.json; see FormatVersion
 	Tool    string            `json:"tool"`   // proofhouse's version
@@ -165,19 +164,18 @@ type Run struct {
 	Argv    []string          `json:"argv,omitempty"`
 	Planned int               `json:"planned"` // specs that were to run
 	Host    map[string]string `json:"host,omitempty"`
-	// CutShort is true for a run without an end: it was killed, or still goes
-	// on.
+	// CutShort is true for a run without an end: it was killed, or is still
+	// running.
 	CutShort bool `json:"cut_short,omitempty"`
-	// Remarks say what was found wrong with the journals, such as a line that
-	// was cut by a kill.
+	// Remarks are notes that do not change the verdict, such as a line that was
+	// cut by a kill.
 	Remarks []string `json:"remarks,omitempty"`
 	// Doubts say why the run cannot be a PASS whatever its results are, such as
 	// a line in the middle of a journal that cannot be read.
 	Doubts []string `json:"doubts,omitempty"`
-	// Shard is which part of a whole this run is, for one that is no whole.
+	// Shard is set for a run that is one of several parts.
 	Shard *Shard `json:"shard,omitempty"`
-	// Parts are the runs that this one was joined from; none for a run that
-	// was one from the start.
+	// Parts are the runs that this one was joined from, if it was.
 	Parts   []Part   `json:"parts,omitempty"`
 	Kernels []Kernel `json:"kernels"`
 }
@@ -188,17 +186,16 @@ type Shard struct {
 	Count int `json:"count"`
 }
 
-// String is the shard as the command line has it: "2/5".
+// String returns the shard as the command line has it: "2/5".
 func (s Shard) String() string { return fmt.Sprintf("%d/%d", s.Index, s.Count) }
 
 // Part is one of several runs that were joined.
 type Part struct {
 	Number int    `json:"number"` // from 1
-	Name   string `json:"name"`   // of the folder that it was in
+	Name   string `json:"name"`   // of the directory that it was in
 	Shard  *Shard `json:"shard,omitempty"`
 }
 
 // FormatVersion is the version of the journal and of results.json. Format 2
-// has parts and shards: whoever knew but 1 would take what is left of a joined
-// run for the whole.
+// has parts and shards: a reader of format 1 would treat a part as the whole.
 const FormatVersion = 2

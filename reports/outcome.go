@@ -29,7 +29,7 @@ func worse(a, b Status) Status {
 // Counts are numbers of subtests by status.
 type Counts map[Status]int
 
-// Total is the number of all subtests.
+// Total returns the number of all subtests.
 func (c Counts) Total() (n int) {
 	for _, v := range c {
 		n += v
@@ -49,7 +49,7 @@ type Subtest struct {
 	Attempts []Status // in order; those of a run that was not repeated are one
 }
 
-// Flaky is true for a subtest whose verdict changed between attempts.
+// Flaky reports whether the verdict changed between attempts.
 func (t Subtest) Flaky() bool {
 	for _, s := range t.Attempts {
 		if s != t.Attempts[0] {
@@ -67,8 +67,8 @@ type Outcome struct {
 	NotRun   int       // how often it was planned and never started
 }
 
-// Outcomes are the kernel's specs, those that never started among them, sorted
-// by ID.
+// Outcomes returns the kernel's specs sorted by ID, including those that never
+// started.
 func (k *Kernel) Outcomes() []Outcome {
 	var out []Outcome
 	specs, missing := k.Specs, k.NotRun
@@ -125,7 +125,7 @@ func subtests(attempts []Spec) []Subtest {
 	return list
 }
 
-// Counts are the subtests by status.
+// Counts returns the number of subtests by status.
 func (o Outcome) Counts() Counts {
 	c := Counts{}
 	for _, t := range o.Subtests {
@@ -134,7 +134,7 @@ func (o Outcome) Counts() Counts {
 	return c
 }
 
-// Status is the worst of the subtests; ERROR if an attempt never started and
+// Status returns the worst status of the subtests; ERROR if an attempt never started and
 // nothing is worse.
 func (o Outcome) Status() Status {
 	var s Status
@@ -147,7 +147,7 @@ func (o Outcome) Status() Status {
 	return s
 }
 
-// Flaky is true if any subtest is.
+// Flaky reports whether any subtest is.
 func (o Outcome) Flaky() bool {
 	for _, t := range o.Subtests {
 		if t.Flaky() {
@@ -157,7 +157,7 @@ func (o Outcome) Flaky() bool {
 	return false
 }
 
-// Seconds is what all attempts took on the machine; of one whose command was
+// Seconds returns how long all attempts took on the machine; of one whose command was
 // not timed, from start to end.
 func (o Outcome) Seconds() (n float64) {
 	for _, s := range o.Attempts {

@@ -31,15 +31,15 @@ type journal struct {
 
 var journalName = regexp.MustCompile(`^journal-([0-9]{1,9})\.jsonl$`)
 
-// Read makes the run from all journals in its folder, also of a run that was
-// killed at any moment or still goes on. The order of kernels, specs and
+// Read makes the run from all journals in its directory, also of a run that was
+// killed at any moment or is still running. The order of kernels, specs and
 // attempts does not depend on how the processes interleaved.
 //
 // A spec that started and never ended gets an ERROR "<spec>/(script)"; one that
 // was planned and never started is in [Kernel.NotRun]; one that ran twice is
-// there twice. What was wrong with the journals is in [Run.Remarks].
+// there twice. What was wrong with the journals is in [Run.Doubts] and [Run.Remarks].
 //
-// A folder without a journal, or with one of a newer format, is bad input.
+// A directory without a journal, or with one of a newer format, is bad input.
 func Read(dir string) (*Run, error) {
 	journals, _, err := readJournals(dir)
 	if err != nil {
@@ -48,7 +48,7 @@ func Read(dir string) (*Run, error) {
 	return merge(journals), nil
 }
 
-// Open reads a run from its folder, as [Read] does, or from a results.json,
+// Open reads a run from its directory, as [Read] does, or from a results.json,
 // which may stand alone.
 func Open(path string) (*Run, error) {
 	st, err := os.Stat(path)
@@ -262,7 +262,7 @@ func decodeLine(line []byte) (Event, error) {
 	return e, nil
 }
 
-// specKey tells one spec on one kernel from another.
+// specKey identifies one spec on one kernel.
 type specKey struct{ kernel, id string }
 
 // merger makes a run of journals.
@@ -433,8 +433,7 @@ func most(to, from map[specKey]int) {
 	}
 }
 
-// ends tells whether the run came to its end, and if so which processes did
-// not.
+// ends finds whether the run ended, and if so which processes did not.
 func (m *merger) ends(journals []journal) {
 	for _, part := range parts(journals) {
 		name := ""

@@ -108,9 +108,13 @@ func readFile(root *os.Root, name string, limit int64) ([]byte, error) {
 }
 
 func readAll(f *os.File, limit int64) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	tooLarge := exit.BadInputf("%s is larger than %d MiB", f.Name(), limit>>20)
+	if st, err := f.Stat(); err == nil && st.Size() > limit {
+		return nil, tooLarge
+	}
+	b, err := io.ReadAll(io.LimitReader(f, limit+1)) // it may grow
 	if err == nil && int64(len(b)) > limit {
-		err = exit.BadInputf("%s is larger than %d MiB", f.Name(), limit>>20)
+		err = tooLarge
 	}
 	return b, err
 }

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/term"
 )
 
-// Style is what the reader of a text can take.
+// Style says how a text is shown.
 type Style struct {
 	Color   bool
 	Unicode bool
@@ -22,7 +22,7 @@ type Style struct {
 	Verbose bool
 }
 
-// StyleOf is the style for f: colours on a terminal that is not dumb and
+// StyleOf returns the style for f: colours on a terminal that is not dumb and
 // unless NO_COLOR is set (https://no-color.org), signs beyond ASCII where the
 // locale is UTF-8.
 func StyleOf(f *os.File) Style {
@@ -63,7 +63,7 @@ var looks = map[Status]struct {
 	Recorded: {"✓", "+", color.FgGreen},
 }
 
-// Mark is the sign for a status, in its colour.
+// Mark returns the sign for a status, in its colour.
 func (s Style) Mark(st Status) string {
 	if s.Unicode {
 		return s.Paint(st, looks[st].unicode)
@@ -71,7 +71,7 @@ func (s Style) Mark(st Status) string {
 	return s.Paint(st, looks[st].ascii)
 }
 
-// Paint is text in the colour of a status.
+// Paint returns text in the colour of a status.
 func (s Style) Paint(st Status, text string) string { return s.paint(text, looks[st].color) }
 
 // paint does not use color's own idea of the terminal: it looks at standard

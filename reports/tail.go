@@ -10,18 +10,18 @@ import (
 	"path/filepath"
 )
 
-// Tail follows the journals in a run's folder while other processes write them.
+// Tail follows the journals in a run's directory while other processes write them.
 type Tail struct {
 	dir    string
 	offset map[string]int64
 }
 
-// NewTail follows the run in dir, which need not be there yet, from its
-// beginning.
+// NewTail returns a Tail that follows the run in dir from its beginning; dir need
+// not exist yet.
 func NewTail(dir string) *Tail { return &Tail{dir: dir, offset: map[string]int64{}} }
 
 // Next returns what was written since the last call, by process and then in
-// order. Lines that are no events are left out: [Read] speaks of them.
+// order. Lines that are no events are left out: [Read] reports them.
 func (t *Tail) Next() ([]Event, error) {
 	root, err := os.OpenRoot(t.dir)
 	if errors.Is(err, fs.ErrNotExist) {

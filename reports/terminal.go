@@ -16,7 +16,7 @@ import (
 	"proofhouse/internal/exit"
 )
 
-// What a person can take in; the rest is in the files, and -v shows it.
+// What is shown at most; the rest is in the files, and -v shows it.
 const (
 	failuresShown = 10 // of one spec
 	denialsShown  = 8  // of one spec
@@ -31,7 +31,7 @@ func Terminal(w io.Writer, run *Run, style Style, files ...string) error {
 	status, line := Verdict(run)
 	t.verdict(status, line)
 	if run.Shard != nil {
-		t.item("  ", fmt.Sprintf("this is part %s of a run: proofhouse merge joins the parts", run.Shard))
+		t.item("  ", fmt.Sprintf("this is shard %s of a run: proofhouse merge joins the shards", run.Shard))
 	}
 	for _, r := range run.Notes() {
 		t.item("  ", r)
@@ -196,7 +196,7 @@ func (t *terminal) header(k *Kernel, outcomes []Outcome) {
 	}
 }
 
-// took is how long the run went on, as far as that is known.
+// took returns how long the run took, as far as that is known.
 func (r *Run) took() time.Duration {
 	end := r.Ended
 	for _, k := range r.Kernels {
@@ -385,7 +385,7 @@ func (t *terminal) cells(counts Counts, paint bool) string {
 	return b.String()
 }
 
-// Elapsed is a duration as people say it: "0.4 s", "12 s", "3m05s", "1h02m".
+// Elapsed formats a duration for people: "0.4 s", "12 s", "3m05s", "1h02m".
 func Elapsed(d time.Duration) string {
 	switch {
 	case d < 0:

@@ -8,10 +8,10 @@ import (
 	"proofhouse/internal/exit"
 )
 
-// Verdict says in one line what came out, and with which exit status:
+// Verdict returns the result of the run in one line, and its exit status:
 // [exit.Failed] if anything FAILed on any kernel; otherwise [exit.NoVerdict] if
-// anything was an ERROR or did not run (or cannot be known to have run), or a
-// kernel passed nothing; otherwise [exit.OK].
+// anything was an ERROR or did not run (or may not have run), nothing passed
+// on a kernel, or the run has [Run.Doubts] or no end; otherwise [exit.OK].
 func Verdict(run *Run) (status int, line string) {
 	t := tally(run)
 	word := map[int]string{exit.OK: "PASS", exit.Failed: "FAIL", exit.NoVerdict: "NO VERDICT"}
@@ -121,7 +121,7 @@ func (k *Kernel) name() string {
 	return "an unnamed kernel"
 }
 
-// Number is n with commas between thousands.
+// Number formats n with commas between thousands.
 func Number(n int) string { return number(n) }
 
 func number(n int) string {

@@ -11,7 +11,7 @@ import (
 	"proofhouse/internal/exit"
 )
 
-// The files that [Write] makes, in a run's folder and in that of each kernel.
+// The files that [Write] makes, in a run's directory and in that of each kernel.
 const (
 	ResultsFile = "results.json"
 	JUnitFile   = "junit.xml"
@@ -20,7 +20,7 @@ const (
 )
 
 // document is results.json: the run and what follows from it, so that a reader
-// need not know how a verdict is found.
+// need not know how a verdict is made.
 type document struct {
 	Verdict string `json:"verdict"`
 	Status  int    `json:"status"` // the exit status
@@ -36,13 +36,13 @@ func JSON(w io.Writer, run *Run) error {
 }
 
 // Write reads the journals in dir and makes results.json and junit.xml of them,
-// for the whole run in dir and for each kernel in a folder of its own below it.
+// for the whole run in dir and for each kernel in a directory of its own below it.
 // Each file is the old one or the new one, never half. It returns the run and
 // the paths of the files for the whole run and, where there are several
 // kernels, of each.
 //
-// Each of edits has its way with the run before the files are made, such as to
-// judge it by another list of expectations. The journals stay as they are.
+// The edits are applied to the run before the files are written, such as to judge
+// it by another list of expectations. The journals stay as they are.
 func Write(dir string, edits ...func(*Run)) (*Run, []string, error) {
 	run, err := Read(dir)
 	if err != nil {
@@ -103,14 +103,14 @@ func (r *Run) only(k Kernel) Run {
 	return alone
 }
 
-// folder is the name of a kernel's folder. The ID comes from a journal, which
-// is a file like any other: it must not lead out of the run's folder.
+// folder returns the name of a kernel's directory. The ID comes from a journal,
+// which may be hostile: it must not lead out of the run's directory.
 func folder(id string) (string, error) {
 	switch {
 	case id == "":
 		return "unknown-kernel", nil
 	case strings.ContainsAny(id, "/\x00") || id[0] == '.' || len(id) > 255:
-		return "", exit.BadInputf("kernel id %q is no folder name", id)
+		return "", exit.BadInputf("kernel id %q is not a directory name", id)
 	}
 	return id, nil
 }

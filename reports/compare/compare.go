@@ -1,6 +1,6 @@
-// Package compare says what changed from one kernel to another, or from one run
-// of a kernel to the next: what regressed, what was mended, what is measured
-// now and was not, and what else differed that may be the cause.
+// Package compare finds what changed from one kernel to another, or from one run
+// of a kernel to the next: regressions, fixes, changed coverage, and what else
+// differs and may be the cause.
 //
 //	base, err := compare.Open("out/2026-03-01T12-00-00")
 //	next, err := compare.Open("out/latest:debian:trixie-backports")
@@ -78,7 +78,7 @@ type Comparison struct {
 	// Transitions count the subtests by what they were and are.
 	Transitions []Transition `json:"transitions"`
 
-	// Features are the differences between the kernels' features folders.
+	// Features are the differences between the kernels' features directories.
 	Features []Difference `json:"features"`
 	// Userspace and Machine are what else differs, and is not the kernel.
 	Userspace []Difference `json:"userspace"`
@@ -213,7 +213,7 @@ var userspace = []string{"parser", "libapparmor", "suite", "guest", "lxc", "libc
 // machine are those of what it ran on.
 var machine = []string{"machine", "accelerator", "qemu", "cmdline"}
 
-// sameBuild says whether the two are one build with one userspace on one kind
+// sameBuild reports whether the two are one build with one userspace on one kind
 // of machine.
 func sameBuild(a, b *reports.Kernel) bool {
 	if a.ID != b.ID || a.ID == "" || a.SHA256 != b.SHA256 || a.Append != b.Append || a.MachineKind() != b.MachineKind() {
@@ -269,7 +269,7 @@ func (d *differ) specs() {
 	}
 }
 
-// there says whether the spec was run at all.
+// there reports whether the spec was run at all.
 func there(o *reports.Outcome) bool { return o != nil && len(o.Attempts) > 0 }
 
 func (d *differ) spec(p pair) {
@@ -339,7 +339,7 @@ func (d *differ) notes() {
 			d.c.Notes = append(d.c.Notes, fmt.Sprintf("%s is shard %s of a run, and not the whole", s.name, s.side.Run.Shard))
 		}
 		if len(s.side.Kernel.Features) == 0 {
-			d.c.Notes = append(d.c.Notes, s.name+" does not say which features its kernel has")
+			d.c.Notes = append(d.c.Notes, s.name+" does not list the AppArmor features of its kernel")
 		}
 	}
 	if r := d.next.Run; r != nil {
@@ -354,7 +354,7 @@ func (d *differ) notes() {
 		}
 	}
 	if d.base.Kernel.MachineKind() != d.next.Kernel.MachineKind() {
-		d.c.Notes = append(d.c.Notes, "the machines are not of one kind: durations are not compared")
+		d.c.Notes = append(d.c.Notes, "the machines are of different kinds: durations are not compared")
 	}
 }
 
@@ -394,7 +394,7 @@ func present(v string, there bool) string {
 	return v
 }
 
-// Changed says whether any result, the kernel's features or the userspace
+// Changed reports whether any result, the kernel's features or the userspace
 // differ; what is flaky does not count.
 func (c *Comparison) Changed() bool {
 	return len(c.Regressions)+len(c.Fixes)+len(c.Known)+len(c.Behaviour)+len(c.Other)+

@@ -128,7 +128,7 @@ func (r *records) add(line string) {
 	}
 }
 
-// read takes the records of a file in the run's folder. Its name comes from
+// read takes the records of a file in the run's directory. Its name comes from
 // the run: it must not lead anywhere else.
 func (r *records) read(dir, name string) error {
 	if dir == "" {

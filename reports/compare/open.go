@@ -13,7 +13,7 @@ import (
 )
 
 // Open finds a kernel in a run by the name that a user gives it: a run's
-// folder, the folder of one kernel in it, or a results.json. A run with several
+// directory, the directory of one kernel in it, or a results.json. A run with several
 // kernels is followed by a colon and the one that is meant, by its ID, its
 // spec, its release, or the beginning of its ID or release:
 // "out/latest:debian:trixie".
@@ -48,10 +48,10 @@ func split(name string) (path, kernel string, err error) {
 			return name[:i], name[i+1:], nil
 		}
 	}
-	return "", "", exit.BadInputf("%s: no such run: name its folder, that of a kernel in it, or a results.json", name)
+	return "", "", exit.BadInputf("%s: no such run: want its directory, that of a kernel in it, or a results.json", name)
 }
 
-// load reads the run at path, and says which folder its files are in.
+// load reads the run at path, and returns the directory that its files are in.
 func load(path string) (run *reports.Run, dir string, err error) {
 	st, err := os.Stat(path)
 	if err != nil {
@@ -73,8 +73,8 @@ func load(path string) (run *reports.Run, dir string, err error) {
 	return run, path, err
 }
 
-// newer says whether results is there, and as new as the journals beside it: a
-// run that was repeated or still goes on has newer ones.
+// newer reports whether results exists and is as new as the journals beside it: a
+// run that was repeated or is still running has newer ones.
 func newer(results, dir string) (bool, error) {
 	st, err := os.Lstat(results)
 	switch {
@@ -94,7 +94,7 @@ func newer(results, dir string) (bool, error) {
 	return true, err
 }
 
-// runDir is the folder of the run whose results are in dir, which may be that
+// runDir is the directory of the run whose results are in dir, which may be that
 // of one kernel.
 func runDir(dir string, run *reports.Run) string {
 	if run == nil {
@@ -119,7 +119,7 @@ func runDir(dir string, run *reports.Run) string {
 
 func pick(run *reports.Run, path, name string) (*reports.Kernel, error) {
 	if len(run.Kernels) == 0 {
-		return nil, exit.BadInputf("%s: the run has no kernel yet", path)
+		return nil, exit.BadInputf("%s: the run has no kernel", path)
 	}
 	if name == "" {
 		if len(run.Kernels) == 1 {

@@ -242,12 +242,12 @@ func (s *specDiff) loss() {
 	s.c.Regressions = append(s.c.Regressions, lost)
 }
 
-// otherSuite says whether the scripts themselves are not the same.
+// otherSuite reports whether the scripts themselves are not the same.
 func (s *specDiff) otherSuite() bool {
 	return s.base.Kernel.Properties["suite"] != s.next.Kernel.Properties["suite"]
 }
 
-// mayBlameKernel says whether a skip can be the kernel's: not if it is the
+// mayBlameKernel reports whether a skip can be the kernel's: not if it is the
 // same one, or if the scripts are others, which may ask for other features.
 func (s *specDiff) mayBlameKernel() bool {
 	return s.base.Kernel.ID != s.next.Kernel.ID && !s.otherSuite()
@@ -315,7 +315,7 @@ func (c *Comparison) verdict() string {
 	return strings.Join(parts, ", ") + "; " + of
 }
 
-// resultsChanged says whether any result differs that is not just flaky.
+// resultsChanged reports whether any result differs that is not just flaky.
 func (c *Comparison) resultsChanged() bool {
 	return len(c.Regressions)+len(c.Fixes)+len(c.Known)+len(c.Behaviour)+len(c.Other)+len(c.Skips)+len(c.Added)+len(c.Vanished) > 0
 }

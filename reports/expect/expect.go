@@ -1,7 +1,7 @@
 // Package expect knows the failures that are expected: which subtest, on which
 // kernel and with which userspace, why, and until when.
 //
-//	list, err := expect.Load("mine.yaml") // with the entries that come along
+//	list, err := expect.Load("mine.yaml") // with the built-in entries
 //	…
 //	spec.Results = list.Judge(kernel, spec.Results, time.Now())
 //
@@ -37,7 +37,7 @@ type Entry struct {
 	Reason    string `json:"reason"`
 	Reference string `json:"reference,omitempty"`
 	// Expires is the last day, in UTC, on which the entry counts:
-	// "2027-03-31". Empty: it counts for good.
+	// "2027-03-31". Empty: it does not expire.
 	Expires string `json:"expires,omitempty"`
 	// At says where the entry stands: "expectations.yaml:12".
 	At string `json:"at"`
@@ -76,13 +76,13 @@ type When struct {
 	// "qemu/tcg".
 	Guest   []string `json:"guest,omitempty"`
 	Machine []string `json:"machine,omitempty"`
-	// Feature and Lacks are paths in AppArmor's features folder that the
+	// Feature and Lacks are paths in AppArmor's features directory that the
 	// kernel has to have, and to lack, all of them.
 	Feature []string `json:"feature,omitempty"`
 	Lacks   []string `json:"lacks,omitempty"`
 }
 
-// holds says whether all conditions do. What is not known of the kernel makes
+// holds reports whether all conditions do. What is not known of the kernel makes
 // a condition on it false: then the failure stands.
 func (w When) holds(k *reports.Kernel) bool {
 	for _, c := range []struct {
@@ -121,7 +121,7 @@ func (w When) holds(k *reports.Kernel) bool {
 	return true
 }
 
-// expired says whether the entry does not count any more.
+// expired reports whether the entry no longer applies.
 func (e *Entry) expired(now time.Time) bool {
 	return e.Expires != "" && now.UTC().Format(time.DateOnly) > e.Expires
 }
@@ -133,11 +133,11 @@ type List []Entry
 //go:embed expectations.yaml
 var shipped []byte
 
-// File is the name of the list that comes along.
+// File is the name of the built-in list.
 const File = "expectations.yaml"
 
-// Load reads the user's own lists, and puts the one that comes along behind
-// them: where both have something to say, the user's word counts.
+// Load reads the user's own lists, and appends the built-in one: where both have
+// an entry for a result, the user's applies.
 func Load(files ...string) (List, error) {
 	var all List
 	for _, f := range files {
@@ -214,7 +214,7 @@ func (e *Entry) judge(r *reports.Result, now time.Time) {
 	r.Known = known
 }
 
-// Match says whether the pattern is the ID, its stars filled in.
+// Match reports whether the pattern matches the text: * stands for any text.
 func Match(pattern, id string) bool {
 	parts := strings.Split(pattern, "*")
 	first, rest := parts[0], parts[1:]
@@ -235,8 +235,8 @@ func Match(pattern, id string) bool {
 	return strings.HasSuffix(id, rest[len(rest)-1])
 }
 
-// Review has the run say which entries matched nothing, though the scripts that
-// they are about ran to their end on a kernel that they are about. It is for
+// Review adds a remark for each entry that matched nothing although its scripts
+// ran completely on a kernel that it is about. It is for
 // [reports.Write].
 func (l List) Review(run *reports.Run) {
 	for i := range run.Kernels {
@@ -249,7 +249,7 @@ func (l List) Review(run *reports.Run) {
 	}
 }
 
-// stale says whether the subtest of the entry is not there, where it could be.
+// stale reports whether the subtest of the entry is missing where it could be.
 func (e *Entry) stale(k *reports.Kernel) bool {
 	ran := false
 	for _, o := range k.Outcomes() {

@@ -77,7 +77,7 @@ func parse(text []byte) (List, error) {
 	}
 	var more yaml.Node
 	if err := dec.Decode(&more); err == nil {
-		return nil, wrong(&more, "a second document: one file is one list")
+		return nil, wrong(&more, "second YAML document: a file is one list")
 	} else if !errors.Is(err, io.EOF) {
 		return nil, err
 	}
@@ -115,7 +115,7 @@ func fields(n *yaml.Node, what string, known map[string]func(*yaml.Node) error) 
 		case key.Kind != yaml.ScalarNode || read == nil:
 			return wrong(key, "unknown key %q in %s", key.Value, what)
 		case seen[key.Value]:
-			return wrong(key, "key %q comes twice in %s", key.Value, what)
+			return wrong(key, "key %q given twice in %s", key.Value, what)
 		}
 		seen[key.Value] = true
 		if err := read(value); err != nil {
@@ -141,7 +141,7 @@ func parseEntry(n *yaml.Node) (Entry, error) {
 				return err
 			}
 			if _, err := time.Parse(time.DateOnly, e.Expires); err != nil {
-				return wrong(v, "expires: %q is no date like 2027-03-31", e.Expires)
+				return wrong(v, "expires: %q is not a date such as 2027-03-31", e.Expires)
 			}
 			return nil
 		},
@@ -165,7 +165,7 @@ func checkPattern(n *yaml.Node, pattern string) error {
 	parts := strings.SplitN(pattern, "/", 3)
 	switch {
 	case len(parts) < 3 || parts[0] == "" || parts[1] == "" || parts[2] == "":
-		return wrong(n, "subtest: %q is no ID like regression/open/OPEN RW", pattern)
+		return wrong(n, "subtest: %q is not an ID such as regression/open/OPEN RW", pattern)
 	case strings.Trim(parts[0], "*") == "" || strings.Trim(parts[1], "*") == "":
 		return wrong(n, "subtest: %q names no script", pattern)
 	}
@@ -237,7 +237,7 @@ func text(n *yaml.Node, name string) (string, error) {
 	}
 	s := strings.Join(strings.Fields(n.Value), " ")
 	if s == "" {
-		return "", wrong(n, "%s: it is empty", name)
+		return "", wrong(n, "%s: empty", name)
 	}
 	return s, nil
 }

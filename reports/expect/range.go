@@ -28,7 +28,7 @@ func parseRange(text string) (Range, error) {
 	for _, part := range strings.Split(text, ",") {
 		m := boundText.FindStringSubmatch(strings.TrimSpace(part))
 		if m == nil {
-			return nil, fmt.Errorf("%q is no range of versions: one is like \">= 6.1, < 6.13\"", text)
+			return nil, fmt.Errorf("%q is not a range of versions such as \">= 6.1, < 6.13\"", text)
 		}
 		r = append(r, bound{m[1], numbers(m[2])})
 	}
@@ -52,7 +52,7 @@ func numbers(version string) []int {
 	return list
 }
 
-// has says whether the version is in the range. One that is no version is in
+// has reports whether the version is in the range. One that is no version is in
 // none but the range without any bound.
 func (r Range) has(version string) bool {
 	v := numbers(version)

@@ -81,7 +81,7 @@ type subtestPast struct {
 
 // past is an earlier run of the same kernel line.
 type past struct {
-	Name    string         `json:"name"` // its folder
+	Name    string         `json:"name"` // its directory
 	Link    string         `json:"link,omitempty"`
 	Started string         `json:"started"`
 	Release string         `json:"release,omitempty"`
@@ -139,7 +139,7 @@ var letters = map[reports.Status]byte{
 
 const absent = '.'
 
-// letter is that of a status; one that nobody knows is no verdict.
+// letter returns that of a status; an unknown one is an ERROR.
 func letter(s reports.Status) byte {
 	if l, ok := letters[s]; ok {
 		return l
@@ -222,7 +222,7 @@ func moment(t time.Time) string {
 
 func (b *builder) text(s string) int {
 	if len(s) > maxText {
-		s = strings.ToValidUTF8(s[:maxText], "") + "\n[cut here: the whole text is in the run's folder]"
+		s = strings.ToValidUTF8(s[:maxText], "") + "\n[cut here: the whole text is in the run's directory]"
 	}
 	n, ok := b.texts[s]
 	if !ok {

@@ -1,6 +1,6 @@
 // Package page makes index.html: one run as a page for people. It needs no
-// network and no server; what it shows is inside it, but for the whole logs,
-// which it links to.
+// network and no server; what it shows is inside it, except the logs, which it
+// links to.
 //
 //	run, files, err := page.Reports(dir)
 //
@@ -29,7 +29,7 @@ import (
 	"proofhouse/reports"
 )
 
-// File is the name of the page in the folder of its run.
+// File is the name of the page in the directory of its run.
 const File = "index.html"
 
 var (
@@ -44,7 +44,7 @@ var (
 )
 
 // Reports makes all reports of the run in dir: those of [reports.Write], and the
-// page, whose path comes first. Each of edits has its way with the run before.
+// page, whose path comes first. The edits are applied to the run before writing.
 func Reports(dir string, edits ...func(*reports.Run)) (*reports.Run, []string, error) {
 	run, files, err := reports.Write(dir, edits...)
 	if err != nil {
@@ -74,7 +74,7 @@ func Write(dir string, run *reports.Run, history []reports.Past) (path string, e
 	return path, nil
 }
 
-// HTML writes the page. Its links start from dir, the folder of the run; what
+// HTML writes the page. Its links start from dir, the directory of the run; what
 // dir lacks is not linked to.
 func HTML(w io.Writer, dir string, run *reports.Run, history []reports.Past) error {
 	doc := newDocument(dir, run, history)

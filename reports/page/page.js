@@ -906,7 +906,7 @@ function kernelDetail(place) {
   return [
     detailHead(place, "kernel", kernel.name, "", kernel.word, kernel.status),
     facts([["Spec", kernel.spec], ["Version", kernel.version], ["Source", kernel.source], ["Appended", kernel.append], ["SHA-256", kernel.sha256],
-      [kernel.noun[0].toUpperCase() + kernel.noun.slice(1) + "s", number(kernel.ran) + " of " + number(kernel.planned) + (kernel.seconds ? ", " + elapsed(kernel.seconds) + " together" : "")], ["Folder", kernel.id]]),
+      [kernel.noun[0].toUpperCase() + kernel.noun.slice(1) + "s", number(kernel.ran) + " of " + number(kernel.planned) + (kernel.seconds ? ", " + elapsed(kernel.seconds) + " together" : "")], ["Directory", kernel.id]]),
     properties.length > 0 && block("Machine and userspace", facts(properties)),
     kernel.past && block("The last runs", el("ul", { class: "runs" }, [...kernel.past].reverse().map(run => el("li", null,
       el("span", { class: "badge w" + run.status }, run.word), el(run.link ? "a" : "span", { href: run.link }, run.started), el("span", { class: "reason" }, plain((run.release || "") + ": " + run.line)))))),
