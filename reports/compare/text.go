@@ -202,7 +202,7 @@ func counts(c reports.Counts) string {
 // word is a status for people.
 func word(s reports.Status) string {
 	if s == absent {
-		return "not there"
+		return "missing"
 	}
 	return string(s)
 }

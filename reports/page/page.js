@@ -17,7 +17,7 @@ const statuses = {
   U: { word: "XPASS", say: "known, but passed" },
   R: { word: "RECORDED", say: "recorded" },
   P: { word: "PASS", say: "passed" },
-  ".": { word: "not there", say: "not there" },
+  ".": { word: "missing", say: "missing" },
 };
 const isBad = letter => letter === "F" || letter === "E";
 const isGood = letter => letter === "P" || letter === "U" || letter === "R";
