@@ -6,23 +6,52 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
+
+	"proofhouse/machines/wire"
 )
 
 // Log is text that grows while a machine runs: its console, its audit records.
-// The zero value is an empty log.
+//
+// What the machine writes is not trusted to end, so memory and file are bounded:
+// of a long text there remain the head of all, the heads behind the last marks,
+// and the tail; a line says where some was cut, and how much.
 type Log struct {
 	mu      sync.Mutex
-	buf     []byte
-	file    *os.File
+	spans   []span // in order, never empty; the last one ends at the end of the text
+	size    int    // of the text, with what was cut
+	marks   []int  // the last ones
+	cutLine string // begins the line in place of what was cut
 	closed  bool
 	changed chan struct{} // closed and replaced whenever the text grows
+
+	file struct {
+		*os.File
+		size int // written so far
+	}
 }
+
+// span is a part of the text that is kept.
+type span struct {
+	from int
+	text []byte
+}
+
+func (s span) end() int { return s.from + len(s.text) }
+
+// The bounds, in bytes.
+const (
+	headKept  = 1 << 20 // of all, and behind each of the last marks
+	marksKept = 8
+	tailKept  = 4 << 20
+	fileKept  = 64 << 20 // in the file, beside the tail
+)
 
 // newLog makes a log that also goes to the file at path, where that is not "".
 func newLog(path string) (*Log, error) {
-	l := &Log{changed: make(chan struct{})}
+	l := &Log{changed: make(chan struct{}), spans: []span{{}}, cutLine: "proofhouse: the log is too long"}
 	if path == "" {
 		return l, nil
 	}
@@ -30,7 +59,7 @@ func newLog(path string) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.file = f
+	l.file.File = f
 	return l, nil
 }
 
@@ -43,6 +72,8 @@ func openLogs(o Options) (console, audit *Log, err error) {
 		console.close()
 		return nil, nil, err
 	}
+	// Whoever judges by the records must know that there were more.
+	audit.cutLine = wire.RecordsLost + ": the log is too long"
 	return console, audit, nil
 }
 
@@ -51,21 +82,61 @@ func openLogs(o Options) (console, audit *Log, err error) {
 func (l *Log) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.buf = append(l.buf, p...)
-	if l.file != nil {
-		_, _ = l.file.Write(p)
+	last := &l.spans[len(l.spans)-1]
+	last.text = append(last.text, p...)
+	l.size += len(p)
+	if len(last.text) > headKept+2*tailKept {
+		l.trim()
 	}
-	l.wake()
+	if l.file.File != nil {
+		n := min(len(p), fileKept-l.file.size)
+		_, _ = l.file.Write(p[:n])
+		l.file.size += n
+	}
+	close(l.changed)
+	l.changed = make(chan struct{})
 	return len(p), nil
 }
 
-// wake wakes whoever waits for the log to grow. The mutex is held.
-func (l *Log) wake() {
-	if l.changed != nil {
-		close(l.changed)
+// trim drops what is neither in a head nor in the tail.
+func (l *Log) trim() {
+	heads := append([]int{0}, l.marks...)
+	tail := l.size - tailKept
+	var kept []span
+	for _, s := range l.spans {
+		for from := s.from; from < s.end(); {
+			// The part of the span that is kept, or dropped, from here on.
+			to, keep := s.end(), from >= tail
+			if !keep {
+				to = min(to, tail)
+			}
+			for _, h := range heads {
+				switch {
+				case from >= h && from < h+headKept:
+					if !keep {
+						to, keep = min(s.end(), h+headKept), true
+					}
+					to = max(to, min(s.end(), h+headKept))
+				case from < h && !keep:
+					to = min(to, h)
+				}
+			}
+			part := s.text[from-s.from : to-s.from]
+			switch n := len(kept); {
+			case !keep:
+			case n > 0 && kept[n-1].end() == from:
+				kept[n-1].text = append(kept[n-1].text, part...)
+			default:
+				kept = append(kept, span{from, slices.Clone(part)})
+			}
+			from = to
+		}
 	}
-	l.changed = make(chan struct{})
+	l.spans = kept
 }
+
+// cut is the line that stands for n bytes.
+func (l *Log) cut(n int) string { return fmt.Sprintf("\n%s: %d bytes were cut here\n", l.cutLine, n) }
 
 func (l *Log) close() {
 	l.mu.Lock()
@@ -74,28 +145,58 @@ func (l *Log) close() {
 		return
 	}
 	l.closed = true
-	if l.file != nil {
-		_ = l.file.Close()
-		l.file = nil
+	if f := l.file.File; f != nil {
+		if l.file.size < l.size {
+			from := max(l.file.size, l.size-tailKept)
+			if from > l.file.size {
+				_, _ = f.WriteString(l.cut(from - l.file.size))
+			}
+			_, _ = f.WriteString(l.since(from))
+		}
+		_ = f.Close()
+		l.file.File = nil
 	}
-	l.wake()
+	close(l.changed)
+	l.changed = make(chan struct{})
 }
 
-// Mark is the log's length now, to be given to Since.
+// Mark is the log's length now, in bytes, to be given to Since. The head of what
+// comes after one of the last eight marks is kept, however much follows.
 func (l *Log) Mark() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.buf)
+	if n := len(l.marks); n == 0 || l.marks[n-1] != l.size {
+		l.marks = append(l.marks, l.size)
+		l.marks = l.marks[max(0, len(l.marks)-marksKept):]
+	}
+	return l.size
 }
 
 // Since is the text that came after the mark.
 func (l *Log) Since(mark int) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return string(l.buf[min(mark, len(l.buf)):])
+	return l.since(mark)
 }
 
-// Lines are the whole lines since the mark, without their ends.
+func (l *Log) since(mark int) string {
+	var b strings.Builder
+	at := mark
+	for _, s := range l.spans {
+		if s.end() <= at {
+			continue
+		}
+		if s.from > at {
+			b.WriteString(l.cut(s.from - at))
+			at = s.from
+		}
+		b.Write(s.text[at-s.from:])
+		at = s.end()
+	}
+	return b.String()
+}
+
+// Lines are the complete lines since the mark, without their ends.
 func (l *Log) Lines(mark int) []string {
 	var lines []string
 	for line := range strings.Lines(l.Since(mark)) {
@@ -106,11 +207,11 @@ func (l *Log) Lines(mark int) []string {
 	return lines
 }
 
-// await waits until text stands in the log behind the mark.
+// await waits until the log has text after the mark.
 func (l *Log) await(ctx context.Context, mark int, text string) error {
 	for {
 		l.mu.Lock()
-		found := bytes.Contains(l.buf[min(mark, len(l.buf)):], []byte(text))
+		found := l.contains(mark, text)
 		if l.changed == nil {
 			l.changed = make(chan struct{})
 		}
@@ -128,4 +229,11 @@ func (l *Log) await(ctx context.Context, mark int, text string) error {
 		case <-changed:
 		}
 	}
+}
+
+// contains reports whether text is in what is kept of the log after the mark. It
+// looks at the last span only: text was written a moment ago.
+func (l *Log) contains(mark int, text string) bool {
+	s := l.spans[len(l.spans)-1]
+	return bytes.Contains(s.text[min(max(0, mark-s.from), len(s.text)):], []byte(text))
 }

@@ -70,8 +70,17 @@ func All(console string) []Crash {
 	return found
 }
 
+// maxLine is how many bytes of a line are looked at, from its end. A record of the
+// kernel's log has up to 1024 (PRINTK_MESSAGE_MAX is 2048 with its prefix).
+const maxLine = 4096
+
 // complaint returns the title of the complaint that begins with this line.
 func complaint(line string) (string, bool) {
+	// A complaint may follow what a program wrote without a newline; what it
+	// wrote has no bound.
+	if len(line) > maxLine {
+		line = line[len(line)-maxLine:]
+	}
 	text := stamp.ReplaceAllString(line, "")
 	for _, p := range patterns {
 		if m := p.re.FindStringSubmatchIndex(text); m != nil {
