@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
@@ -15,6 +17,7 @@ import (
 
 // Message types and groups of include/uapi/linux/audit.h.
 const (
+	auditGet      = 1000
 	auditUserAVC  = 1107
 	auditFirstLSM = 1400 // AUDIT_AVC; AppArmor logs as 1400
 	auditLastLSM  = 1599
@@ -32,6 +35,9 @@ type auditLog struct {
 	fd int
 	// seq numbers the messages we send.
 	seq uint32
+	out io.Writer // the channel
+	// lost is how many records the kernel has dropped, as it last said.
+	lost uint32
 }
 
 var errNoAudit = errors.New("this kernel has no audit")
@@ -55,7 +61,8 @@ func startAudit(conn ssh.Conn) *auditLog {
 		return l
 	}
 	go ssh.DiscardRequests(reqs)
-	l.fd = fd
+	l.fd, l.out = fd, ch
+	l.lost, _ = lostRecords()
 	go l.forward(ch)
 	return l
 }
@@ -111,6 +118,12 @@ func (l *auditLog) mark(text string) error {
 	if l.fd < 0 {
 		return errNoAudit
 	}
+	// The kernel drops records, too, before any reader sees them: its backlog is
+	// full, or it has no memory (kernel/audit.c: audit_log_lost).
+	if n, err := lostRecords(); err == nil && n != l.lost {
+		_, _ = fmt.Fprintf(l.out, "%s: the kernel dropped %d\n", wire.RecordsLost, n-l.lost)
+		l.lost = n
+	}
 	l.seq++
 	payload := append([]byte(markPrefix+text), 0)
 	b := make([]byte, headerLen, headerLen+len(payload))
@@ -120,4 +133,54 @@ func (l *auditLog) mark(text string) error {
 	binary.NativeEndian.PutUint32(b[8:], l.seq)
 	b = append(b, payload...)
 	return unix.Sendto(l.fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+}
+
+// lostRecords asks the kernel how many records it has dropped since it booted.
+func lostRecords() (uint32, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_AUDIT)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	limit := unix.NsecToTimeval(int64(5 * time.Second))
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit); err != nil {
+		return 0, err
+	}
+	b := make([]byte, headerLen)
+	binary.NativeEndian.PutUint32(b[0:], headerLen)
+	binary.NativeEndian.PutUint16(b[4:], auditGet)
+	binary.NativeEndian.PutUint16(b[6:], unix.NLM_F_REQUEST)
+	if err := unix.Sendto(fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return 0, err
+	}
+	buf := make([]byte, 4<<10)
+	for {
+		n, _, err := unix.Recvfrom(fd, buf, 0)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		switch lost, kind := readStatus(buf[:n]); kind {
+		case auditGet:
+			return lost, nil
+		case unix.NLMSG_ERROR:
+			return 0, errNoAudit
+		}
+	}
+}
+
+// readStatus reads the field lost of struct audit_status (include/uapi/linux/audit.h),
+// from a message of the kind auditGet.
+func readStatus(b []byte) (lost uint32, kind uint16) {
+	const offLost = headerLen + 6*4
+	if len(b) < headerLen {
+		return 0, 0
+	}
+	kind = binary.NativeEndian.Uint16(b[4:])
+	if kind == auditGet && len(b) >= offLost+4 {
+		lost = binary.NativeEndian.Uint32(b[offLost:])
+	}
+	return lost, kind
 }
