@@ -5,7 +5,7 @@ KERNEL  ?=
 QEMU    ?=
 SMOKE   ?=
 ARGS    ?=
-E2E     ?= ./runs ./cmd/proofhouse ./nsmgr ./containers ./cmd/nsmgr ./reports/page
+E2E     ?= ./machines ./runs ./cmd/proofhouse ./nsmgr ./containers ./cmd/nsmgr ./reports/page
 COMMIT  := $(shell git rev-parse HEAD 2>/dev/null)$(shell git diff --quiet HEAD 2>/dev/null || echo ', modified')
 LDFLAGS  = -s -w -X 'proofhouse/internal/version.linked=$(COMMIT)'
 GOLANGCI = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
