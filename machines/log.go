@@ -2,6 +2,7 @@ package machines
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -14,13 +15,15 @@ import (
 )
 
 // Log is text that grows while a machine runs: its console, its audit records.
+// The zero value is an empty log.
 //
 // What the machine writes is not trusted to end, so memory and file are bounded:
 // of a long text there remain the head of all, the heads behind the last marks,
-// and the tail; a line says where some was cut, and how much.
+// and the tail; a line says where some was cut, and how much. The zero value is
+// an empty log.
 type Log struct {
 	mu      sync.Mutex
-	spans   []span // in order, never empty; the last one ends at the end of the text
+	spans   []span // in order; the last one ends at the end of the text
 	size    int    // of the text, with what was cut
 	marks   []int  // the last ones
 	cutLine string // begins the line in place of what was cut
@@ -49,9 +52,12 @@ const (
 	fileKept  = 64 << 20 // in the file, beside the tail
 )
 
+// LogCut begins the line of a console log in place of what was cut.
+const LogCut = "proofhouse: the log is too long"
+
 // newLog makes a log that also goes to the file at path, where that is not "".
 func newLog(path string) (*Log, error) {
-	l := &Log{changed: make(chan struct{}), spans: []span{{}}, cutLine: "proofhouse: the log is too long"}
+	l := &Log{changed: make(chan struct{}), spans: []span{{}}, cutLine: LogCut}
 	if path == "" {
 		return l, nil
 	}
@@ -82,6 +88,9 @@ func openLogs(o Options) (console, audit *Log, err error) {
 func (l *Log) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if len(l.spans) == 0 {
+		l.spans = []span{{}}
+	}
 	last := &l.spans[len(l.spans)-1]
 	last.text = append(last.text, p...)
 	l.size += len(p)
@@ -93,8 +102,7 @@ func (l *Log) Write(p []byte) (int, error) {
 		_, _ = l.file.Write(p[:n])
 		l.file.size += n
 	}
-	close(l.changed)
-	l.changed = make(chan struct{})
+	l.wake()
 	return len(p), nil
 }
 
@@ -136,7 +144,17 @@ func (l *Log) trim() {
 }
 
 // cut is the line that stands for n bytes.
-func (l *Log) cut(n int) string { return fmt.Sprintf("\n%s: %d bytes were cut here\n", l.cutLine, n) }
+func (l *Log) cut(n int) string {
+	return fmt.Sprintf("\n%s: %d bytes were cut here\n", cmp.Or(l.cutLine, LogCut), n)
+}
+
+// wake wakes whoever waits for the log to grow. The mutex is held.
+func (l *Log) wake() {
+	if l.changed != nil {
+		close(l.changed)
+	}
+	l.changed = make(chan struct{})
+}
 
 func (l *Log) close() {
 	l.mu.Lock()
@@ -156,8 +174,7 @@ func (l *Log) close() {
 		_ = f.Close()
 		l.file.File = nil
 	}
-	close(l.changed)
-	l.changed = make(chan struct{})
+	l.wake()
 }
 
 // Mark is the log's length now, in bytes, to be given to Since. The head of what

@@ -124,6 +124,25 @@ func TestScriptPassIsEarned(t *testing.T) {
 	}
 }
 
+// What is cut from the console may have been a complaint.
+func TestConsoleFlood(t *testing.T) {
+	m := &scripted{prints: twoPasses}
+	l, b := onScripted(t, m, "regression/open")
+	m.after = func() {
+		line := []byte(strings.Repeat("flood ", 1<<10) + "\n")
+		for range 2 << 10 {
+			_, _ = m.console.Write(line)
+		}
+	}
+	spec := l.Script(context.Background(), b, regression.Script{Name: "open", Speaks: true})
+	if !troubled(spec.Results) {
+		t.Errorf("%+v", spec.Results)
+	}
+	if status, _ := verdictOf(t, l); status == exit.OK {
+		t.Errorf("exit status %d", status)
+	}
+}
+
 const complaintText = "[   10.0] WARNING: CPU: 0 PID: 1 at security/apparmor/policy.c:77 aa_put_profile+0x1f/0x30\n"
 
 // A complaint of the kernel is in the verdict whenever it was made: during a

@@ -39,6 +39,11 @@ func (l *Bench) aftermath(ctx context.Context, m *bench, runErr error, spec *rep
 		spec.Crash, spec.Console = c.Title, c.Text
 		return c.Title
 	}
+	if strings.Contains(console, machines.LogCut) {
+		// What was cut may have been a complaint.
+		spec.Console = lastLines(console, 40)
+		return "the kernel's console printed too much: a part of it was cut"
+	}
 	for _, err := range []error{runErr, sane} {
 		switch {
 		case errors.Is(err, machines.ErrInsane):
