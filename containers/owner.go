@@ -73,6 +73,17 @@ func findOwners(lxc, root string) *Owners {
 	return o
 }
 
+// MayHaveOwner reports whether a namespace has a name as LXC, Incus or LXD choose
+// it, without a look at their containers.
+func MayHaveOwner(ns nsmgr.Name) bool {
+	return isHash(string(ns)) || strings.HasPrefix(string(ns), "lxc-") || strings.HasPrefix(string(ns), "incus-") || strings.HasPrefix(string(ns), "lxd-")
+}
+
+// isHash reports whether a name is a hash of LXC's: 64 bits in hexadecimal.
+func isHash(name string) bool {
+	return len(name) == 16 && strings.Trim(name, "0123456789abcdef") == ""
+}
+
 // Of returns the owner of a namespace. It is false for one that has no name of
 // such a tool, and for one below another: its container is the upper one's.
 func (o *Owners) Of(ns nsmgr.Name) (Owner, bool) {
@@ -89,6 +100,22 @@ func (o *Owners) Of(ns nsmgr.Name) (Owner, bool) {
 		}
 	}
 	return o.ofHash(name)
+}
+
+// Left returns the namespaces that LXC, Incus or LXD created for containers that
+// no longer exist.
+func (o *Owners) Left(v *nsmgr.View) ([]nsmgr.Name, error) {
+	names, err := v.Children("")
+	if err != nil {
+		return nil, err
+	}
+	var left []nsmgr.Name
+	for _, ns := range names {
+		if owner, ok := o.Of(ns); ok && owner.State == Missing && !v.Mine(ns) {
+			left = append(left, ns)
+		}
+	}
+	return left, nil
 }
 
 // ofLXC reads "lxc-NAME_<-var-lib-lxc>": LXC writes its path with dashes for
@@ -111,7 +138,7 @@ func (o *Owners) ofLXC(whole, rest string) (Owner, bool) {
 // ofHash finds the container of a name that LXC hashed because it is too long.
 // A hash does not tell the name of a container that is missing.
 func (o *Owners) ofHash(name string) (Owner, bool) {
-	if len(name) != 16 || strings.Trim(name, "0123456789abcdef") != "" {
+	if !isHash(name) {
 		return Owner{}, false
 	}
 	for c := range o.names {

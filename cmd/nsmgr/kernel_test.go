@@ -72,6 +72,50 @@ lxc-start -n c1`},
 	// The hook may be at work for a moment more.
 	{sh: "lxc-stop -n c1 -k && while ls /run/nsmgr/namespaces | grep -q note; do sleep 0.1; done; nsmgr list", not: []string{"c1"}},
 	{sh: "ls /run/nsmgr/namespaces", not: []string{"note"}},
+
+	// LXC reads its configuration, not nsmgr: quotes, includes, and the last value
+	// is in force. The hook refuses a label that is not in force.
+	{sh: `cp /var/lib/lxc/c1/config base && mkdir -p /etc/lxc/site && echo 'lxc.apparmor.profile = "host-ct//&:c1:container"' > /etc/lxc/site/a.conf && grep -v apparmor.profile base > /var/lib/lxc/c1/config && echo 'lxc.include = /etc/lxc/site/' >> /var/lib/lxc/c1/config && lxc-start -n c1 && nsmgr tasks c1 && lxc-stop -k -n c1`,
+		want: []string{"host-ct//&:c1:container (enforce)"}},
+	{sh: "while ls /run/nsmgr/namespaces | grep -q note; do sleep 0.1; done; echo 'lxc.apparmor.profile = unconfined' > /etc/lxc/late.conf; (cat base; echo 'lxc.include = /etc/lxc/late.conf') > /var/lib/lxc/c1/config; lxc-start -n c1", status: 1},
+	{sh: "LXC_NAME=c1 LXC_CONFIG_FILE=/var/lib/lxc/c1/config nsmgr hook pre-start", status: 2, want: []string{`lxc.apparmor.profile is "unconfined"`}},
+	// A copied container names the namespace of the original.
+	{sh: "cp base /var/lib/lxc/c1/config; cp -a /var/lib/lxc/c1 /var/lib/lxc/c2 && sed -i s,/lxc/c1/,/lxc/c2/,g /var/lib/lxc/c2/config && lxc-start -n c1 && nsmgr list", want: []string{"nsmgr       c1"}},
+	{sh: "lxc-start -n c2", status: 1},
+	{sh: "LXC_NAME=c2 LXC_CONFIG_FILE=/var/lib/lxc/c2/config nsmgr hook pre-start", status: 2, want: []string{`namespace "c1" belongs to container "c1"`, "host-ct//&:c2:container"}},
+	{sh: "lxc-stop -k -n c1; while ls /run/nsmgr/namespaces | grep -q note; do sleep 0.1; done; LXC_NAME=c2 LXC_CONFIG_FILE=/var/lib/lxc/c2/config nsmgr hook pre-start", status: 2, want: []string{"belongs to container"}},
+
+	// lxc-start as distributions confine it: it may change to lxc-* only.
+	{sh: "apparmor_parser -r /etc/apparmor.d/usr.bin.lxc-start; nsmgr doctor", want: []string{"missing  LXC's own confinement", "lxc-host-ct//&:"}},
+	{sh: "lxc-start -n c1", status: 1},
+	{sh: "LXC_NAME=c1 LXC_CONFIG_FILE=/var/lib/lxc/c1/config aa-exec -p /usr/bin/lxc-start -- nsmgr hook pre-start", status: 2, want: []string{"change from label /usr/bin/lxc-start (enforce)", "lxc-host-ct//&:c1:container"}},
+	{sh: "nsmgr list", not: []string{"c1"}},
+	{sh: "nsmgr create z && nsmgr delete z", want: []string{"lxc.apparmor.profile = lxc-host-ct//&:z:container"}},
+	{sh: "sed -i 's/= host-ct/= lxc-host-ct/' /var/lib/lxc/c1/config; lxc-start -n c1 && nsmgr tasks c1", want: []string{"lxc-host-ct//&:c1:container (enforce)"}},
+	{sh: "lxc-attach -n c1 -- cat /proc/self/attr/current && lxc-stop -n c1 -t 20; lxc-info -n c1 -sH", want: []string{"container (enforce)", "STOPPED"}},
+	{sh: "dmesg | grep 'DENIED.*lxc-host-ct' | grep 'signal\\|ptrace'", status: 1},
+	{sh: "sed -i 's/= lxc-host-ct/= host-ct/' /var/lib/lxc/c1/config; echo '  change_profile -> host-ct//&**,' >> /etc/apparmor.d/abstractions/lxc/start-container; apparmor_parser -r --skip-cache /etc/apparmor.d/usr.bin.lxc-start; while ls /run/nsmgr/namespaces | grep -q note; do sleep 0.1; done; lxc-start -n c1 && nsmgr tasks c1",
+		want: []string{"host-ct//&:c1:container (enforce)"}},
+	{sh: "nsmgr doctor | grep 'own confinement'", want: []string{"ok "}},
+	{sh: "lxc-stop -n c1 -t 20; lxc-info -n c1 -sH; apparmor_parser -R /etc/apparmor.d/usr.bin.lxc-start", want: []string{"STOPPED"}},
+
+	// Namespaces of containers that no longer exist.
+	{sh: "cd /sys/kernel/security/apparmor/policy/namespaces && mkdir 'lxc-gone_<-var-lib-lxc>' 'lxc-c1_<-var-lib-lxc>' && nsmgr list", want: []string{"lxc:gone (missing)", "others      lxc:c1"}},
+	{sh: "nsmgr exec 'lxc-gone_<-var-lib-lxc>' -p unconfined --stack-on host-ct -- sleep 600 & until nsmgr tasks 'lxc-gone_<-var-lib-lxc>' | grep -qw sleep; do sleep 0.1; done; nsmgr gc --foreign", status: 1, want: []string{"is in use"}},
+	{sh: "pkill sleep; until nsmgr gc --foreign; do sleep 0.1; done; nsmgr list", want: []string{"removed lxc-gone_<-var-lib-lxc>: lxc:gone (missing)", "lxc:c1"}},
+
+	// Several YAML documents are one declaration; a list without a value is none.
+	{sh: `printf -- '---\nnamespaces:\n- name: web\n  kind: unprivileged\n---\nnamespaces:\n- name: db\n  kind: unprivileged\n' > two.yaml; nsmgr apply -f two.yaml && nsmgr apply -f two.yaml --prune`, want: []string{"create web", "create db", "nothing to do"}},
+	{sh: "printf 'namespaces:\\n' | nsmgr apply -f - --prune", status: 2, want: []string{"has no value"}},
+	{sh: "mkdir d && cp two.yaml d && nsmgr apply -f d --prune", want: []string{"nothing to do"}},
+
+	// A container chooses the names of its processes.
+	{sh: `setsid nsmgr exec web -p container --stack-on host-ct -- bash -c 'printf "a\n7 7 - ok\033[2J" >/proc/$$/comm; sleep 600; :' >/dev/null 2>&1 & until nsmgr tasks web | grep -q 'x1b'; do sleep 0.2; done; nsmgr tasks web; nsmgr show web; nsmgr delete web; nsmgr delete web --kill`,
+		want: []string{`7 7 - ok\x1b[2J`}, not: []string{"\x1b"}},
+
+	// no_new_privs: the reason that is given.
+	{sh: "printf 'abi <kernel>,\\nprofile svc flags=(attach_disconnected) { file, capability, signal, ptrace, unix, change_profile -> **, }\\n' | apparmor_parser -r && aa-exec -p svc -- setpriv --no-new-privs nsmgr exec db --stack-on host-ct -- true", status: 2, want: []string{"no_new_privs"}},
+	{sh: "aa-exec -p svc -- setpriv --no-new-privs nsmgr exec db -- cat /proc/self/attr/current", want: []string{"container (enforce)"}},
 }
 
 // stepPatience is how long a step may take: a template is hundreds of processes.

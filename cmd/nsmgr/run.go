@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"proofhouse/containers"
 	"proofhouse/internal/exit"
 	"proofhouse/nsmgr"
 )
@@ -167,14 +168,18 @@ func confirmForce(c *cobra.Command, flat, stacked []nsmgr.Task, yes bool) error 
 }
 
 func gcCommand() *cobra.Command {
-	var dryRun bool
+	var dryRun, foreign bool
 	var idle time.Duration
 	c := &cobra.Command{
 		Use: "gc", Short: "Remove unused namespaces that nsmgr created", Args: noArgs,
 		Long: `Removes namespaces whose creation or removal was interrupted, and namespaces that
 nsmgr created at least --idle ago and that have no tasks. Declared namespaces
-(nsmgr apply) and those that other programs created are kept.`,
-		Example: "  nsmgr gc --dry-run\n  nsmgr gc --idle 0",
+(nsmgr apply) and those that other programs created are kept.
+
+--foreign also removes the namespaces that LXC, Incus and LXD created for
+containers that no longer exist, by the same rule as delete: not while tasks are
+in them.`,
+		Example: "  nsmgr gc --dry-run\n  nsmgr gc --idle 0\n  nsmgr gc --foreign",
 		RunE: func(c *cobra.Command, _ []string) error {
 			v, err := nsmgr.Open()
 			if err != nil {
@@ -199,12 +204,42 @@ nsmgr created at least --idle ago and that have no tasks. Declared namespaces
 				}
 				say(c, "removed %s: %s", g.Name, g.Why)
 			}
+			if foreign {
+				failed = append(failed, collectForeign(c, v, dryRun))
+			}
 			return errors.Join(failed...)
 		},
 	}
 	c.Flags().BoolVarP(&dryRun, "dry-run", "n", false, "only print what would be removed")
+	c.Flags().BoolVar(&foreign, "foreign", false, "also remove what LXC, Incus and LXD left")
 	c.Flags().DurationVar(&idle, "idle", 10*time.Minute, "minimum age of an unused namespace, `duration`")
 	return c
+}
+
+// collectForeign removes the namespaces of containers that no longer exist.
+func collectForeign(c *cobra.Command, v *nsmgr.View, dryRun bool) error {
+	owners, err := containers.FindOwners(c.Context())
+	if err != nil {
+		return err
+	}
+	left, err := owners.Left(v)
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, ns := range left {
+		owner, _ := owners.Of(ns)
+		if dryRun {
+			say(c, "would remove %s: %s", ns, owner)
+			continue
+		}
+		if err := v.Delete(c.Context(), ns, nsmgr.Deletion{Recursive: true, Sure: true}); err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		say(c, "removed %s: %s", ns, owner)
+	}
+	return errors.Join(failed...)
 }
 
 func auditCommand() *cobra.Command {

@@ -1,16 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"proofhouse/containers"
 	"proofhouse/internal/exit"
 	"proofhouse/internal/printable"
 	"proofhouse/nsmgr"
@@ -53,10 +56,15 @@ func listCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return printJSON(c, list)
+			all := make([]listed, len(list))
+			owner := ownerOf(c, v)
+			for i, l := range list {
+				all[i] = listed{l, owner(l.Name)}
 			}
-			return printList(c.OutOrStdout(), list, tree)
+			if asJSON {
+				return printJSON(c, all)
+			}
+			return printList(c.OutOrStdout(), all, tree)
 		},
 	}
 	c.Flags().BoolVar(&tree, "tree", false, "as a tree")
@@ -64,11 +72,43 @@ func listCommand() *cobra.Command {
 	return c
 }
 
-func printList(w io.Writer, list []nsmgr.Listed, tree bool) error {
+// listed is the JSON form of list.
+type listed struct {
+	nsmgr.Listed
+	Container string `json:"container,omitempty"`
+}
+
+// ownerOf returns a function that names the container of a namespace: the one
+// that nsmgr created it for, or that of LXC, Incus or LXD which its name tells.
+func ownerOf(c *cobra.Command, v *nsmgr.View) func(nsmgr.Name) string {
+	owners := sync.OnceValue(func() *containers.Owners {
+		o, err := containers.FindOwners(c.Context())
+		if err != nil {
+			note(c, "nsmgr: note: %v", err)
+			return nil
+		}
+		return o
+	})
+	return func(ns nsmgr.Name) string {
+		if own := v.Container(ns); own != "" {
+			return own
+		}
+		if !containers.MayHaveOwner(ns) || owners() == nil {
+			return ""
+		}
+		owner, ok := owners().Of(ns)
+		if !ok {
+			return ""
+		}
+		return owner.String()
+	}
+}
+
+func printList(w io.Writer, list []listed, tree bool) error {
 	if len(list) == 0 {
 		return nil
 	}
-	rows := [][]string{{"NAMESPACE", "PROFILES", "TASKS", "MADE BY"}}
+	rows := [][]string{{"NAMESPACE", "PROFILES", "TASKS", "CREATED BY", "CONTAINER"}}
 	for _, l := range list {
 		name, by := string(l.Name), "others"
 		if tree {
@@ -78,7 +118,7 @@ func printList(w io.Writer, list []nsmgr.Listed, tree bool) error {
 		if l.Mine {
 			by = "nsmgr"
 		}
-		rows = append(rows, []string{name, fmt.Sprint(l.Profiles), fmt.Sprint(l.Tasks), by})
+		rows = append(rows, []string{name, fmt.Sprint(l.Profiles), fmt.Sprint(l.Tasks), by, cmp.Or(l.Container, "-")})
 	}
 	return table(w, rows)
 }
