@@ -28,8 +28,8 @@ help: ## print the targets
 build: ## build everything into bin/
 	@mkdir -p bin
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ginkgo github.com/onsi/ginkgo/v2/ginkgo
-	CGO_ENABLED=0 $(GO) test -c -trimpath -o bin/suite.test ./suite
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/ginkgo github.com/onsi/ginkgo/v2/ginkgo
+	CGO_ENABLED=0 $(GO) test -c -trimpath -ldflags '-s -w' -o bin/suite.test ./suite
 
 nsmgr-lxc: ## build bin/nsmgr-lxc, for nsmgr's container commands on this machine (takes lxc-dev and a C compiler)
 	CGO_ENABLED=1 $(GO) build -trimpath -tags lxc -o bin/nsmgr-lxc ./cmd/nsmgr
