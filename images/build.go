@@ -348,7 +348,8 @@ func keepLog(log string, err error) error {
 		return err
 	}
 	kept := filepath.Join(cache.Root(), "images-failed.log")
-	if writeErr := os.WriteFile(kept, b, 0o644); writeErr != nil {
+	_ = os.Remove(kept)
+	if writeErr := host.WriteNew(kept, bytes.NewReader(b), 0o644); writeErr != nil {
 		return err
 	}
 	return fmt.Errorf("%w; its log: %s", err, kept)

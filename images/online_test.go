@@ -107,6 +107,39 @@ func TestOnlineRoot(t *testing.T) {
 	}
 }
 
+// A suite's Makefile is somebody else's, and runs where root is the host's root:
+// it gets no capability, no network and no way out of the guest's root.
+func TestOnlineHostileMake(t *testing.T) {
+	online(t)
+	images.NeedE2fsprogs(t)
+	t.Setenv("PROOFHOUSE_CACHE", t.TempDir())
+	const try = `cd /var/lib/lxc
+grep -E '^(Cap|NoNew)' /proc/self/status >status
+mknod sda b 8 0 && echo made >device
+mount -t tmpfs x /mnt && echo mounted >mount
+ls /proc/1/root/proc >/dev/null 2>&1 && ls -d /proc/1/root/work >out 2>/dev/null
+chroot /proc/1/root true && echo left >>out
+grep -v lo: /proc/net/dev | grep : >network
+exit 0`
+	root, err := images.Get(t.Context(), images.Request{Suite: "trixie", Tests: images.Tests{
+		Hash: "f00d", Packages: []string{"lxc", "gcc", "libc6-dev", "lxc-dev"}, Make: []string{"sh", "-c", try}, Dir: "/",
+	}}, func(s string) { t.Log(s) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	status := images.Debugfs(t, root.Image, "cat /var/lib/lxc/status")
+	for _, want := range []string{"CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1"} {
+		if !strings.Contains(status, want) {
+			t.Errorf("not %q:\n%s", want, status)
+		}
+	}
+	for _, name := range []string{"device", "mount", "out", "network"} {
+		if got := images.Debugfs(t, root.Image, "cat /var/lib/lxc/"+name); got != "" {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
 // childVar makes TestOnlineChild the program that TestOnlineKilled kills.
 const childVar = "PROOFHOUSE_IMAGES_CHILD"
 
