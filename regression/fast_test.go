@@ -39,6 +39,7 @@ func says(t *testing.T, dir, program string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(program, args...)
 	cmd.Dir = dir
+	cmd.Stdin = strings.NewReader("a line for --stdin\n")
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "PERL_HASH_SEED=0", "PERL_PERTURB_KEYS=0")
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -87,7 +88,9 @@ use Cwd 'realpath';
 my $name = '';
 my %h;
 my $escape = '';
-GetOptions('escape|E' => \$escape, 'nodefault|N' => \my $n);
+my $stdin = '';
+GetOptions('escape|E' => \$escape, 'nodefault|N' => \my $n, 'stdin' => \$stdin);
+if ($stdin) { while (<STDIN>) { print "in: $_"; } }
 sub add($@) { my ($k, @v) = @_; $h{$k} = "@v"; }
 sub child() {
   my $pid = open(KID, "-|");
@@ -164,7 +167,7 @@ func TestFastMkprofile(t *testing.T) {
 	}
 	before := served()
 	for _, args := range [][]string{
-		{"a", "b c", "d=e", ""}, {"-E", "a"}, {"-N", "-E", "a"}, {}, {"die"}, {"a", "exit"}, {"warn"}, {"long"},
+		{"a", "b c", "d=e", ""}, {"-E", "a"}, {"a", "b", "--stdin"}, {"--stdin", "a", "b"}, {"a", "-", "b"}, {"a", "-E"}, {"-N", "-E", "a"}, {}, {"die"}, {"a", "exit"}, {"warn"}, {"long"},
 	} {
 		got := says(t, "/tmp", fast, args...)
 		want := says(t, "/tmp", "/usr/bin/perl", append([]string{"-w", plain}, args...)...)

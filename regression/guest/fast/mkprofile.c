@@ -112,9 +112,10 @@ int main(int argc, char **argv)
 	char *text;
 	int fd;
 
-	/* Only what the harness calls it with: -E, -N, -I, a name and rules. */
-	for (int i = 1; i < argc && argv[i][0] == '-'; i++)
-		if (!strchr("ENI", argv[i][1]) || !argv[i][1] || argv[i][2])
+	/* Only what needs no standard input: -E, -N, -I, a name and rules. Options
+	 * may stand anywhere. */
+	for (int i = 1; i < argc; i++)
+		if (argv[i][0] == '-' && (!argv[i][1] || !strchr("ENI", argv[i][1]) || argv[i][2]))
 			return plain(argc, argv);
 	if (getuid() || geteuid() || getgid() || getegid() || !getcwd(cwd, sizeof(cwd)))
 		return plain(argc, argv);
