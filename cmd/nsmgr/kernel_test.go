@@ -99,6 +99,14 @@ lxc-start -n c1`},
 	{sh: "nsmgr doctor | grep 'own confinement'", want: []string{"ok "}},
 	{sh: "lxc-stop -n c1 -t 20; lxc-info -n c1 -sH; apparmor_parser -R /etc/apparmor.d/usr.bin.lxc-start", want: []string{"STOPPED"}},
 
+	// adopt writes those lines, and takes them back.
+	{sh: "grep -v 'apparmor.profile\\|lxc.hook' base > /var/lib/lxc/c1/config; cp /var/lib/lxc/c1/config plain; nsmgr adopt c1 --dry-run && cmp plain /var/lib/lxc/c1/config", want: []string{"would add lxc.apparmor.profile = "}},
+	{sh: "nsmgr adopt c1 && lxc-start -n c1 && nsmgr tasks c1", want: []string{"undo   nsmgr adopt c1 --undo", "//&:c1:container (enforce)"}},
+	{sh: "nsmgr adopt c1 --undo", status: 2, want: []string{"stop it first"}},
+	{sh: "lxc-stop -k -n c1; nsmgr adopt c1", status: 2, want: []string{"already confines it"}},
+	{sh: "nsmgr adopt c1 --undo && cmp plain /var/lib/lxc/c1/config"},
+	{sh: "nsmgr adopt c1 --undo", status: 2, want: []string{"has no lines of it"}},
+
 	// Namespaces of containers that no longer exist.
 	{sh: "cd /sys/kernel/security/apparmor/policy/namespaces && mkdir 'lxc-gone_<-var-lib-lxc>' 'lxc-c1_<-var-lib-lxc>' && nsmgr list", want: []string{"lxc:gone (missing)", "others      lxc:c1"}},
 	{sh: "nsmgr exec 'lxc-gone_<-var-lib-lxc>' -p unconfined --stack-on host-ct -- sleep 600 & until nsmgr tasks 'lxc-gone_<-var-lib-lxc>' | grep -qw sleep; do sleep 0.1; done; nsmgr gc --foreign", status: 1, want: []string{"is in use"}},

@@ -50,7 +50,7 @@ var makers = []maker{
 	{"features", featuresCommand}, {"gc", gcCommand}, {"verify", verifyCommand},
 	{"probe", probeCommand}, {"audit", auditCommand}, {"watch", watchCommand},
 	{"save", saveCommand}, {"restore", restoreCommand}, {"apply", applyCommand},
-	{"hook", hookCommand}, {"doctor", doctorCommand}, {"man", manCommand},
+	{"hook", hookCommand}, {"adopt", adoptCommand}, {"doctor", doctorCommand}, {"man", manCommand},
 	{"completion", completionCommand}, {"version", versionCommand},
 }
 

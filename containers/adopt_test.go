@@ -1,0 +1,46 @@
+package containers
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestWithoutAdoption(t *testing.T) {
+	const lines = "lxc.apparmor.profile = host-ct//&:c1:container\n"
+	for text, want := range map[string]string{
+		"a = 1\n" + adoptBegin + lines + adoptEnd:             "a = 1\n",
+		"a = 1\n" + adoptBegin + lines + adoptEnd + "b = 2\n": "a = 1\nb = 2\n",
+		adoptBegin + adoptEnd:                                 "",
+	} {
+		if got, ok := withoutAdoption(text); !ok || got != want {
+			t.Errorf("%q: %q, %v", text, got, ok)
+		}
+	}
+	for _, text := range []string{"", "a = 1\n" + lines, adoptBegin + lines, adoptEnd + adoptBegin} {
+		if got, ok := withoutAdoption(text); ok || got != text {
+			t.Errorf("%q: %q, %v", text, got, ok)
+		}
+	}
+}
+
+// A configuration keeps its mode, and no other file is left beside it.
+func TestReplaceConfig(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "config")
+	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := replaceConfig(path, []byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	info, statErr := os.Stat(path)
+	list, listErr := os.ReadDir(dir)
+	if err != nil || statErr != nil || listErr != nil || string(b) != "new" || info.Mode().Perm() != 0o640 || len(list) != 1 {
+		t.Errorf("%q, %v, %v", b, info.Mode(), list)
+	}
+}
