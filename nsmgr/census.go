@@ -130,16 +130,20 @@ const (
 // from this process (EACCES from the file, not from its opening) is in no
 // namespace of its view.
 //
-// It returns what was there at one moment, complete: a process that keeps
-// forking, each task living for microseconds, is not missed. New tasks have
-// increasing ids, and /proc/loadavg shows the last one. What is older than the
-// last id at the beginning is listed. Then each id that was given out since is
-// tried, in ascending order, until a round begins and ends with the same last
-// id. A task that ended before it was tried has left its children behind it in
-// that order, or none. One that is being forked while the list is read is
-// found by a second list, which is read if a task of the first one has ended.
-// What is missed all the same, hidden from this process, shows in the number
-// of tasks, which /proc/loadavg has, too.
+// The result is complete: a process that keeps forking, each task of it living
+// for microseconds, is not missed. New tasks have increasing ids, and
+// /proc/loadavg has the last one. Tasks up to the last id at the beginning are
+// listed. After that each new id is tried once, in ascending order, until a round
+// begins and ends with the same last id. An id without a task is that of
+//   - a task that has ended. Its children have greater ids, which are tried later.
+//   - a task that is being forked. Its parent is alive until that is done, has a
+//     smaller id and the same label, and was seen in this round or before.
+//
+// So the time of a round depends only on the tasks that started during the one
+// before it, and the rounds come to an end on a busy host. A task that was being
+// forked while the list was read is found by a second list, which is read if a
+// task of the first one has ended. Tasks that are hidden from this process are
+// missing in the number of tasks, which /proc/loadavg has, too.
 func (c *census) look(pending bool, match func(Label) bool) ([]Task, error) {
 	return c.lookAt(sight{pending: pending, match: match})
 }
@@ -167,7 +171,7 @@ type sight struct {
 	match   func(Label) bool
 	own     bool         // labels without a namespace may match, too
 	known   map[int]bool // ids of the tasks that were looked at
-	tried   []int        // ids given out meanwhile without a task to be seen: it has ended, or is being forked
+	started int          // how many ids were given out since the look began
 	tasks   []Task
 }
 
@@ -193,16 +197,13 @@ func (c *census) try(s *sight, end time.Time) (again bool, err error) {
 			c.hide("tasks are started faster than they can be looked at, for %v", lookTimeout)
 			return false, nil
 		}
-		if now < last || now-last+len(s.tried) > maxStarted { // the ids began anew, or too many
+		if now < last || now-last+s.started > maxStarted { // the ids began again, or too many
 			return true, nil
 		}
-		for id := last + 1; id <= now; id++ {
-			s.tried = append(s.tried, id)
-		}
-		last = now
-		if err := c.started(s); err != nil {
+		if err := c.started(s, last+1, now); err != nil {
 			return false, err
 		}
+		last = now
 		switch now, _, err = c.v.loadavg(); {
 		case err != nil:
 			return false, err
@@ -215,9 +216,12 @@ func (c *census) try(s *sight, end time.Time) (again bool, err error) {
 			c.hide("%s shows %d tasks fewer than the kernel has%s", c.v.proc, short, c.v.hidepid())
 			return false, nil
 		}
-		// A task that was forked at this moment is seen in the next round.
+		// A task that was being forked when its id was tried is listed by now.
 		time.Sleep(wait)
 		wait *= 2
+		if _, err := c.list(s); err != nil || c.hidden != "" {
+			return false, err
+		}
 	}
 }
 
@@ -266,15 +270,18 @@ func (c *census) kernelThreads() map[int]bool {
 	return c.v.kernelThreads()
 }
 
-// started tries the ids that were given out meanwhile, which are those of
+// started looks at the tasks with the ids from first to last, which are ids of
 // processes and threads alike.
-func (c *census) started(s *sight) error {
-	s.tried = slices.DeleteFunc(s.tried, func(id int) bool { return s.known[id] })
-	for _, id := range s.tried {
+func (c *census) started(s *sight, first, last int) error {
+	for id := first; id <= last; id++ {
+		if s.known[id] {
+			continue
+		}
 		if _, err := c.task(s, id, id); err != nil {
 			return err
 		}
 	}
+	s.started += last - first + 1
 	return nil
 }
 
