@@ -36,8 +36,7 @@ func (v *View) FindGarbage(idle time.Duration) ([]Garbage, error) {
 	var found []Garbage
 	var hidden error
 	for _, n := range notes {
-		inUse := slices.ContainsFunc(tasks, func(t Task) bool { return t.Label.In(n.Name) })
-		why := v.garbage(n, inUse, idle)
+		why := v.garbage(n, slices.DeleteFunc(slices.Clone(tasks), func(t Task) bool { return !t.Label.In(n.Name) }), idle)
 		if why != "" {
 			found = append(found, Garbage{n.Name, why})
 		}
@@ -52,8 +51,14 @@ func (v *View) FindGarbage(idle time.Duration) ([]Garbage, error) {
 
 const whyStale = "it no longer exists, and only the record of it is left"
 
-func (v *View) garbage(n note, inUse bool, idle time.Duration) string {
+// garbage returns why the namespace can be removed; "" if it cannot. tasks are
+// those in it. A task in a namespace whose removal was interrupted, and which is
+// unconfined there, entered during the removal: it does not keep the namespace.
+func (v *View) garbage(n note, tasks []Task, idle time.Duration) string {
 	_, same := v.read(n.Name)
+	inUse := slices.ContainsFunc(tasks, func(t Task) bool {
+		return n.State != stateRemoving || t.Pending || t.Label.Unverified || !t.Label.lost(n.Name)
+	})
 	switch {
 	case !v.Exists(n.Name) || !same:
 		return whyStale
@@ -97,12 +102,18 @@ func (v *View) Collect(ctx context.Context, g Garbage, idle time.Duration) error
 	if err != nil {
 		return err
 	}
-	switch why := v.garbage(b, len(tasks) > 0, idle); why {
+	switch why := v.garbage(b, tasks, idle); why {
 	case "":
 		return nil
 	case whyStale:
 		v.forget(g.Name)
 		return nil
+	}
+	if b.State == stateRemoving {
+		lost := func(l Label) bool { return l.lost(g.Name) }
+		if err := v.killUnconfined(c, tasks, lost, nil); err != nil {
+			return err
+		}
 	}
 	return v.delete(ctx, g.Name, Deletion{Recursive: b.State != stateReady})
 }

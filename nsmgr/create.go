@@ -81,7 +81,7 @@ func (v *View) undoCreate(ctx context.Context, ns Name) error {
 		defer c.close()
 		err := v.checkUnused(ctx, c, ns, Deletion{})
 		if err == nil {
-			err = v.shut(ctx, c, ns, nil, Deletion{})
+			_, err = v.shut(c, ns, nil, Deletion{})
 		}
 		if err != nil {
 			return err

@@ -186,9 +186,8 @@ func (v *View) delete(ctx context.Context, ns Name, d Deletion) error {
 		return err
 	}
 	if !d.Force {
-		if err := v.shut(ctx, c, ns, below, d); err != nil {
-			var held *HeldError
-			if errors.Is(err, ErrInUse) || errors.Is(err, ErrTasksHidden) || errors.As(err, &held) { // the profiles are back
+		if restored, err := v.shut(c, ns, below, d); err != nil {
+			if restored {
 				v.reopen(n, ours)
 			}
 			return err
@@ -270,13 +269,65 @@ func confirm(ns Name, tasks []Task, ask func(flat, stacked []Task) error) error 
 // such as its network namespace (0.3 to 0.8 s on 6.1 under TCG).
 const heldTimeout = time.Second
 
-// shut removes all profiles of the namespace and of those below, so that no
-// task can enter them, and then makes sure that none is in. If one is, the
-// profiles are loaded again.
-func (v *View) shut(ctx context.Context, c *census, ns Name, below []Name, d Deletion) error {
+// shut removes all profiles of the namespace and of those below, so that no task
+// can enter them, and then makes sure that none is in and that nobody else has
+// changed the namespace. If that fails, it kills the tasks that lost their
+// confinement and loads the profiles again; restored reports whether that worked.
+//
+// It has no context: a stop half-way would leave the namespace without its
+// profiles.
+func (v *View) shut(c *census, ns Name, below []Name, d Deletion) (restored bool, err error) {
 	all := append([]Name{ns}, below...)
 	had := map[Name]Policy{}
 	loads := map[string]bool{} // directories of what the profiles were loaded with
+	err = v.removeAll(all, had, loads)
+	if err == nil {
+		err = mustBeEmpty(ns, loads, c.shows, func() ([]Task, error) {
+			tasks, err := c.tasks(ns)
+			if err == nil {
+				err = c.complete()
+			}
+			return tasks, err
+		})
+	}
+	var held *HeldError
+	if errors.As(err, &held) && !d.Sure {
+		if d.Doubt != nil {
+			d.Doubt(held)
+		}
+		err = nil
+	}
+	if err == nil {
+		err = v.unchanged(ns, below)
+	}
+	if err == nil {
+		return false, nil
+	}
+	lost := func(l Label) bool { return l.lost(ns) }
+	tasks, lookErr := c.described(sight{match: lost})
+	if lookErr == nil {
+		lookErr = v.killUnconfined(c, tasks, lost, nil)
+	}
+	err = errors.Join(err, lookErr)
+	for _, n := range all {
+		p, ok := had[n]
+		if !ok {
+			continue
+		}
+		if len(p) == 0 {
+			return false, errors.Join(err, fmt.Errorf("load the profiles of namespace %q again: %w", n, ErrNotKept))
+		}
+		if again := v.replace(n, p, nil); again != nil {
+			return false, errors.Join(err, again)
+		}
+	}
+	return true, err
+}
+
+// removeAll removes the profiles of the namespaces. It adds their policy to had,
+// empty where the kernel does not keep it, and the directories of their loads to
+// loads.
+func (v *View) removeAll(all []Name, had map[Name]Policy, loads map[string]bool) error {
 	for _, n := range all {
 		profiles, err := v.loaded(n)
 		if err != nil {
@@ -285,7 +336,6 @@ func (v *View) shut(ctx context.Context, c *census, ns Name, below []Name, d Del
 		if len(profiles) == 0 {
 			continue
 		}
-		// Where the kernel does not keep the policy, it cannot be loaded again.
 		had[n], _ = v.policyOf(n, profiles)
 		for _, p := range profiles {
 			if p.Raw >= 0 {
@@ -299,42 +349,37 @@ func (v *View) shut(ctx context.Context, c *census, ns Name, below []Name, d Del
 			}
 		}
 	}
-	late := mustBeEmpty(ns, loads, c.shows, func() ([]Task, error) {
-		tasks, err := c.tasks(ns)
-		if err == nil {
-			err = c.complete()
-		}
-		return tasks, err
-	})
-	if late == nil {
-		return nil
+	return nil
+}
+
+// unchanged returns an error if another program has loaded profiles or created a
+// namespace during the removal: a task could have entered those.
+func (v *View) unchanged(ns Name, below []Name) error {
+	now, err := v.Below(ns)
+	if err != nil {
+		return err
 	}
-	var inUse *InUseError
-	if errors.As(late, &inUse) {
-		late = errors.Join(late, v.killUnconfined(c, slices.Clone(inUse.Tasks), func(l Label) bool { return l.Flat(ns) }))
-	}
-	var held *HeldError
-	if errors.As(late, &held) && !d.Sure {
-		if d.Doubt != nil {
-			d.Doubt(held)
-		}
-		return nil
-	}
-	for _, n := range all {
-		if err := v.replace(n, had[n], nil); err != nil {
-			return errors.Join(late, err)
+	for _, n := range now {
+		if !slices.Contains(below, n) {
+			return refuse(fmt.Errorf("remove namespace %q: another program created namespace %q during the removal", ns, n))
 		}
 	}
-	return late
+	for _, n := range append(now, ns) {
+		profiles, err := v.loaded(n)
+		if err != nil {
+			return err
+		}
+		if len(profiles) > 0 {
+			return refuse(fmt.Errorf("remove namespace %q: another program loaded profile %q into %q during the removal", ns, profiles[0].Name, n))
+		}
+	}
+	return nil
 }
 
 // mustBeEmpty is the last look before a namespace goes, which has no profiles
 // any more. A kernel that does not show what tasks have requested (6.1) still
 // shows that something has: the policy of a load stays in raw_data until the
 // last reference to its profiles is gone.
-//
-// It has no context: stopping here would leave the namespace without its
-// profiles.
 func mustBeEmpty(ns Name, loads map[string]bool, shows func() bool, look func() ([]Task, error)) error {
 	end := time.Now().Add(heldTimeout)
 	for looks := 1; ; looks++ {
@@ -363,11 +408,14 @@ func mustBeEmpty(ns Name, loads map[string]bool, shows func() bool, look func() 
 }
 
 // killUnconfined kills those of the tasks, and of those that they start
-// meanwhile, that a removal has just left without confinement. They entered
-// what was being removed; to let them run on would be to let them out.
-func (v *View) killUnconfined(c *census, tasks []Task, unconfined func(Label) bool) error {
+// meanwhile, that a removal has just left unconfined, until there are none. They
+// entered what was being removed: if they continued, they would have escaped. It
+// spares those for which spare is true; spare may be nil.
+func (v *View) killUnconfined(c *census, tasks []Task, unconfined func(Label) bool, spare func(Task) bool) error {
 	for end := time.Now().Add(killTimeout); ; {
-		tasks = slices.DeleteFunc(tasks, func(t Task) bool { return t.Label.Unverified || !unconfined(t.Label) })
+		tasks = slices.DeleteFunc(tasks, func(t Task) bool {
+			return t.Label.Unverified || !unconfined(t.Label) || spare != nil && spare(t)
+		})
 		if len(tasks) == 0 {
 			return nil
 		}

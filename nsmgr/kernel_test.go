@@ -884,3 +884,150 @@ syswrite($f, "changehat 0000000000000001^$ARGV[0]"); close $f; $| = 1; print "th
 		_ = cmd.Wait()
 	}
 }
+
+// A host that starts unconfined tasks all the time does not keep a namespace from
+// being removed.
+func TestKernelForkStorm(t *testing.T) {
+	ctx, v := kernel(t)
+	policy := compile(t, v, fmt.Sprintf(wide, "p"))
+	for range 4 {
+		cmd := child.Command(context.Background(), "perl", "-e", `while (1) { my $p = fork; exit unless $p; waitpid $p, 0 }`)
+		must(t, cmd.Start())
+		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	}
+	var longest time.Duration
+	before := lastID(t)
+	start := time.Now()
+	const rounds = 20
+	for range rounds {
+		must(t, v.Create(ctx, "storm", nsmgr.Making{Policy: policy}))
+		must(t, v.Unload(ctx, "storm", nsmgr.Removal{}, "p"))
+		must(t, v.Load(ctx, "storm", policy, nsmgr.LoadOptions{}))
+		begin := time.Now()
+		must(t, v.Delete(ctx, "storm", nsmgr.Deletion{}))
+		longest = max(longest, time.Since(begin))
+	}
+	t.Logf("%d rounds, %d tasks started in %v; the longest removal took %v", rounds, lastID(t)-before, time.Since(start), longest)
+}
+
+// lastID is the id of the last task that was started.
+func lastID(t *testing.T) int {
+	t.Helper()
+	b, err := os.ReadFile("/proc/loadavg")
+	must(t, err)
+	fields := strings.Fields(string(b))
+	n, err := strconv.Atoi(fields[len(fields)-1])
+	must(t, err)
+	return n
+}
+
+// Whatever moment a task enters at, no removal leaves it running unconfined: it
+// keeps its profile and the change is refused, or it is killed.
+func TestKernelLateIsKilled(t *testing.T) {
+	ctx, v := kernel(t)
+	policy := compile(t, v, fmt.Sprintf(wide, "p"))
+	other := compile(t, v, fmt.Sprintf(wide, "q"))
+	rounds := 60
+	if testing.Short() {
+		rounds = 20
+	}
+	for name, change := range map[string]func() error{
+		"delete": func() error { return v.Delete(ctx, "late", nsmgr.Deletion{}) },
+		"unload": func() error { return v.Unload(ctx, "late", nsmgr.Removal{}, "p") },
+		"replace all": func() error {
+			return v.Load(ctx, "late", other, nsmgr.LoadOptions{ReplaceAll: true})
+		},
+	} {
+		outcomes := map[string]int{}
+		for round := range rounds {
+			must(t, v.Create(ctx, "late", nsmgr.Making{Policy: policy}))
+			// It enters by itself, forks on, and its children live for a moment.
+			cmd := child.Command(context.Background(), "perl", "-e", `
+my $end = time + 20;
+for (;;) { exit if time > $end; open(my $f, ">", "/proc/self/attr/apparmor/current") or die; last if syswrite($f, "changeprofile :late:p") }
+print "in\n"; $| = 1; sleep 600;`)
+			out, err := cmd.StdoutPipe()
+			must(t, err)
+			delay := time.Duration(round%20) * time.Millisecond
+			must(t, cmd.Start())
+			time.Sleep(delay)
+			err = change()
+			var inUse *nsmgr.InUseError
+			switch {
+			case err == nil:
+				outcomes["before it entered"]++
+			case errors.As(err, &inUse) && inUse.Late:
+				outcomes["late"]++
+			case errors.As(err, &inUse):
+				outcomes["refused"]++
+			default:
+				t.Fatalf("%s: %v", name, err)
+			}
+			if l, err := nsmgr.ProcessLabel(cmd.Process.Pid); err == nil && inUse != nil {
+				ended := strings.Contains(stat(cmd.Process.Pid), ") Z ")
+				switch text := l.String(); {
+				case inUse.Late && !ended:
+					t.Errorf("%s, round %d: a task that entered late still runs: %s", name, round, text)
+				case !inUse.Late && text != ":late:p (enforce)":
+					t.Errorf("%s, round %d: the task has the label %s", name, round, text)
+				}
+			}
+			time.Sleep(5 * time.Millisecond)
+			_ = cmd.Process.Kill()
+			if said, _ := io.ReadAll(out); err == nil && len(said) > 0 {
+				t.Errorf("%s, round %d: no error, and a task had entered: it is unconfined", name, round)
+			}
+			_ = cmd.Wait()
+			if err := v.Delete(ctx, "late", nsmgr.Deletion{}); err != nil && !errors.Is(err, nsmgr.ErrNotExist) {
+				t.Fatal(err)
+			}
+		}
+		t.Logf("%s, of %d: %v", name, rounds, outcomes)
+	}
+}
+
+func stat(pid int) string {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return string(b)
+}
+
+// A removal that was killed half-way is finished, and so are the tasks that it
+// left unconfined. A task that the namespace still confines keeps it.
+func TestKernelMendKillsLate(t *testing.T) {
+	ctx, v := kernel(t)
+	policy := compile(t, v, fmt.Sprintf(wide, "p"))
+	must(t, v.Create(ctx, "half", nsmgr.Making{Policy: policy}))
+	s := sleeper(t, v, "half", "p", "-")
+	must(t, nsmgr.MarkRemoving(v, "half"))
+	must(t, v.Mend(ctx))
+	if l, err := nsmgr.ProcessLabel(s.Process.Pid); err != nil || l.String() != ":half:p (enforce)" || !v.Exists("half") {
+		t.Errorf("a confined task in it has the label %v, %v; it exists: %v", l, err, v.Exists("half"))
+	}
+	must(t, v.Unload(ctx, "half", nsmgr.Removal{Force: true}, "p"))
+	if l, err := nsmgr.ProcessLabel(s.Process.Pid); err != nil || l.String() != ":half:unconfined" {
+		t.Errorf("after the profile was removed, the task has the label %v, %v", l, err)
+	}
+	must(t, v.Mend(ctx))
+	if err := s.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
+		t.Errorf("the end of a task that a killed removal left unconfined: %v", err)
+	}
+	if v.Exists("half") {
+		t.Error("the removal is not finished")
+	}
+}
+
+// A namespace that another program changes during its removal stays.
+func TestKernelUnchanged(t *testing.T) {
+	ctx, v := kernel(t)
+	must(t, v.Create(ctx, "changed", nsmgr.Making{}))
+	must(t, v.Create(ctx, "changed//in", nsmgr.Making{Policy: compile(t, v, fmt.Sprintf(wide, "p"))}))
+	if err := nsmgr.Unchanged(v, "changed", nil); err == nil || !strings.Contains(err.Error(), "created namespace \"changed//in\"") {
+		t.Errorf("with a new namespace below it: %v", err)
+	}
+	if err := nsmgr.Unchanged(v, "changed", []nsmgr.Name{"changed//in"}); err == nil || !strings.Contains(err.Error(), "loaded profile \"p\"") {
+		t.Errorf("with a new profile: %v", err)
+	}
+	must(t, v.Unload(ctx, "changed//in", nsmgr.Removal{}, "p"))
+	must(t, nsmgr.Unchanged(v, "changed", []nsmgr.Name{"changed//in"}))
+	must(t, v.Delete(ctx, "changed", nsmgr.Deletion{Recursive: true}))
+}

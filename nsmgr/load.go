@@ -152,13 +152,8 @@ func (v *View) load(ns Name, p Policy, o LoadOptions) error {
 		return err
 	}
 	added := slices.DeleteFunc(units, func(u Unit) bool { return hasProfile(there, u.Name) })
-	for _, name := range surplus {
-		if err := v.remove(ns, name); err != nil && !errors.Is(err, syscall.ENOENT) {
-			return errors.Join(err, v.restore(ns, before, added))
-		}
-	}
-	if late := w.late(); late != nil {
-		return errors.Join(late, v.restore(ns, before, added))
+	if err := w.remove(); err != nil {
+		return errors.Join(err, v.restore(ns, before, added))
 	}
 	return nil
 }
@@ -211,21 +206,27 @@ func (v *View) undoable(ns Name, profiles []Profile, r Removal) (Policy, error) 
 		r.note(fmt.Errorf("a change of namespace %q that fails half-way cannot be undone: %w", ns, err))
 		return nil, nil
 	}
+	if before == nil {
+		before = Policy{} // it has no profiles
+	}
 	return before, err
 }
 
 // restore brings back a snapshot after a change of several steps failed.
 func (v *View) restore(ns Name, before Policy, added []Unit) error {
+	if before == nil {
+		return fmt.Errorf("restore the previous policy of namespace %q: %w", ns, ErrNotKept)
+	}
 	if err := v.replace(ns, before, nil); err != nil {
 		return fmt.Errorf("restore the previous policy: %w", err)
 	}
 	for _, u := range added {
 		w, err := v.watchRemoval(ns, []string{u.Name}, Removal{})
 		if err == nil {
-			err = v.remove(ns, u.Name)
+			err = w.remove()
 			w.close()
 		}
-		if err != nil && !errors.Is(err, syscall.ENOENT) {
+		if err != nil {
 			return fmt.Errorf("restore the previous policy: %w", err)
 		}
 	}
@@ -266,14 +267,8 @@ func (v *View) Unload(ctx context.Context, ns Name, r Removal, profiles ...strin
 		return err
 	}
 	defer w.close()
-	for _, name := range profiles {
-		// One may have gone with its parent.
-		if err := v.remove(ns, name); err != nil && !errors.Is(err, syscall.ENOENT) {
-			return errors.Join(err, v.restore(ns, before, nil))
-		}
-	}
-	if late := w.late(); late != nil {
-		return errors.Join(late, v.restore(ns, before, nil))
+	if err := w.remove(); err != nil {
+		return errors.Join(err, v.restore(ns, before, nil))
 	}
 	return nil
 }
@@ -286,14 +281,14 @@ type removalWatch struct {
 	ns       Name
 	profiles []string
 	forced   bool
-	// unconfined are the tasks that were unconfined in the namespace before.
-	unconfined map[[2]int]bool
+	// unconfined are the processes that were unconfined in the namespace before.
+	unconfined map[int]bool
 }
 
 // watchRemoval fails if a live task is confined by the profiles alone, or if that
 // cannot be known.
 func (v *View) watchRemoval(ns Name, profiles []string, r Removal) (*removalWatch, error) {
-	w := &removalWatch{v.census(), ns, profiles, r.Force, map[[2]int]bool{}}
+	w := &removalWatch{v.census(), ns, profiles, r.Force, map[int]bool{}}
 	if len(profiles) == 0 {
 		return w, nil
 	}
@@ -315,7 +310,7 @@ func (w *removalWatch) check(r Removal) error {
 	tasks = slices.DeleteFunc(tasks, func(t Task) bool {
 		free := w.free(t.Label)
 		if free {
-			w.unconfined[[2]int{t.PID, t.TID}] = true
+			w.unconfined[t.PID] = true
 		}
 		return free
 	})
@@ -336,28 +331,49 @@ func (w *removalWatch) check(r Removal) error {
 	return nil
 }
 
-// late looks again, behind the removal: a task that entered meanwhile has lost
-// its confinement and is killed. In the view's own namespace it cannot be told
-// from others.
+// remove removes the profiles and kills the tasks that lost their confinement by
+// it. The error is an [InUseError] if there were such tasks.
+func (w *removalWatch) remove() error {
+	for _, name := range w.profiles {
+		// One may have gone with its parent.
+		if err := w.c.v.remove(w.ns, name); err != nil && !errors.Is(err, syscall.ENOENT) {
+			return errors.Join(err, w.late())
+		}
+	}
+	return w.late()
+}
+
+// late looks again after the removal: a task that entered meanwhile has lost its
+// confinement and is killed. In the view's own namespace such a task cannot be
+// distinguished from others.
 func (w *removalWatch) late() error {
 	if len(w.profiles) == 0 || w.forced || w.ns == "" {
 		return nil
 	}
-	tasks, err := w.c.tasks(w.ns)
+	tasks, err := w.c.described(sight{match: w.free})
 	if err != nil {
 		return err
 	}
-	tasks = slices.DeleteFunc(tasks, func(t Task) bool { return !w.free(t.Label) || w.unconfined[[2]int{t.PID, t.TID}] })
-	if len(tasks) == 0 {
-		return nil
+	hidden := w.c.complete()
+	tasks = slices.DeleteFunc(tasks, w.wasFree)
+	var late error
+	if len(tasks) > 0 {
+		late = refuse(&InUseError{Namespace: w.ns, Profiles: w.profiles, Tasks: slices.Clone(tasks), Late: true})
+		late = errors.Join(late, w.c.v.killUnconfined(w.c, tasks, w.free, w.wasFree))
 	}
-	late := refuse(&InUseError{Namespace: w.ns, Profiles: w.profiles, Tasks: tasks, Late: true})
-	for _, t := range tasks {
-		if err := w.c.v.killOne(w.c, t, w.free); err != nil {
-			late = errors.Join(late, err)
-		}
+	if hidden != nil {
+		late = errors.Join(late, fmt.Errorf("check the tasks of namespace %q after the removal of profile %s: %w", w.ns, quoteAll(w.profiles), hidden))
 	}
 	return late
+}
+
+// wasFree reports whether the task's process, or its parent, was unconfined in the
+// namespace before the removal.
+func (w *removalWatch) wasFree(t Task) bool {
+	if !w.unconfined[t.PID] && w.unconfined[w.c.v.statusNumber(t.PID, "PPid:")] {
+		w.unconfined[t.PID] = true
+	}
+	return w.unconfined[t.PID]
 }
 
 // loses reports whether the label confines by profiles that are removed, and by

@@ -74,18 +74,28 @@ func (v *View) writeAttribute(name, text string) error {
 // process returns the process that a thread belongs to; the thread's own id if
 // that is not known.
 func (v *View) process(tid int) int {
-	b, err := readSmall(v.proc + "/" + strconv.Itoa(tid) + "/status")
-	if err != nil {
-		return tid
+	if pid := v.statusNumber(tid, "Tgid:"); pid != 0 {
+		return pid
 	}
-	for line := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(line, "Tgid:"); ok {
-			if pid, err := strconv.Atoi(strings.TrimSpace(rest)); err == nil {
-				return pid
+	return tid
+}
+
+// statusNumber returns the number in a line of /proc/ID/status; 0 if that is not
+// known.
+func (v *View) statusNumber(id int, line string) int {
+	b, err := readSmall(v.proc + "/" + strconv.Itoa(id) + "/status")
+	if err != nil {
+		return 0
+	}
+	for l := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(l, line); ok {
+			n, err := strconv.Atoi(strings.TrimSpace(rest))
+			if err == nil {
+				return n
 			}
 		}
 	}
-	return tid
+	return 0
 }
 
 // showsPending says whether the kernel shows what another task has asked for,
@@ -262,6 +272,12 @@ func ProcessLabel(pid int) (Label, error) {
 
 // namespaced says whether the label has a part below the view's own namespace.
 func (l Label) namespaced() bool { return l.In("") }
+
+// lost reports whether the label is unconfined, within the namespace alone: that
+// is what the removal of profiles leaves of a flat label.
+func (l Label) lost(ns Name) bool {
+	return l.Flat(ns) && !slices.ContainsFunc(l.Parts, func(p Part) bool { return p.Profile != Unconfined })
+}
 
 // dead says whether the task has ended already: it is a zombie.
 func (v *View) dead(pid, tid int) bool {

@@ -71,7 +71,12 @@ func (v *View) Try(ctx context.Context, ns Name, compile Compile, start StartPro
 	}
 	defer func() {
 		// Also when ctx has ended.
-		err = errors.Join(err, v.Unload(context.WithoutCancel(ctx), ns, Removal{Force: true}, name))
+		ctx := context.WithoutCancel(ctx)
+		gone := v.Unload(ctx, ns, Removal{}, name)
+		if errors.Is(gone, ErrTasksHidden) { // the profile, which allows nearly all, must not stay
+			gone = v.Unload(ctx, ns, Removal{Force: true}, name)
+		}
+		err = errors.Join(err, gone)
 	}()
 	saw, err := start(ctx, ns, name, allowed, denied)
 	if err != nil {
