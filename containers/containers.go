@@ -117,12 +117,13 @@ type Status struct {
 	Namespace nsmgr.Name `json:"namespace,omitempty"` // of the configured label
 	Profile   string     `json:"profile,omitempty"`   // in the namespace
 	Host      string     `json:"host_profile,omitempty"`
-	PID       int        `json:"pid,omitempty"`       // of its init
-	Confined  string     `json:"confined,omitempty"`  // the label of its init
-	AsAsked   bool       `json:"as_asked"`            // the two labels are equal
-	Mapped    bool       `json:"unprivileged"`        // its users are mapped
-	Rootfs    string     `json:"rootfs"`              // as configured
-	Leftovers []string   `json:"leftovers,omitempty"` // of a crash; the next start removes them
+	PID       int        `json:"pid,omitempty"`        // of its init
+	Confined  string     `json:"confined,omitempty"`   // the label of its init
+	AsAsked   bool       `json:"as_asked"`             // the two labels are equal
+	NotLoaded []string   `json:"not_loaded,omitempty"` // profiles of its init's label that are no longer loaded
+	Mapped    bool       `json:"unprivileged"`         // its users are mapped
+	Rootfs    string     `json:"rootfs"`               // as configured
+	Leftovers []string   `json:"leftovers,omitempty"`  // of a crash; the next start removes them
 }
 
 // setLabel sets the configured label and its parts.

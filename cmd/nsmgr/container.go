@@ -374,12 +374,16 @@ func containerStatusCommand(named func(string) containers.Container) *cobra.Comm
 	c := &cobra.Command{
 		Use: "status NAME", Short: "Show one container and its label",
 		Long: `Shows the container. Exit status 1: it is running with another label than the
-configured one.`,
+configured one, or a profile of its label is no longer loaded. Its tasks keep the
+policy of that profile, but it can no longer be updated.`,
 		Example: "  nsmgr container status web",
 		Args:    args(1, 1, "give one container"),
 		RunE: func(c *cobra.Command, got []string) error {
 			s, err := named(got[0]).Status(c.Context())
 			if err != nil {
+				return err
+			}
+			if s.NotLoaded, err = notLoaded(s); err != nil {
 				return err
 			}
 			if asJSON {
@@ -392,6 +396,9 @@ configured one.`,
 			if s.PID > 0 && !s.AsAsked {
 				return exit.Fail(fmt.Errorf("container %q has the label %s instead of %s", s.Name, s.Confined, s.Label))
 			}
+			if len(s.NotLoaded) > 0 {
+				return exit.Fail(fmt.Errorf("container %q: no longer loaded: %s: stop and start the container to confine it by current policy", s.Name, strings.Join(s.NotLoaded, ", ")))
+			}
 			return nil
 		},
 	}
@@ -399,11 +406,50 @@ configured one.`,
 	return c
 }
 
+// notLoaded returns the parts of the label of a running container whose profiles
+// are no longer loaded.
+func notLoaded(s containers.Status) (lost []string, err error) {
+	if s.PID == 0 {
+		return nil, nil
+	}
+	l, err := nsmgr.ParseLabel(s.Confined)
+	if err != nil {
+		return nil, nil // it has no AppArmor label
+	}
+	v, err := nsmgr.Open()
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range l.Parts {
+		if p.Profile == nsmgr.Hidden {
+			continue
+		}
+		loaded, err := v.IsLoaded(p)
+		if err != nil && !errors.Is(err, nsmgr.ErrNotExist) {
+			return nil, err
+		}
+		if !loaded {
+			lost = append(lost, fmt.Sprintf("profile %q of %s", p.Profile, place(p.Namespace)))
+		}
+	}
+	return lost, nil
+}
+
+func place(ns nsmgr.Name) string {
+	if ns == "" {
+		return "the host"
+	}
+	return fmt.Sprintf("namespace %q", ns)
+}
+
 func printStatus(c *cobra.Command, s containers.Status) {
 	say(c, "container  %s, %s", s.Name, strings.ToLower(s.State))
 	say(c, "label      %s", cmp.Or(s.Label, "none"))
 	if s.PID > 0 {
 		say(c, "init       %d %s", s.PID, s.Confined)
+	}
+	for _, p := range s.NotLoaded {
+		say(c, "not loaded %s", p)
 	}
 	if s.Mapped {
 		say(c, "users      mapped")

@@ -161,8 +161,9 @@ func loadCommand() *cobra.Command {
 		Long: `Loads policy from files and directories, text or compiled, in one write: the
 kernel loads all of it or nothing. Profiles of the same name are replaced, for
 running tasks too. With --replace-all the others are removed, which is refused if a
-task is confined by one of them alone. --force removes them all the same and says
-which tasks become unconfined.`,
+task is confined by one of them alone. A task that enters one of them during the
+removal is killed, and the previous policy is loaded again. --force removes them all
+the same, says which tasks become unconfined, and kills none.`,
 		Example: `  nsmgr load container-ns /etc/apparmor.d/containers/web
   nsmgr load container-ns --replace-all ./policy`,
 		Args: args(2, 0, "give the namespace and the files or directories to load"), ValidArgsFunction: completeNames,
@@ -203,9 +204,10 @@ func unloadCommand() *cobra.Command {
 		Short: "Remove profiles from a namespace",
 		Long: `Removes the profiles, with their children. A task that only such a profile
 confines would become unconfined within the namespace: the command is refused and
-names the tasks. --force removes the profiles all the same, says which tasks
-become unconfined, and asks if it is on a terminal. A task that is stacked on a
-profile of the host keeps the removed policy.`,
+names the tasks. A task that enters such a profile during the removal is killed,
+and the profiles are loaded again. --force removes the profiles all the same, says
+which tasks become unconfined, kills none, and asks if it is on a terminal. A task
+that is stacked on a profile of the host keeps the removed policy.`,
 		Example: "  nsmgr unload container-ns web",
 		Args:    args(2, 0, "give the namespace and the profiles to remove"), ValidArgsFunction: completeNames,
 		RunE: func(c *cobra.Command, got []string) error {

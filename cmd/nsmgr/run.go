@@ -87,8 +87,10 @@ func deleteCommand() *cobra.Command {
 		Short: "Remove a namespace that has no tasks",
 		Long: `Removes the namespace. The kernel would remove it while tasks are in it, and
 leave unconfined those that only it confines. So the command is refused while
-there are tasks, and names them. --kill kills them first. --force removes the
-namespace nevertheless: it says which tasks become unconfined, and asks if it is
+there are tasks, and names them. A task that enters during the removal, and that
+only the namespace confines, is killed; the profiles are loaded again, and the
+namespace stays. --kill kills the tasks first. --force removes the namespace
+nevertheless: it says which tasks become unconfined, kills none, and asks if it is
 on a terminal.`,
 		Example: `  nsmgr delete container-ns
   nsmgr delete container-ns --recursive --kill`,
@@ -174,7 +176,8 @@ func gcCommand() *cobra.Command {
 		Use: "gc", Short: "Remove unused namespaces that nsmgr created", Args: noArgs,
 		Long: `Removes namespaces whose creation or removal was interrupted, and namespaces that
 nsmgr created at least --idle ago and that have no tasks. Declared namespaces
-(nsmgr apply) and those that other programs created are kept.
+(nsmgr apply) and those that other programs created are kept. Tasks that an
+interrupted removal left unconfined in its namespace are killed.
 
 --foreign also removes the namespaces that LXC, Incus and LXD created for
 containers that no longer exist, by the same rule as delete: not while tasks are
