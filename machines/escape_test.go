@@ -108,7 +108,7 @@ func TestHostileProcess(t *testing.T) {
 				return path
 			}
 			write("secret", []byte("secret"))
-			build := &kernels.Build{Spec: "hostile", Kind: kind, Image: write("image", []byte(l.Addr().String())), Append: []string{"victim=" + dir}}
+			build := &kernels.Build{Spec: "hostile", Kind: kind, Arch: "x86_64", Image: write("image", []byte(l.Addr().String())), Append: []string{"victim=" + dir}}
 			if kind == kernels.UML {
 				build.Image = write("linux", self)
 				write("image", []byte(l.Addr().String()))

@@ -150,6 +150,14 @@ var ErrLost = errors.New("the machine is lost")
 // any more.
 var ErrInsane = errors.New("the machine is no longer sane")
 
+// openers are the kinds of machines, by the kind of build that each runs.
+var openers = map[kernels.Kind]func(context.Context, Options) (Machine, error){
+	kernels.UML:     openUML,
+	kernels.BzImage: openQEMU,
+	"image":         openQEMU, // an arm64 Image
+	kernels.Local:   openLocal,
+}
+
 // Open boots the kernel, or for a local build takes this machine, and returns
 // when it runs commands.
 func Open(ctx context.Context, o Options) (Machine, error) {
@@ -162,13 +170,8 @@ func Open(ctx context.Context, o Options) (Machine, error) {
 	if o.BootTimeout == 0 {
 		o.BootTimeout = 3 * time.Minute
 	}
-	switch o.Kernel.Kind {
-	case kernels.UML:
-		return openUML(ctx, o)
-	case kernels.BzImage:
-		return openQEMU(ctx, o)
-	case kernels.Local:
-		return openLocal(ctx, o)
+	if open, ok := openers[o.Kernel.Kind]; ok {
+		return open(ctx, o)
 	}
 	return nil, exit.BadInputf("kernel %s: no machine runs a build of kind %q", o.Kernel.Spec, o.Kernel.Kind)
 }

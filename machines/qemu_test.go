@@ -1,0 +1,65 @@
+package machines
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"proofhouse/internal/exit"
+	"proofhouse/kernels"
+)
+
+// The machine goes by the kernel's architecture, never by the host's.
+func TestArchOf(t *testing.T) {
+	for name, binary := range map[string]string{
+		"x86_64": "qemu-system-x86_64", "amd64": "qemu-system-x86_64",
+		"aarch64": "qemu-system-aarch64", "arm64": "qemu-system-aarch64",
+		"riscv64": "", "": "",
+	} {
+		if a, ok := archOf(name); a.binary != binary || ok != (binary != "") {
+			t.Errorf("%q: %q, %v", name, a.binary, ok)
+		}
+	}
+}
+
+// What cannot work is a user error, before anything is started.
+func TestQEMURefuses(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"qemu-system-x86_64", "qemu-system-aarch64"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/false\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", dir)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := "aarch64"
+	if runtime.GOARCH == "arm64" {
+		foreign = "x86_64"
+	}
+	for _, c := range []struct {
+		arch, accelerator, init, want string
+	}{
+		{"riscv64", "", "", `no QEMU machine for architecture "riscv64"`},
+		{foreign, "kvm", "", "accelerator kvm runs kernels of this host's architecture"},
+		{foreign, "tcg", self, "build the guest's programs for the kernel's architecture"},
+		{"x86_64", "xen", "", "accelerator \"xen\": want auto, kvm or tcg"},
+	} {
+		_, err := Open(context.Background(), Options{
+			Kernel: &kernels.Build{Spec: "some", Kind: "image", Arch: c.arch}, Accelerator: c.accelerator, Init: c.init,
+		})
+		if exit.Status(err) != exit.Usage || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+	t.Setenv("PATH", t.TempDir())
+	_, err = Open(context.Background(), Options{Kernel: &kernels.Build{Spec: "some", Kind: "image", Arch: "aarch64"}})
+	if exit.Status(err) != exit.Usage || !strings.Contains(err.Error(), "apt-get install qemu-system-arm") {
+		t.Error(err)
+	}
+}
