@@ -38,8 +38,8 @@ type client struct {
 	}
 }
 
-// hostKey makes the key by which the client knows that it talks to the machine
-// it booted: the seed is in the initramfs.
+// hostKey makes the key by which the client recognises the machine that it booted:
+// the seed is in the initramfs.
 func hostKey() (seed []byte, key ssh.PublicKey, err error) {
 	seed = make([]byte, ed25519.SeedSize)
 	if _, err := rand.Read(seed); err != nil {
@@ -49,7 +49,7 @@ func hostKey() (seed []byte, key ssh.PublicKey, err error) {
 	return seed, key, err
 }
 
-// bufferedConn gives back what was peeked at.
+// bufferedConn reads first what awaitBanner has buffered.
 type bufferedConn struct {
 	net.Conn
 	r *bufio.Reader
@@ -57,21 +57,21 @@ type bufferedConn struct {
 
 func (c bufferedConn) Read(p []byte) (int, error) { return c.r.Read(p) }
 
-// Write fails on a machine that has stopped reading: what waits for the
-// transport then hears that the machine is lost.
+// Write fails on a machine that no longer reads. Whatever waits for the transport
+// then gets an error.
 func (c bufferedConn) Write(p []byte) (int, error) {
 	if err := c.SetWriteDeadline(time.Now().Add(writePatience)); err != nil {
 		return 0, err
 	}
 	n, err := c.Conn.Write(p)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		_ = c.Close() // half a packet is out: nothing after it would be understood
+		_ = c.Close() // part of a packet is sent: the rest of the stream is useless
 	}
 	return n, err
 }
 
-// writePatience is how long a machine may leave a write lying. Its kernel
-// takes the bytes, whatever its tasks do; a minute is long under TCG, too.
+// writePatience is the timeout of a write. The kernel takes the bytes, whatever its
+// tasks do; a minute is long, under TCG too.
 var writePatience = time.Minute
 
 // awaitBanner waits for the server's first byte. Nothing may be written
@@ -124,12 +124,12 @@ func (c *client) accept(channels <-chan ssh.NewChannel) {
 	}
 }
 
-// lost says that the connection has ended.
+// lost is err as the error of a lost machine.
 func lost(err error) error { return fmt.Errorf("%w: %w", ErrLost, err) }
 
-// grace is how long a machine gets to obey or answer before it counts as lost.
-// However fast it is, other work may keep the host's processors from it for
-// seconds; one that has crashed is seldom waited for, as it ends by itself.
+// grace is the timeout of an answer, after which a machine is lost. However fast it
+// is, other work may keep the host's processors busy for seconds; one that crashed
+// ends by itself, so this rarely delays anything.
 func (c *client) grace() time.Duration {
 	return max(minGrace, time.Duration(float64(3*time.Second)*c.slowness/4))
 }
@@ -188,7 +188,7 @@ func (c *client) request(ctx context.Context, name string, payload []byte) (ok b
 	return a.ok, a.reply, err
 }
 
-// syncAudit waits until the audit log holds all that was logged before.
+// syncAudit waits until the audit log has every record logged before the call.
 func (c *client) syncAudit(ctx context.Context) error {
 	c.syncs.Lock()
 	defer c.syncs.Unlock()
@@ -200,7 +200,7 @@ func (c *client) syncAudit(ctx context.Context) error {
 		return err
 	}
 	if !ok {
-		return errors.New("the machine's kernel has no audit")
+		return errors.New("the kernel has no audit")
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.grace())
 	defer cancel()
@@ -238,8 +238,8 @@ func (c *client) run(ctx context.Context, cmd Command) (Result, error) {
 		defer t.Stop()
 		deadline = t.C
 	}
-	// A command without a deadline may run for ever; its machine must not hang
-	// for ever.
+	// A command without a deadline may run for ever, a machine that hangs may
+	// not.
 	silent := make(chan error, 1)
 	if cmd.Deadline == 0 {
 		watch, stop := context.WithCancel(ctx)
@@ -262,7 +262,7 @@ func (c *client) run(ctx context.Context, cmd Command) (Result, error) {
 		s.expired.Store(true)
 	case <-ctx.Done():
 	}
-	// A machine that does not even end a command is no machine any more.
+	// A machine that cannot kill a command is lost.
 	if err := s.end(c.grace()); err != nil {
 		return Result{Deadline: s.expired.Load()}, err
 	}
@@ -327,12 +327,12 @@ func (c *client) watch(ctx context.Context) error {
 // remote is one command on the other side.
 type remote struct {
 	ch     ssh.Channel
-	ended  chan struct{} // closed when all output and the exit status are here
+	ended  chan struct{} // closed when all output and the exit status have arrived
 	output sync.WaitGroup
 	res    Result
-	known  bool // the exit status or signal has come
+	known  bool // the exit status or signal has arrived
 
-	expired atomic.Bool // it was ended because its time was over
+	expired atomic.Bool // it was killed at its deadline
 
 	unkept struct { // the first error of the writers that take the output
 		sync.Mutex
@@ -370,7 +370,7 @@ func (s *remote) send(name string, payload []byte) error {
 		return lost(err)
 	}
 	if !ok {
-		return fmt.Errorf("the machine refuses the request %q", name)
+		return fmt.Errorf("the machine refused the request %q", name)
 	}
 	return nil
 }
@@ -417,7 +417,7 @@ func (s *remote) copy(cmd Command, in io.Writer) {
 			s.unkept.Lock()
 			s.unkept.err = cmp.Or(s.unkept.err, err)
 			s.unkept.Unlock()
-			// Unread, it would hold the command up for ever.
+			// Unread output would block the command for ever.
 			_, _ = io.Copy(io.Discard, r)
 		}
 	}
@@ -465,7 +465,7 @@ func (w pacedWriter) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// writeError tells errors of the writer from those of the connection.
+// writeError distinguishes errors of the writer from those of the connection.
 type writeError struct{ io.Writer }
 
 type writeFailed struct{ error }
@@ -518,19 +518,19 @@ func (s *remote) end(grace time.Duration) error {
 	case <-s.ended:
 		return nil
 	case <-time.After(grace):
-		return lost(fmt.Errorf("a command that was killed had not ended after %v", grace))
+		return lost(fmt.Errorf("a killed command was still running after %v", grace))
 	}
 }
 
 func (s *remote) result() (Result, error) {
 	s.res.Deadline = s.expired.Load()
 	if !s.known {
-		return s.res, lost(errors.New("the connection ended before the command did"))
+		return s.res, lost(errors.New("the connection closed before the command ended"))
 	}
 	s.unkept.Lock()
 	defer s.unkept.Unlock()
 	if err := s.unkept.err; err != nil {
-		return s.res, fmt.Errorf("keep the command's output: %w", err)
+		return s.res, fmt.Errorf("write the command's output: %w", err)
 	}
 	return s.res, nil
 }

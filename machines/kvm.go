@@ -8,7 +8,7 @@ import (
 	"proofhouse/internal/cache"
 )
 
-// kvmState is what is known of KVM on this host since it booted.
+// kvmState is the file that remembers whether KVM works, until the host reboots.
 type kvmState struct{ file string }
 
 func kvmMemory() (kvmState, error) {
@@ -19,7 +19,7 @@ func kvmMemory() (kvmState, error) {
 	return kvmState{filepath.Join(cache.Root(), "kvm-"+strings.TrimSpace(string(id)))}, nil
 }
 
-// possible says whether KVM is there at all.
+// possible reports whether /dev/kvm can be opened.
 func (k kvmState) possible() bool {
 	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
 	if err != nil {
@@ -29,7 +29,7 @@ func (k kvmState) possible() bool {
 	return true
 }
 
-// recall is "works", "fails", or "" where nobody has tried.
+// recall returns "works", "fails", or "" if it was not tried.
 func (k kvmState) recall() string {
 	b, err := os.ReadFile(k.file)
 	if err != nil {
@@ -38,7 +38,7 @@ func (k kvmState) recall() string {
 	return strings.TrimSpace(string(b))
 }
 
-// remember keeps the answer and forgets those of earlier boots.
+// remember stores the answer and removes those of earlier boots.
 func (k kvmState) remember(answer string) {
 	old, _ := filepath.Glob(filepath.Join(filepath.Dir(k.file), "kvm-*"))
 	for _, f := range old {
@@ -48,8 +48,7 @@ func (k kvmState) remember(answer string) {
 	_ = os.WriteFile(k.file, []byte(answer+"\n"), 0o644)
 }
 
-// KVM says what is known of KVM on this host: "works", "fails", "untried" or
-// "none".
+// KVM is the state of KVM on this host: "works", "fails", "untried" or "none".
 func KVM() string {
 	k, err := kvmMemory()
 	if err != nil || !k.possible() {

@@ -13,8 +13,8 @@ import (
 	"proofhouse/machines/guest"
 )
 
-// openLocal takes this machine itself. Commands go the same way as on a
-// virtual machine, through a server that runs in this process.
+// openLocal uses the host itself. Commands take the same way as on a virtual
+// machine, through a server in this process.
 func openLocal(ctx context.Context, o Options) (Machine, error) {
 	begun := time.Now()
 	console, audit, err := openLogs(o)
@@ -80,8 +80,8 @@ func serveHere(audit *Log) (*client, error) {
 	return dial(conn, key, audit)
 }
 
-// followKmsg copies what the kernel logs from now on to the console's log, or
-// returns nil where that may not be read.
+// followKmsg copies what the kernel logs from now on to the console's log. It
+// returns nil if the kernel's log cannot be read.
 func followKmsg(console *Log) *os.File {
 	f, err := os.OpenFile("/dev/kmsg", os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {

@@ -1,13 +1,14 @@
 // Package machines runs commands on a kernel: one in a virtual machine that is
-// booted for it (User Mode Linux, QEMU), or the one that this machine runs.
+// booted for it (User Mode Linux, QEMU), or the one that this host runs. What a
+// virtual machine's process may reach on the host is limited (internal/sandbox).
 //
 //	m, err := machines.Open(ctx, machines.Options{Kernel: build, Root: root, Init: "bin/guest-init"})
 //	if err != nil { … }
 //	defer m.Close()
 //	res, err := m.Run(ctx, machines.Command{Args: []string{"uname", "-r"}, Stdout: os.Stdout})
 //
-// A machine whose kernel dies returns an error that is [ErrLost]; what it said
-// on its console is in [Machine.Console]. It knows nothing of AppArmor.
+// A call to a machine whose kernel crashed returns [ErrLost]; the console is in
+// [Machine.Console], and machines/crash reads it. Nothing here is about AppArmor.
 package machines
 
 import (
@@ -27,20 +28,22 @@ import (
 // Machine is one running kernel to run commands on. Its methods may be called
 // from several goroutines.
 type Machine interface {
-	// Run runs one command to its end. A command that ran is no error,
-	// whatever its exit status; ErrLost says that the machine is gone.
+	// Run runs one command and waits until it ends. A command that ran is not
+	// an error, whatever its exit status; ErrLost means that the machine is
+	// lost. An agent that hangs is found out, also without a deadline.
 	Run(ctx context.Context, c Command) (Result, error)
-	// Console is what the kernel has written to its console.
+	// Console is what the kernel wrote to its console.
 	Console() *Log
-	// Audit is what the kernel's security modules have logged. SyncAudit
-	// waits until it holds all that was logged before the call.
+	// Audit has the audit records of the kernel's security modules, one a
+	// line. Where records were lost, a line begins with wire.RecordsLost.
+	// SyncAudit waits until it has every record logged before the call.
 	Audit() *Log
 	SyncAudit(ctx context.Context) error
-	// Sane says whether the machine can go on being used: it answers, and
-	// its kernel has not been tainted by a warning or an oops since it booted.
+	// Sane returns nil if the machine answers and no warning or oops has
+	// tainted its kernel since it booted; else ErrLost or ErrInsane.
 	Sane(ctx context.Context) error
 	Info() Info
-	// Close ends the machine at once. What it had not told is lost.
+	// Close kills the machine. Output that has not arrived is lost.
 	Close() error
 }
 
@@ -48,16 +51,16 @@ type Machine interface {
 type Command struct {
 	Args  []string
 	Stdin io.Reader // nil = empty
-	// nil = discarded; the same writer gets both, in the order they were
-	// written. One that fails makes Run fail, when the command has ended.
+	// nil = discarded. If both are the same writer, it gets stdout and stderr in
+	// the order they were written. If one fails, Run fails when the command ends.
 	Stdout, Stderr io.Writer
 	Dir            string   // "" = /root
 	Env            []string // NAME=VALUE, over the machine's own
-	// Deadline ends the command with its process tree; 0 = none. It is as
-	// given: scale it with Info.Slowness.
+	// Deadline kills the command and its process tree; 0 = none. It is not
+	// scaled: multiply by Info.Slowness.
 	Deadline time.Duration
-	// Detach leaves the processes that the command started running at its
-	// end; otherwise they end with it.
+	// Detach leaves the processes that the command started running when it
+	// ends; otherwise they are killed.
 	Detach bool
 	// TTY runs the command on a terminal.
 	TTY *TTY
@@ -74,18 +77,18 @@ type TTY struct {
 type Result struct {
 	Status   int    // exit status, where Signal is ""
 	Signal   string // name of the signal that ended it, without SIG: "KILL"
-	Deadline bool   // it was ended because its time was over
+	Deadline bool   // it was killed at its deadline
 	Usage    wire.Usage
 }
 
-// Info is what a machine is, and how long it took to be there.
+// Info describes a machine.
 type Info struct {
 	Kind        string // "uml", "qemu", "local"
 	Accelerator string // qemu: "kvm" or "tcg"; uml: "seccomp" or "ptrace"
 	Version     string // of the emulator
 	Cmdline     string // the kernel's command line
 	// Sandbox is what confines the machine's process on the host, such as
-	// "landlock ABI 7, seccomp"; "" for a machine that is none of ours.
+	// "landlock ABI 7, seccomp"; "" for the host itself.
 	Sandbox string
 	Boot    Boot
 	// Slowness is how many times longer starting a process takes than the
@@ -96,7 +99,7 @@ type Info struct {
 	Taint int64
 }
 
-// Boot is what the time to the first command was spent on.
+// Boot is how long each step took until the machine ran commands.
 type Boot struct {
 	Prepare time.Duration // disks, initramfs, accelerator
 	Start   time.Duration // from the start of the process to the channel's first byte
@@ -104,17 +107,17 @@ type Boot struct {
 	Measure time.Duration // the slowness factor
 }
 
-// Total is all of it.
+// Total is their sum.
 func (b Boot) Total() time.Duration { return b.Prepare + b.Start + b.Channel + b.Measure }
 
 // Options say what to boot.
 type Options struct {
 	Kernel *kernels.Build
-	// Root and Modules are ext4 images; they are never written to. The
-	// machine gets a throw-away view. Modules may be "".
+	// Root and Modules are ext4 images. The machine's writes are discarded
+	// when it ends; the images do not change. Modules may be "".
 	Root, Modules string
-	// Init is our static guest init; Tools are more programs to put
-	// on the machine's PATH, by name.
+	// Init is the path of guest-init, static and for the kernel's architecture.
+	// Tools are more programs to put on the machine's PATH, by name.
 	Init  string
 	Tools map[string]string
 	// Prepare are programs to run once in the guest before the first command.
@@ -126,29 +129,28 @@ type Options struct {
 	// Parameters are added to the kernel's command line, before those of the
 	// build (Kernel.Append), which win.
 	Parameters []string
-	// Plain leaves out the words that make a kernel under QEMU boot faster
+	// Plain leaves out the kernel parameters that make a boot under QEMU faster
 	// (see tuning).
 	Plain bool
-	// ConsoleFile gets the console; "" = kept in memory only. A second
-	// machine with the same file appends.
+	// ConsoleFile is a file that the console is appended to; "" = none.
 	ConsoleFile string
-	// BootTimeout ends a boot that hangs; 0 = three minutes.
+	// BootTimeout is the timeout of the boot; 0 = three minutes.
 	BootTimeout time.Duration
-	// Progress gets a line for whatever takes a while; may be nil.
+	// Progress gets a line for each slow step and each note; may be nil.
 	Progress func(string)
 }
 
-// DefaultMemory is the memory of a machine in MiB. The upstream suite makes do
-// with it, swap files included.
+// DefaultMemory is the memory of a machine in MiB. It is enough for the upstream
+// suite, swap files included.
 const DefaultMemory = 1024
 
-// ErrLost is the error of a machine that is gone: its kernel has panicked, it
-// hangs, or its process was killed.
+// ErrLost is the error of a machine that no longer runs commands: its kernel
+// panicked, it hangs, or its process was killed.
 var ErrLost = errors.New("the machine is lost")
 
-// ErrInsane is the error of a machine that answers but is not to be trusted
-// any more.
-var ErrInsane = errors.New("the machine is no longer sane")
+// ErrInsane is the error of a machine that answers, but whose results can no longer
+// be trusted.
+var ErrInsane = errors.New("the machine's results can no longer be trusted")
 
 // openers are the kinds of machines, by the kind of build that each runs.
 var openers = map[kernels.Kind]func(context.Context, Options) (Machine, error){
@@ -158,8 +160,8 @@ var openers = map[kernels.Kind]func(context.Context, Options) (Machine, error){
 	kernels.Local:   openLocal,
 }
 
-// Open boots the kernel, or for a local build takes this machine, and returns
-// when it runs commands.
+// Open boots the kernel, or for a local build uses this host, and returns when the
+// machine runs commands.
 func Open(ctx context.Context, o Options) (Machine, error) {
 	if o.Progress == nil {
 		o.Progress = func(string) {}
@@ -173,7 +175,7 @@ func Open(ctx context.Context, o Options) (Machine, error) {
 	if open, ok := openers[o.Kernel.Kind]; ok {
 		return open(ctx, o)
 	}
-	return nil, exit.BadInputf("kernel %s: no machine runs a build of kind %q", o.Kernel.Spec, o.Kernel.Kind)
+	return nil, exit.BadInputf("kernel %s: no machine for a build of kind %q", o.Kernel.Spec, o.Kernel.Kind)
 }
 
 // Sandbox describes what confines a machine's process on this host, and what it
@@ -183,8 +185,8 @@ func Sandbox() (summary string, gaps []string) {
 	return s.String(), s.Gaps()
 }
 
-// Output runs a short command and returns what it wrote to stdout. An exit
-// status other than 0 is an error that holds what it wrote to stderr.
+// Output runs a short command and returns its stdout, 4 MiB of it at most. An exit
+// status other than 0 is an error, which has its stderr.
 func Output(ctx context.Context, m Machine, deadline time.Duration, args ...string) (string, error) {
 	var out, errOut bounded.Head
 	res, err := m.Run(ctx, Command{Args: args, Stdout: &out, Stderr: &errOut, Deadline: deadline})
@@ -192,7 +194,7 @@ func Output(ctx context.Context, m Machine, deadline time.Duration, args ...stri
 		return "", err
 	}
 	if res.Deadline {
-		return out.String(), fmt.Errorf("%s: not done after %v", args[0], deadline)
+		return out.String(), fmt.Errorf("%s: timed out after %v", args[0], deadline)
 	}
 	if res.Signal != "" || res.Status != 0 {
 		return out.String(), fmt.Errorf("%s: %s: %s", args[0], res, errOut.String())
@@ -203,9 +205,9 @@ func Output(ctx context.Context, m Machine, deadline time.Duration, args ...stri
 func (r Result) String() string {
 	switch {
 	case r.Deadline:
-		return "ended at its deadline"
+		return "killed at its deadline"
 	case r.Signal != "":
-		return "ended by signal " + r.Signal
+		return "killed by signal " + r.Signal
 	default:
 		return fmt.Sprintf("exit status %d", r.Status)
 	}

@@ -11,14 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pin keeps the process, and with it all that it will start, on one processor
-// that no other machine of ours has. User Mode Linux has one processor, and
-// its kernel and its processes take turns: a turn that goes to another
-// processor of the host first has to wake that one up. Kept together, the same
-// scripts take about three quarters of the time.
+// pin binds the process, and all that it will start, to one processor that no other
+// machine uses. User Mode Linux has one processor: its kernel and its processes take
+// turns, and a switch to another processor of the host has to wake that one up first.
+// On one processor, the same scripts take about three quarters of the time.
 //
-// Where each processor has a machine already, the process stays free. The
-// claim ends with the folder's lock, so also when this process is killed.
+// If every processor has a machine already, the process is not bound. The claim ends
+// with the directory's lock, also if this process is killed.
 func (d *runDir) pin(ctx context.Context, pid int) {
 	var allowed unix.CPUSet
 	if unix.SchedGetaffinity(pid, &allowed) != nil || allowed.Count() < 2 {

@@ -76,19 +76,19 @@ var tuning = []string{
 	"nokaslr", "mitigations=off", "random.trust_cpu=on", "cryptomgr.notests", "raid=noautodetect",
 }
 
-// slow are the words for a kernel whose processor is emulated: it can be kept from
-// running for longer than the 20 s after which it would call a processor stuck.
+// slow are the kernel parameters for an emulated processor. The host may not run it
+// for more than the 20 s after which the kernel reports a soft lockup.
 var slow = []string{"watchdog_thresh=30", "rcupdate.rcu_cpu_stall_timeout=60"}
 
-// rootModules are what a kernel may need as modules to find its root, its
-// channel and its randomness under QEMU.
+// rootModules are the modules that a kernel may need for its root, its channel and
+// its randomness under QEMU.
 var rootModules = []string{"virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "crc32c_generic", "ext4"}
 
 // probeTimeout is how long the first boot under KVM may take. A stock kernel
 // is in user space in two seconds.
 const probeTimeout = 15 * time.Second
 
-// openQEMU boots the kernel that will ship, as it is.
+// openQEMU boots a kernel for hardware, unchanged.
 func openQEMU(ctx context.Context, o Options) (Machine, error) {
 	a, ok := archOf(o.Kernel.Arch)
 	if !ok {
@@ -112,10 +112,10 @@ func openQEMU(ctx context.Context, o Options) (Machine, error) {
 	return nil, exit.BadInputf("accelerator %q: want auto, kvm or tcg", o.Accelerator)
 }
 
-// autoQEMU takes KVM where this host has once booted a kernel with it. A
-// /dev/kvm that opens proves nothing: there are hosts that create virtual
-// machines in which a stock kernel never starts. So the first boot is the
-// probe, and its outcome is remembered until the host boots again.
+// autoQEMU uses KVM if it has booted a kernel on this host. That /dev/kvm opens
+// proves nothing: on some hosts KVM creates virtual machines in which no stock kernel
+// starts. So the first boot is the probe, and its outcome is remembered until the
+// host reboots.
 func autoQEMU(ctx context.Context, o Options, a arch) (Machine, error) {
 	memory, err := kvmMemory()
 	if err != nil || !a.native() || !memory.possible() {
@@ -133,14 +133,14 @@ func autoQEMU(ctx context.Context, o Options, a arch) (Machine, error) {
 	m, err := startQEMU(ctx, probe, a, "kvm")
 	if err == nil {
 		memory.remember("works")
-		o.Progress("KVM works: taking it")
+		o.Progress("KVM works")
 		return m, nil
 	}
 	if ctx.Err() != nil {
 		return nil, err
 	}
 	// It is KVM's fault only if the same kernel boots without it.
-	o.Progress(fmt.Sprintf("KVM does not boot this kernel (%v): taking TCG", err))
+	o.Progress(fmt.Sprintf("KVM does not boot this kernel (%v): using TCG", err))
 	m, err = startQEMU(ctx, o, a, "tcg")
 	if err == nil {
 		memory.remember("fails")
@@ -266,15 +266,15 @@ func maxFile(o Options) uint64 {
 	return uint64(most) + 256<<20
 }
 
-// suspicion is why a kernel that did not come up may not have, as far as its
-// config could not tell before, in parentheses; or "".
+// suspicion is why a kernel may not have booted that its config could not show
+// before, in parentheses; or "".
 func suspicion(b *kernels.Build) string {
 	var all []string
 	if _, known := b.ConfigValue(""); !known {
-		all = append(all, "its config is not known: see that it has CONFIG_SERIAL_8250_CONSOLE and CONFIG_BLK_DEV_INITRD, or give its build tree")
+		all = append(all, "its config is unknown: check CONFIG_BLK_DEV_INITRD and the serial console's driver, or give its build tree")
 	}
 	if b.Modules == "" {
-		all = append(all, "it was given no modules: if its disk or file system driver is one, add ,modules=DIR")
+		all = append(all, "it has no modules: if its disk or file system driver is a module, add ,modules=DIR")
 	}
 	if len(all) == 0 {
 		return ""
@@ -290,18 +290,17 @@ type command struct {
 
 func (c *command) add(args ...string) { c.args = append(c.args, args...) }
 
-// disk adds a virtio disk. A comma in a file's name is doubled, as QEMU's
-// option parser wants. No lock is taken: the file is never written to, and
-// others may have it open in ways that QEMU's lock takes for a writer's.
+// disk adds a virtio disk. QEMU's option parser wants commas in names doubled. It
+// takes no lock: the file is never written to, and QEMU's lock treats some readers
+// as writers.
 func (c *command) disk(id, file, more string) {
 	file = strings.ReplaceAll(file, ",", ",,")
 	c.add("-drive", "if=none,id="+id+",format=raw,file.locking=off,file="+file+","+more)
 	c.add("-device", "virtio-blk-pci,drive="+id)
 }
 
-// hasVirtioConsole says whether the kernel can have the channel on a
-// virtio-serial port. A kernel of which nothing is known gets a second serial
-// port, which is slower and always there.
+// hasVirtioConsole reports whether the kernel supports virtio-serial ports. A kernel
+// about which nothing is known gets a second serial port: slower, but always there.
 func hasVirtioConsole(b *kernels.Build) bool {
 	if v, known := b.ConfigValue("CONFIG_VIRTIO_CONSOLE"); known {
 		if v == "m" {

@@ -88,8 +88,8 @@ func bootUML(ctx context.Context, o Options, dir *runDir, begun time.Time) (Mach
 	return boot(ctx, o, l, ours, key, dir, info, begun)
 }
 
-// guestCmdline leaves the words out that tell of this machine only, so that
-// the same build has the same line every time.
+// guestCmdline leaves out the parameters that name files of this run, so that the
+// same build always has the same command line.
 func guestCmdline(words []string, dir string) string {
 	var kept []string
 	for _, w := range words {
@@ -100,9 +100,9 @@ func guestCmdline(words []string, dir string) string {
 	return strings.Join(kept, " ")
 }
 
-// hasSeccomp says whether the kernel can run its processes under seccomp
-// rather than ptrace: faster, and without trouble on processors whose state
-// an older kernel does not know. Since 6.16.
+// hasSeccomp reports whether the kernel can run its processes under seccomp instead
+// of ptrace: faster, and it works on processors whose register state an older kernel
+// does not know. Since 6.16.
 func hasSeccomp(b *kernels.Build) bool {
 	var major, minor int
 	if _, err := fmt.Sscanf(b.Release, "%d.%d", &major, &minor); err != nil {

@@ -37,7 +37,7 @@ type launch struct {
 	sandbox sandbox.Spec // the program and what it may reach
 	args    []string
 	env     []string
-	channel *os.File // the guest's end of the channel; becomes descriptor 3
+	channel *os.File // the guest's end of the channel: file descriptor 3 of the process
 	// pinned keeps it on one processor of the host.
 	pinned bool
 	paced  bool // see client
@@ -62,8 +62,8 @@ func socketPair() (ours net.Conn, theirs *os.File, err error) {
 // gapsNote has the sandbox's gaps noted once.
 var gapsNote sync.Once
 
-// boot starts the process and waits for the channel. Whatever fails, nothing
-// of it is left.
+// boot starts the process and waits for the channel. If it fails, it leaves nothing
+// behind.
 func boot(ctx context.Context, o Options, l launch, ours net.Conn, key ssh.PublicKey, dir *runDir, info Info, begun time.Time) (_ *vm, err error) {
 	console, audit, err := openLogs(o)
 	if err != nil {
@@ -128,9 +128,9 @@ func boot(ctx context.Context, o Options, l launch, ours net.Conn, key ssh.Publi
 		case context.Cause(ctx) != nil:
 			return nil, context.Cause(ctx)
 		case !stopped:
-			return nil, fmt.Errorf("kernel %s: nothing on its channel after %v: %s", o.Kernel.Spec, o.BootTimeout, lastWords(console))
+			return nil, fmt.Errorf("kernel %s: the boot timed out after %v: %s", o.Kernel.Spec, o.BootTimeout, lastWords(console))
 		}
-		return nil, fmt.Errorf("kernel %s did not come up: %s", o.Kernel.Spec, lastWords(console))
+		return nil, fmt.Errorf("kernel %s did not boot: %s", o.Kernel.Spec, lastWords(console))
 	}
 	m.info.Boot.Start = time.Since(begun)
 	begun = time.Now()
@@ -153,8 +153,8 @@ func boot(ctx context.Context, o Options, l launch, ours net.Conn, key ssh.Publi
 // starts is how many processes measure starts.
 const starts = 8
 
-// measure finds the slowness factor and the taint that the kernel came up
-// with (out-of-tree modules, a firmware bug), which is nobody's doing here.
+// measure finds the slowness factor, and the taint after the boot (out-of-tree
+// modules, a firmware bug), which no command here caused.
 func (m *vm) measure(ctx context.Context, limit time.Duration) error {
 	const loop = `i=0; while [ $i -lt "$1" ]; do /bin/true; i=$((i+1)); done`
 	res, err := m.run(ctx, Command{Args: []string{"/bin/sh", "-c", loop, "sh", strconv.Itoa(starts)}, Deadline: limit})
@@ -162,7 +162,7 @@ func (m *vm) measure(ctx context.Context, limit time.Duration) error {
 		err = errors.New(res.String())
 	}
 	if err != nil {
-		return fmt.Errorf("measure the start of a process: %w", err)
+		return fmt.Errorf("measure how long a process takes to start: %w", err)
 	}
 	m.info.Slowness = max(1, float64(res.Usage.Wall)/starts/float64(time.Millisecond))
 	m.slowness = m.info.Slowness
@@ -171,14 +171,14 @@ func (m *vm) measure(ctx context.Context, limit time.Duration) error {
 	return err
 }
 
-// The bits of /proc/sys/kernel/tainted that tell of trouble: machine check,
+// The bits of /proc/sys/kernel/tainted that mean trouble: machine check,
 // bad page, oops, warning, soft lockup (Documentation/admin-guide/tainted-kernels.rst).
 const troubleMask = 1<<4 | 1<<5 | 1<<7 | 1<<9 | 1<<14
 
 func (m *vm) tainted(ctx context.Context) (int64, error) {
 	ok, reply, err := m.request(ctx, wire.TaintRequest, nil)
 	if err == nil && !ok {
-		err = errors.New("it does not tell whether its kernel is tainted")
+		err = errors.New("taint state unavailable")
 	}
 	if err != nil {
 		return 0, err
@@ -195,7 +195,7 @@ func (m *vm) Run(ctx context.Context, c Command) (Result, error) {
 	return res, err
 }
 
-// settle gives a kernel that is going down the time to say why.
+// settle waits until a crashing kernel has written why.
 func (m *vm) settle() {
 	select {
 	case <-m.exited:
@@ -213,7 +213,7 @@ func (m *vm) Sane(ctx context.Context) error {
 		return fmt.Errorf("%w: %w", ErrInsane, err)
 	}
 	if taint&^m.taint != 0 {
-		return fmt.Errorf("%w: its kernel has been tainted (%#x)", ErrInsane, taint)
+		return fmt.Errorf("%w: the kernel was tainted (%#x)", ErrInsane, taint)
 	}
 	return nil
 }
@@ -223,29 +223,29 @@ func (m *vm) Audit() *Log                         { return m.audit }
 func (m *vm) SyncAudit(ctx context.Context) error { return m.syncAudit(ctx) }
 func (m *vm) Info() Info                          { return m.info }
 
-// Close kills the process group and removes the machine's folder.
+// Close kills the process group and removes the machine's directory.
 func (m *vm) Close() error {
 	m.kill()
 	<-m.exited
 	return m.dir.remove()
 }
 
-// lastWords is what a kernel that did not come up is best known by: its crash,
-// our init's complaint, or the last line on its console.
+// lastWords is why a kernel did not boot, as far as its console shows: a crash, an
+// error of guest-init, or the last line.
 func lastWords(console *Log) string {
 	text := console.Since(0)
 	if c, ok := crash.Find(text); ok {
 		return c.Title
 	}
 	const initPrefix = "proofhouse: "
-	complaint, last := "", "its console is empty"
+	complaint, last := "", "the console is empty"
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
 		if i := strings.Index(line, initPrefix); i >= 0 {
 			complaint = line[i+len(initPrefix):]
 		}
 		if line != "" {
-			last = "its console ends with: " + line
+			last = "the console ends with: " + line
 		}
 	}
 	if complaint != "" {
@@ -254,7 +254,7 @@ func lastWords(console *Log) string {
 	return last
 }
 
-// initFor is what the guest's init is told, beside its disks.
+// initFor is the configuration of guest-init, without the disks.
 func initFor(o Options, seed []byte, channel string) wire.Init {
 	cfg := wire.Init{Channel: channel, HostKey: seed, Prepare: o.Prepare, Wait: 20 * time.Second}
 	for name := range o.Tools {

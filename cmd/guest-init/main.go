@@ -1,6 +1,6 @@
 // guest-init is the first process of a virtual machine that proofhouse boots:
-// it mounts the guest's root and serves the command channel. It is of no use
-// on a machine that somebody lives on, and refuses to start there.
+// it mounts the guest's root and serves the command channel. It refuses to run as
+// any other process.
 package main
 
 import (

@@ -27,9 +27,9 @@ const (
 	markPrefix    = "proofhouse-sync "
 )
 
-// auditLog reads the kernel's audit records as one of many readers: the
-// multicast group leaves the kernel's own logging as it is, and is not cut by
-// printk's rate limit, which swallows all but ten records in five seconds.
+// auditLog reads the kernel's audit records from the multicast group. That leaves the
+// kernel's own logging unchanged, and printk's rate limit (ten records in five
+// seconds) does not apply.
 type auditLog struct {
 	mu sync.Mutex
 	fd int
@@ -57,7 +57,7 @@ func startAudit(conn ssh.Conn) *auditLog {
 	}
 	ch, reqs, err := conn.OpenChannel(wire.AuditChannel, nil)
 	if err != nil {
-		_ = unix.Close(fd) // a host that does not want to hear of it
+		_ = unix.Close(fd) // the host does not read audit records
 		return l
 	}
 	go ssh.DiscardRequests(reqs)
@@ -90,7 +90,7 @@ func (l *auditLog) forward(w io.Writer) {
 }
 
 // record reads one netlink message of the audit family: a record of a security
-// module as it stands in the kernel's log, or a mark of ours.
+// module as the kernel's log has it, or a mark.
 func record(b []byte) (string, bool) {
 	if len(b) < headerLen {
 		return "", false
@@ -110,8 +110,8 @@ func record(b []byte) (string, bool) {
 	return "", false
 }
 
-// mark has the kernel log text behind every record before it. User messages of
-// the AVC kind pass even where auditing is off.
+// mark makes the kernel log text after every earlier record. User messages of the AVC
+// kind are logged even if auditing is off.
 func (l *auditLog) mark(text string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -141,11 +141,11 @@ func (c *command) startPTY(size *pty.Winsize, rw io.ReadWriter) (*os.File, error
 	return pt, nil
 }
 
-// grace is how long a detached command's output is read on after its end, in
-// which case those that it left behind may hold it open for ever.
+// grace is how long a detached command's output is read after the command ended. The
+// processes that it left running may keep the output open for ever.
 const grace = 200 * time.Millisecond
 
-// wait returns how the command ended, after all its output has gone out.
+// wait returns how the command ended, after all its output was sent.
 func (c *command) wait() (syscall.WaitStatus, wire.Usage) {
 	if c.err != nil {
 		if errors.Is(c.err, exec.ErrNotFound) || errors.Is(c.err, fs.ErrNotExist) {
@@ -180,9 +180,8 @@ func (c *command) wait() (syscall.WaitStatus, wire.Usage) {
 	return state.Sys().(syscall.WaitStatus), usage
 }
 
-// drain sends what is left in the pipes, and with that all that the command
-// itself had written: on a busy machine the grace may be over before anybody has
-// read it. done is closed when the copying has ended.
+// drain sends what is left in the pipes: on a busy machine the grace may end before
+// everything that the command wrote was read. done is closed when copying ends.
 func (c *command) drain(done <-chan struct{}) {
 	if len(c.pipes) == 0 { // it had a terminal
 		return
@@ -205,8 +204,8 @@ func (c *command) drain(done <-chan struct{}) {
 	}
 }
 
-// kill ends the process and everything that it started, wherever that is in
-// the process tree.
+// kill kills the process and everything that it started, wherever that is in the
+// process tree.
 func (c *command) kill() {
 	if c.err != nil || c.cmd.Process == nil {
 		return
@@ -233,8 +232,8 @@ func (c *command) kill() {
 	}
 }
 
-// removeCgroup takes the empty cgroup away. Killed processes leave it a moment
-// after they were killed; one that a detached command left stays in it.
+// removeCgroup removes the empty cgroup. Killed processes leave it a moment later;
+// the processes of a detached command stay in it.
 func (c *command) removeCgroup() {
 	if c.cgroup == "" || c.detach {
 		return

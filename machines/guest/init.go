@@ -1,10 +1,10 @@
 // Package guest is the inside of a virtual machine: the init that runs as its
 // first process, and the SSH server that runs commands for the host.
 //
-// The init has three lives. In the initramfs it loads modules, mounts the
-// guest's root and moves there; there it mounts what a Debian system has
-// mounted, starts the third and reaps orphans; that one, called "agent", serves the channel until the host hangs up, and the machine is
-// then switched off.
+// The program has three stages. In the initramfs it loads modules, mounts the
+// guest's root and executes itself there. As the root's init it mounts what a Debian
+// system has mounted, starts the agent and reaps orphans. The agent serves the channel
+// until the host closes it; then init powers the machine off.
 package guest
 
 import (
@@ -33,8 +33,8 @@ const (
 // Main is the program. args are those of the process.
 func Main(args []string) error {
 	if os.Getpid() == 1 {
-		// Whatever goes wrong in the first process, say it and switch the
-		// machine off, so that the host sees an end instead of a silence.
+		// On any error, print it and power off: the host then sees an end
+		// instead of a machine that hangs.
 		err := first()
 		console("%v", err)
 		time.Sleep(100 * time.Millisecond) // the console's last line
@@ -43,7 +43,7 @@ func Main(args []string) error {
 	if len(args) == 1 && filepath.Base(args[0]) == "agent" {
 		return agent()
 	}
-	return errors.New("this is the init of a virtual machine; it does nothing here")
+	return errors.New("guest-init runs as the first process of a virtual machine only")
 }
 
 func first() error {
@@ -101,7 +101,7 @@ func mountAll(mounts []mount) error {
 	return nil
 }
 
-// early is the life in the initramfs, up to a mounted root.
+// early is the stage in the initramfs, up to a mounted root.
 func early() (*wire.Init, error) {
 	err := mountAll([]mount{
 		{source: "proc", target: "/proc", fstype: "proc", flags: unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC},
@@ -143,8 +143,8 @@ func early() (*wire.Init, error) {
 	return cfg, nil
 }
 
-// insert loads the module at path. One that is there already, or whose
-// hardware is not, is no error: the device we wait for tells.
+// insert loads the module at path. A module that is loaded already, or whose
+// hardware is missing, is not an error: waitFor notices a missing device.
 func insert(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -161,7 +161,7 @@ func insert(path string) error {
 func waitFor(path string, limit time.Duration) error {
 	for end := time.Now().Add(limit); !exists(path); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			return fmt.Errorf("%s did not appear within %v", path, limit)
+			return fmt.Errorf("wait for %s: timed out after %v", path, limit)
 		}
 	}
 	return nil
@@ -184,8 +184,8 @@ func readInit(path string) (*wire.Init, error) {
 	return cfg, nil
 }
 
-// moveTo makes the mounted root the root of the file system and goes on there
-// as the second life. It returns only on failure.
+// moveTo makes the mounted root the root of the file system and executes the second
+// stage there. It returns only on failure.
 func moveTo(cfg *wire.Init) error {
 	bin := newRoot + wire.BinDir
 	if err := os.MkdirAll(bin, 0o755); err != nil {
@@ -211,7 +211,7 @@ func moveTo(cfg *wire.Init) error {
 	if err := unix.Chdir(newRoot); err != nil {
 		return err
 	}
-	// What the initramfs holds is memory that the tests could use.
+	// The initramfs uses memory that the tests need.
 	removeInitramfs()
 	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
 		return fmt.Errorf("move the root: %w", err)
@@ -261,8 +261,8 @@ func environment() []string {
 	return []string{"PATH=" + path, "HOME=/root", "USER=root", "LOGNAME=root", "SHELL=/bin/bash", "LANG=C.UTF-8", "TERM=linux"}
 }
 
-// supervise is the second life: what a Debian system has mounted is mounted,
-// the agent runs, orphans are reaped. It returns when the agent has ended.
+// supervise is the second stage: it mounts what a Debian system has mounted, starts
+// the agent and reaps orphans. It returns when the agent ends.
 func supervise() error {
 	cfg, err := readInit(stateFile)
 	if err != nil {
@@ -307,8 +307,8 @@ func supervise() error {
 	return reap()
 }
 
-// prepare runs one program before the channel opens. Its failure is no reason
-// not to boot: what needs it will say so.
+// prepare runs one program before the channel opens. A failure is printed and
+// ignored: the tests that need the program report it.
 func prepare(words []string) {
 	out, err := exec.Command(words[0], words[1:]...).CombinedOutput()
 	if err != nil {
@@ -316,8 +316,8 @@ func prepare(words []string) {
 	}
 }
 
-// delegateCgroups hands the controllers down, as systemd does on a Debian
-// machine, so that containers find them. Not that of processor time: where the
+// delegateCgroups enables the controllers for child cgroups, as systemd does on
+// Debian, so that containers find them; but not the processor's controller: where the
 // kernel schedules real-time tasks by group (CONFIG_RT_GROUP_SCHED), a group
 // that was given none cannot have any, and a test that wants SCHED_RR fails.
 func delegateCgroups() {
@@ -333,7 +333,7 @@ func delegateCgroups() {
 	}
 }
 
-// reap starts the agent and collects whatever dies until it has ended.
+// reap starts the agent and reaps processes until the agent ends.
 func reap() error {
 	self := filepath.Join(wire.BinDir, "init")
 	agent, err := os.StartProcess(self, []string{"agent"}, &os.ProcAttr{
@@ -350,9 +350,9 @@ func reap() error {
 		case err != nil:
 			return fmt.Errorf("wait: %w", err)
 		case pid == agent.Pid && status.Exited() && status.ExitStatus() == 0:
-			return errors.New("the host has hung up; switching off")
+			return errors.New("the host closed the channel: powering off")
 		case pid == agent.Pid:
-			return fmt.Errorf("the agent has died (status %#x)", uint32(status))
+			return fmt.Errorf("the agent died (wait status %#x)", uint32(status))
 		}
 	}
 }
@@ -411,7 +411,7 @@ func virtioPort(name string, wait time.Duration) (string, error) {
 			return filepath.Join("/dev", filepath.Base(filepath.Dir(names[i]))), nil
 		}
 		if time.Now().After(end) {
-			return "", fmt.Errorf("no virtio-serial port named %q", name)
+			return "", fmt.Errorf("wait for virtio-serial port %q: timed out after %v", name, wait)
 		}
 	}
 }

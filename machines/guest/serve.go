@@ -18,7 +18,7 @@ import (
 	"proofhouse/machines/wire"
 )
 
-// agent is the third life: it serves the channel until the host hangs up.
+// agent is the third stage: it serves the channel until the host closes it.
 func agent() error {
 	cfg, err := readInit(stateFile)
 	if err != nil {
@@ -32,8 +32,8 @@ func agent() error {
 	return Serve(pipeConn{dev}, cfg.HostKey)
 }
 
-// pipeConn makes a net.Conn of the channel, which is all that x/crypto/ssh
-// takes. Deadlines are the host's business.
+// pipeConn makes the channel a net.Conn, as x/crypto/ssh wants. It has no deadlines:
+// the host has.
 type pipeConn struct{ io.ReadWriteCloser }
 
 type pipeAddr struct{}
@@ -47,12 +47,12 @@ func (pipeConn) SetDeadline(time.Time) error      { return nil }
 func (pipeConn) SetReadDeadline(time.Time) error  { return nil }
 func (pipeConn) SetWriteDeadline(time.Time) error { return nil }
 
-// Serve runs the SSH server on conn until the other end hangs up. There is no
-// authentication of the client: whoever holds the other end of the channel is
-// the one that booted this machine. seed makes the host key.
+// Serve runs the SSH server on conn until the other end closes it. The client is not
+// authenticated: whoever has the other end of the channel booted this machine. seed
+// is the seed of the host key.
 func Serve(conn net.Conn, seed []byte) error {
 	if len(seed) != ed25519.SeedSize {
-		return fmt.Errorf("the host key's seed has %d bytes, not %d", len(seed), ed25519.SeedSize)
+		return fmt.Errorf("the seed of the host key has %d bytes, want %d", len(seed), ed25519.SeedSize)
 	}
 	key, err := ssh.NewSignerFromKey(ed25519.NewKeyFromSeed(seed))
 	if err != nil {
@@ -129,7 +129,7 @@ type (
 )
 
 func (s *session) serve(reqs <-chan *ssh.Request) {
-	// A session that the host closes takes its command along.
+	// If the host closes a session, its command is killed.
 	defer func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -189,7 +189,7 @@ func (s *session) request(r *ssh.Request) error {
 		}
 		words, err := wire.Split(m.Command)
 		if err != nil || len(words) == 0 {
-			_, _ = fmt.Fprintf(s.ch.Stderr(), "cannot read the command line: %v\n", err)
+			_, _ = fmt.Fprintf(s.ch.Stderr(), "read the command line: %v\n", err)
 			return errRefused
 		}
 		return s.start(words)
@@ -199,7 +199,7 @@ func (s *session) request(r *ssh.Request) error {
 	return nil
 }
 
-// signal gives the command's own process the signal of that name; KILL ends
+// signal sends the signal of that name to the command's own process; KILL kills
 // everything that the command started.
 func (s *session) signal(name string) error {
 	s.mu.Lock()
@@ -234,7 +234,7 @@ func (s *session) start(words []string) error {
 		}
 	}
 	if err != nil {
-		// What a shell does: the reason on stderr and status 126 or 127.
+		// As a shell: the reason on stderr and status 126 or 127.
 		_, _ = fmt.Fprintf(s.ch.Stderr(), "%s: %v\n", words[0], err)
 		s.run = failed(err)
 		return nil
@@ -243,7 +243,7 @@ func (s *session) start(words []string) error {
 	return nil
 }
 
-// finish waits for the command and tells the host how it ended.
+// finish waits for the command and sends the host how it ended.
 func (s *session) finish(run *command) {
 	status, usage := run.wait()
 	if s.pt != nil {

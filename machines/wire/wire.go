@@ -1,7 +1,6 @@
-// Package wire holds what the two ends of a machine's channel agree on: the
-// SSH protocol with a few extensions, and the file that tells the guest's init
-// what it finds. An ordinary sshd knows none of the extensions and refuses
-// them, as RFC 4254 demands; the client then does without.
+// Package wire defines the protocol of a machine's channel, for both ends: SSH with a
+// few extensions, and the configuration file of guest-init. An ordinary sshd refuses
+// the extensions, as RFC 4254 requires. The package sends and reads nothing itself.
 package wire
 
 import (
@@ -10,7 +9,7 @@ import (
 	"time"
 )
 
-// The extensions' names, in the form RFC 4251 section 6 asks for.
+// The extensions' names, in the form that RFC 4251 section 6 requires.
 const (
 	// ProcessRequest goes before exec and carries a [Process].
 	ProcessRequest = "process@proofhouse"
@@ -24,14 +23,14 @@ const (
 	// audit channel, behind every record the kernel logged before.
 	AuditSync = "audit-sync@proofhouse"
 	// TaintRequest is a global request; the answer carries what stands in
-	// /proc/sys/kernel/tainted. It is a sign of life, too.
+	// /proc/sys/kernel/tainted. It also shows that the agent is alive.
 	TaintRequest = "taint@proofhouse"
 )
 
 // InitFile is where the initramfs has the [Init], as JSON.
 const InitFile = "/proofhouse.json"
 
-// BinDir is where the running guest has our own programs; it is on the PATH.
+// BinDir is the directory of our programs in the running guest; it is on the PATH.
 const BinDir = "/run/proofhouse/bin"
 
 // Process is how a command is to run.
@@ -45,7 +44,7 @@ type Process struct {
 	Merge bool `json:"merge,omitempty"`
 }
 
-// Usage is what a command took, as its machine measured it.
+// Usage is the time a command took, as its machine measured it.
 type Usage struct {
 	Wall time.Duration `json:"wall"`
 	User time.Duration `json:"user"`
@@ -58,7 +57,7 @@ type Disk struct {
 	Type   string `json:"type"`   // file system: "ext4"
 }
 
-// Init is what the guest's init finds in InitFile.
+// Init is the configuration of guest-init, in InitFile.
 type Init struct {
 	Root    Disk  `json:"root"`
 	Modules *Disk `json:"modules,omitempty"` // mounted read-only on /usr/lib/modules
@@ -78,8 +77,7 @@ type Init struct {
 	Wait time.Duration `json:"wait"`
 }
 
-// Quote makes of words one line that a POSIX shell, and [Split], read as just
-// these words.
+// Quote joins words to one line that a POSIX shell, and [Split], read as these words.
 func Quote(words []string) string {
 	var b strings.Builder
 	for i, w := range words {
@@ -93,7 +91,7 @@ func Quote(words []string) string {
 	return b.String()
 }
 
-// errNotQuoted is for a line that Quote did not write.
+// errNotQuoted is the error for a line that Quote did not write.
 var errNotQuoted = errors.New("not a line of quoted words")
 
 // Split is the reverse of [Quote]. It takes single quotes, backslashes before
