@@ -36,10 +36,11 @@ var ownerRows = []Row{
 	ownerRow("owner-rename", "rename a file that an owner rule allows, and one whose owner is another", "lsm.c, apparmor_path_rename",
 		ownedBy("clear /iso/own/mine-n /iso/own/theirs-n"), []string{"rename /iso/own/mine /iso/own/mine-n", "rename /iso/own/theirs /iso/own/theirs-n"}, "rw",
 		Record{Operation: "rename_src", Name: "/iso/own/theirs"}),
-	ownerRow("rename-exchange", "exchange two files that an owner rule allows, and one of them for another's (RENAME_EXCHANGE)",
+	// The exchange moves theirs to the name of mine, too: who allows it allows that.
+	withAllow("/iso/own/mine* rw,", ownerRow("rename-exchange", "exchange two files that an owner rule allows, and one of them for another's (RENAME_EXCHANGE)",
 		"lsm.c, apparmor_path_rename: both files are moved, each is asked about with its own owner, since a fix of 2026; before, the second with that of the first",
 		ownedBy("put /iso/own/mine-2"), []string{"rename /iso/own/mine /iso/own/mine-2 exchange", "rename /iso/own/mine /iso/own/theirs exchange"}, "rw",
-		Record{Operation: "rename_src", Name: "/iso/own/theirs"}),
+		Record{Operation: "rename_src", Name: "/iso/own/theirs"})),
 	withNeeds("network_v9/af_unix", ownerRow("owner-unix", "connect to a UNIX socket whose owner an owner rule allows, and to another's", "af_unix.c, unix_fs_perm: it takes the owner as the mount shows it since a fix of 2025",
 		[]string{
 			"clear /iso/own/mine-s /iso/own/theirs-s", "m = socket unix stream", "bind m /iso/own/mine-s", "listen m",
@@ -47,6 +48,11 @@ var ownerRows = []Row{
 		},
 		[]string{"connect c /iso/own/mine-s", "connect d /iso/own/theirs-s"}, "rw",
 		Record{Operation: "connect", Name: "/iso/own/theirs-s"})),
+}
+
+func withAllow(rule string, r Row) Row {
+	r.Allow += "\n  " + rule
+	return r
 }
 
 func withNeeds(feature string, r Row) Row {
