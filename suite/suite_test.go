@@ -28,6 +28,7 @@ import (
 	"proofhouse/internal/child"
 	"proofhouse/internal/exit"
 	"proofhouse/isolation"
+	"proofhouse/isolation/defects"
 	"proofhouse/reports"
 	"proofhouse/reports/page"
 	"proofhouse/runs"
@@ -167,7 +168,7 @@ func takeShard(preview func() []reports.Planned) error {
 // this order. All specs of a kernel run before those of the next kernel, so that
 // one machine runs many specs.
 func turn(k, i int) SpecPriority {
-	return SpecPriority((len(plan.Builds)-k)*(len(plan.Scripts)+len(isolation.Rows())) - i)
+	return SpecPriority((len(plan.Builds)-k)*(len(plan.Scripts)+len(isolation.Rows())+len(defects.All())) - i)
 }
 
 // refuse prints one line and exits before anything has run. It writes the exit
@@ -199,14 +200,17 @@ var planned []reports.Planned
 func planOf(preview Report) []reports.Planned {
 	var specs []reports.Planned
 	for _, s := range preview.SpecReports {
-		script, row, kernel := labelled(s, scriptLabel), labelled(s, rowLabel), labelled(s, kernelLabel)
-		if script == "" && row == "" || s.State.Is(types.SpecStateSkipped|types.SpecStatePending) {
+		script, row, defect, kernel := labelled(s, scriptLabel), labelled(s, rowLabel), labelled(s, defectLabel), labelled(s, kernelLabel)
+		if script == "" && row == "" && defect == "" || s.State.Is(types.SpecStateSkipped|types.SpecStatePending) {
 			continue
 		}
 		planned := reports.Planned{ID: runs.SpecID(script), Kernel: kernel, Seconds: plan.Expected(kernel, script)}
 		if row != "" {
 			// Labels cannot contain a slash.
 			planned.ID, planned.Seconds = reports.NewID(reports.Isolation, strings.Replace(row, ".", "/", 1)).String(), runs.RowSeconds
+		}
+		if defect != "" {
+			planned.ID, planned.Seconds = reports.NewID(reports.KnownDefects, defect).String(), runs.RowSeconds
 		}
 		specs = append(specs, planned)
 	}
@@ -218,6 +222,7 @@ func planOf(preview Report) []reports.Planned {
 const (
 	rowLabel    = "row:"
 	groupLabel  = "group:"
+	defectLabel = "defect:"
 	scriptLabel = "script:"
 	kernelLabel = "kernel:"
 )
