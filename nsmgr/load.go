@@ -3,7 +3,6 @@ package nsmgr
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -123,9 +122,9 @@ func (v *View) load(ns Name, p Policy, o LoadOptions) error {
 		return missing(ns)
 	}
 	for _, u := range units {
-		// The kernel would make that namespace below this one.
-		if u.Namespace != "" || strings.HasPrefix(u.Name, ":") {
-			return exit.BadInputf("profile %q of %s must not name a namespace, and names %q", u.Name, origin[u.Name], u.Namespace)
+		// The kernel would create that namespace below this one.
+		if other := u.foreign(); other != "" {
+			return exit.BadInputf("load policy into namespace %q: profile %q of %s must not name a namespace, and names %q: remove it from the policy (or compile without -n)", ns, u.Name, origin[u.Name], other)
 		}
 		if n := strings.Count(u.Name, Separator); n > maxChildren {
 			return exit.BadInputf("profile %q of %s is nested %d levels deep: the limit is %d", shorten(u.Name), origin[u.Name], n, maxChildren)
@@ -188,9 +187,7 @@ func superfluous(there []Profile, wanted []Unit) (names []string) {
 // contains reports whether the unit has the profile in it besides its own: a
 // parser may write children into the unit of their parent.
 func (u Unit) contains(profile string) bool {
-	name := append([]byte(profile), 0)
-	field := binary.LittleEndian.AppendUint16(slices.Clone(tagProfile), uint16(len(name)))
-	return bytes.Contains(u.Data, append(field, name...))
+	return slices.Contains(u.inner, profile)
 }
 
 // covers reports whether profile is outer or one of its children.

@@ -5,70 +5,104 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
 // Policy is compiled policy, in the order in which it is written.
 type Policy []Blob
 
-// Blob is what the parser made of one file, or one load of the kernel's.
+// Blob is what the parser compiled from one file, or one load that the kernel
+// keeps.
 type Blob struct {
-	Origin string // the file, as errors name it
+	Origin string // the file, as errors call it
 	Data   []byte
 }
 
-// Unit is one profile of compiled policy, hats counting by themselves where
-// the parser wrote them so.
+// Unit is one profile of compiled policy. Hats are units of their own where
+// apparmor_parser wrote them so.
 type Unit struct {
-	Name      string // of the profile
-	Namespace string // that the policy itself names; usually ""
-	Data      []byte // whole, with its header: the kernel takes it alone
-	named     int    // bytes that the namespace takes in Data, behind the version
+	Name      string   // of the profile
+	Namespace string   // that the policy itself names; usually ""
+	Data      []byte   // the part of the input that holds the unit
+	version   []byte   // the version field that applies to it, which Data may lack
+	profile   []byte   // the profile itself, without version and namespace
+	inner     []string // names of profiles within it
 }
 
-// bare is the unit without a namespace of its own, as it is loaded through the
-// namespace's own file. A load by apparmor_parser -n names it, and would make
-// another of that name below, if it were written there as it is.
-func (u Unit) bare() []byte {
-	if u.named == 0 {
-		return u.Data
+// bare is the unit without a namespace of its own, as it is loaded alone
+// through the namespace's own file. A load by apparmor_parser -n names the
+// namespace. Written as it is, it would create one of that name below.
+func (u Unit) bare() []byte { return slices.Concat(u.version, u.profile) }
+
+// foreign is the namespace that the kernel would load the unit into instead of
+// the one it is written to, or "". It is named by a field, or by the profile's
+// name: the kernel skips white space before the colon (security/apparmor/lib.c
+// aa_splitn_fqname, with isspace of Latin-1).
+func (u Unit) foreign() string {
+	if u.Namespace != "" {
+		return u.Namespace
 	}
-	return append(bytes.Clone(u.Data[:versionLength]), u.Data[versionLength+u.named:]...)
+	rest, ok := strings.CutPrefix(strings.TrimLeft(u.Name, " \t\n\v\f\r\xa0"), ":")
+	if !ok {
+		return ""
+	}
+	ns, _, _ := strings.Cut(rest, ":")
+	if ns == "" {
+		return ":"
+	}
+	return ns
 }
 
-// The parser's format (security/apparmor/policy_unpack.c): a tag of a byte,
-// a length of two and a name with its final zero before what has a name; then
-// the type. These are the words this package looks for.
-var (
-	tagVersion   = []byte("\x04\x08\x00version\x00\x02")
-	tagNamespace = []byte("\x04\x0a\x00namespace\x00\x05")
-	tagProfile   = []byte("\x04\x08\x00profile\x00\x07\x05")
+// The types of the parser's format (security/apparmor/policy_unpack.c enum
+// aa_code). Any of them may be preceded by a name: a tag, a length of two bytes
+// and the name with its final zero. All numbers are little-endian.
+const (
+	codeU8 = iota
+	codeU16
+	codeU32
+	codeU64
+	codeName   // length of 2 bytes, text with a final zero
+	codeString // the same
+	codeBlob   // length of 4 bytes, bytes
+	codeStruct // no length: fields follow, up to codeStructEnd
+	codeStructEnd
+	codeList // no length: entries follow, up to codeListEnd
+	codeListEnd
+	codeArray // length of 2 bytes: entries follow, up to codeArrayEnd
+	codeArrayEnd
 )
 
-// versionLength is that of the whole version field.
-const versionLength = 16
+// tagVersion is how compiled policy begins.
+var tagVersion = []byte("\x04\x08\x00version\x00\x02")
+
+// maxNested is how deep structures of compiled policy may nest: the parser writes
+// three levels, and one for each profile within another.
+const maxNested = 1024
 
 // ErrNoPolicy is the error of what is not compiled policy.
 var ErrNoPolicy = errors.New("not compiled AppArmor policy")
 
-// compressed is how the parser's files begin from 5.0 on, for kernels that it
-// believes to take them (features/policy/compressed_load, 7.3): a zstd frame
-// behind eight bytes. It is a form for the parser's cache: the kernel refuses
-// it with EINVAL where policy is written.
+// compressed is how the parser's files begin from 5.0 on, for kernels that
+// announce features/policy/compressed_load (7.3): a zstd frame after eight
+// bytes. The form is for the parser's cache: the kernel refuses it with EINVAL
+// where policy is written.
 var compressed = []byte("\x01\x03\x00\x00\x00\x00\x00\x00\x28\xb5\x2f\xfd")
 
 // ErrCompressed is the error of policy that only the parser can unpack.
-var ErrCompressed = errors.New("compressed by apparmor_parser, which no kernel takes: compile it with --zstd-compress-level=0")
+var ErrCompressed = errors.New("compressed by apparmor_parser, which no kernel accepts: compile it with --zstd-compress-level=0")
 
-// IsCompiled says whether data begins as the parser's output does, and is no
+// IsCompiled reports whether data begins like the parser's output, and is not
 // text.
 func IsCompiled(data []byte) bool {
 	return bytes.HasPrefix(data, tagVersion) || bytes.HasPrefix(data, compressed)
 }
 
-// Units tells the profiles of compiled policy apart without understanding
-// them: each begins with the version field, an optional namespace, and the
-// start of a profile.
+// Units returns the profiles of compiled policy. It reads the structure as the
+// kernel does (policy_unpack.c aa_unpack): each profile may be preceded by a
+// version, which only the first must have, and by a namespace. Data with
+// anything else between profiles is [ErrNoPolicy], so that no profile is
+// overlooked.
 func Units(data []byte) ([]Unit, error) {
 	if bytes.HasPrefix(data, compressed) {
 		return nil, ErrCompressed
@@ -77,68 +111,170 @@ func Units(data []byte) ([]Unit, error) {
 		return nil, ErrNoPolicy
 	}
 	var units []Unit
-	start := 0
-	for start < len(data) {
-		u, err := readUnit(data[start:])
+	var version []byte
+	r := policyReader{rest: data}
+	for len(r.rest) > 0 {
+		start := r.rest
+		u, err := r.unit(&version)
 		if err != nil {
-			return nil, fmt.Errorf("%w: at byte %d: %w", ErrNoPolicy, start, err)
+			return nil, fmt.Errorf("%w: profile %d, near byte %d: %w", ErrNoPolicy, len(units)+1, len(data)-len(r.rest), err)
 		}
-		end := len(data)
-		for at := start + versionLength; ; {
-			next := bytes.Index(data[at:], tagVersion)
-			if next < 0 {
-				break
-			}
-			at += next
-			if _, err := readUnit(data[at:]); err == nil {
-				end = at
-				break
-			}
-			at += versionLength
-			if at > len(data) {
-				break
-			}
-		}
-		u.Data = data[start:end]
+		u.Data = start[:len(start)-len(r.rest)]
 		units = append(units, u)
-		start = end
 	}
 	return units, nil
 }
 
-// readUnit reads the head of a unit.
-func readUnit(b []byte) (u Unit, err error) {
-	if !bytes.HasPrefix(b, tagVersion) || len(b) < versionLength {
-		return u, errors.New("no version field")
-	}
-	b = b[versionLength:]
-	if rest, ok := bytes.CutPrefix(b, tagNamespace); ok {
-		before := len(b)
-		if u.Namespace, b, err = readString(rest); err != nil {
-			return u, fmt.Errorf("the namespace: %w", err)
-		}
-		u.named = before - len(b)
-	}
-	b, ok := bytes.CutPrefix(b, tagProfile)
-	if !ok {
-		return u, errors.New("no profile follows the version field")
-	}
-	if u.Name, _, err = readString(b); err != nil {
-		return u, fmt.Errorf("the profile's name: %w", err)
-	}
-	return u, nil
+// policyReader reads compiled policy, item by item.
+type policyReader struct{ rest []byte }
+
+// policyItem is one item: its name, its type, its value and all its bytes.
+type policyItem struct {
+	name  string
+	code  byte
+	value []byte // of strings without the final zero; of structures nothing
+	raw   []byte
 }
 
-func readString(b []byte) (s string, rest []byte, err error) {
-	if len(b) < 2 {
-		return "", nil, errors.New("it is cut off")
+var errCut = errors.New("it is truncated")
+
+// next reads one item. Of a structure it reads the beginning.
+func (r *policyReader) next() (item policyItem, err error) {
+	start := r.rest
+	code, err := r.take(1)
+	if err != nil {
+		return item, err
 	}
-	n := int(binary.LittleEndian.Uint16(b))
-	b = b[2:]
-	if n == 0 || n > len(b) || b[n-1] != 0 {
-		return "", nil, errors.New("it is cut off or does not end in zero")
+	if code[0] == codeName {
+		name, err := r.text()
+		if err == nil {
+			item.name, err = plainName(name)
+		}
+		if err != nil {
+			return item, fmt.Errorf("a field's name: %w", err)
+		}
+		if code, err = r.take(1); err != nil {
+			return item, err
+		}
 	}
-	return string(b[:n-1]), b[n:], nil
+	item.code = code[0]
+	switch item.code {
+	case codeU8, codeU16, codeU32, codeU64:
+		item.value, err = r.take(1 << item.code)
+	case codeString:
+		item.value, err = r.text()
+	case codeBlob:
+		var n []byte
+		if n, err = r.take(4); err == nil {
+			item.value, err = r.take(int(binary.LittleEndian.Uint32(n)))
+		}
+	case codeArray:
+		_, err = r.take(2)
+	case codeStruct, codeStructEnd, codeList, codeListEnd, codeArrayEnd:
+	default:
+		err = fmt.Errorf("unknown type %d", item.code)
+	}
+	if err != nil && item.name != "" {
+		err = fmt.Errorf("field %q: %w", item.name, err)
+	}
+	item.raw = start[:len(start)-len(r.rest)]
+	return item, err
+}
+
+func (r *policyReader) take(n int) ([]byte, error) {
+	if n > len(r.rest) {
+		return nil, errCut
+	}
+	b := r.rest[:n]
+	r.rest = r.rest[n:]
+	return b, nil
+}
+
+// text reads a length of two bytes and text with a final zero.
+func (r *policyReader) text() ([]byte, error) {
+	n, err := r.take(2)
+	if err != nil {
+		return nil, err
+	}
+	b, err := r.take(int(binary.LittleEndian.Uint16(n)))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) == 0 || b[len(b)-1] != 0 {
+		return nil, errors.New("its text does not end in a zero byte")
+	}
+	return b[:len(b)-1], nil
+}
+
+// plainName is a name's text, which the kernel reads up to the first zero.
+// Other strings may have zeros within: those of the exec table do.
+func plainName(text []byte) (string, error) {
+	if len(text) == 0 || bytes.IndexByte(text, 0) >= 0 {
+		return "", errors.New("it is empty or has a zero byte")
+	}
+	return string(text), nil
+}
+
+// unit reads a profile with what precedes it.
+func (r *policyReader) unit(version *[]byte) (u Unit, err error) {
+	item, err := r.next()
+	if err == nil && item.code == codeU32 && item.name == "version" {
+		*version = item.raw
+		item, err = r.next()
+	}
+	if err == nil && item.code == codeString && item.name == "namespace" {
+		if u.Namespace, err = plainName(item.value); err != nil {
+			return u, fmt.Errorf("its namespace's name: %w", err)
+		}
+		item, err = r.next()
+	}
+	if err != nil {
+		return u, err
+	}
+	if item.code != codeStruct || item.name != "profile" {
+		return u, fmt.Errorf("unexpected field %q of type %d where a profile should begin", item.name, item.code)
+	}
+	u.version = *version
+	start := item.raw
+	name, err := r.next()
+	if err == nil && name.code != codeString {
+		err = fmt.Errorf("it has type %d", name.code)
+	}
+	if err == nil {
+		u.Name, err = plainName(name.value)
+	}
+	if err != nil {
+		return u, fmt.Errorf("its name: %w", err)
+	}
+	length := len(start) + len(name.raw)
+	inner := false // the next item is the name of a profile within this one
+	for ends := []byte{codeStructEnd}; len(ends) > 0; {
+		if item, err = r.next(); err != nil {
+			return u, fmt.Errorf("profile %q: %w", u.Name, err)
+		}
+		length += len(item.raw)
+		if inner && item.code == codeString {
+			name, err := plainName(item.value)
+			if err != nil {
+				return u, fmt.Errorf("profile %q: the name of one within it: %w", u.Name, err)
+			}
+			u.inner = append(u.inner, name)
+		}
+		inner = item.code == codeStruct && item.name == "profile"
+		switch item.code {
+		case codeStruct, codeList, codeArray:
+			if ends = append(ends, item.code+1); len(ends) > maxNested {
+				return u, fmt.Errorf("profile %q: structures nest deeper than %d levels", u.Name, maxNested)
+			}
+		case codeStructEnd, codeListEnd, codeArrayEnd:
+			if item.code != ends[len(ends)-1] {
+				return u, fmt.Errorf("profile %q: type %d where %d should end a structure", u.Name, item.code, ends[len(ends)-1])
+			}
+			ends = ends[:len(ends)-1]
+		}
+	}
+	u.profile = start[:length:length]
+	return u, nil
 }
 
 // units are all of the policy's, and where each came from.

@@ -21,9 +21,12 @@ func sample(t testing.TB) []byte {
 	return b
 }
 
+// versionLength is that of the whole version field.
+const versionLength = 16
+
 // named puts a namespace into the first unit, as apparmor_parser -n does.
 func named(data []byte) []byte {
-	return slices.Concat(data[:versionLength], tagNamespace, []byte("\x02\x00y\x00"), data[versionLength:])
+	return slices.Concat(data[:versionLength], []byte("\x04\x0a\x00namespace\x00\x05\x02\x00y\x00"), data[versionLength:])
 }
 
 func TestUnits(t *testing.T) {
@@ -64,7 +67,8 @@ func TestUnitsOfOtherThings(t *testing.T) {
 	data := sample(t)
 	for name, b := range map[string][]byte{
 		"nothing": nil, "text": []byte("profile p { }"), "head": data[:versionLength], "half a head": data[:8],
-		"cut in a name": data[:versionLength+len(tagProfile)+3], "tail": data[4:],
+		"cut in a name": data[:versionLength+15], "tail": data[4:], "cut at the end": data[:len(data)-1],
+		"something behind": append(bytes.Clone(data), 8), "a version alone behind": append(bytes.Clone(data), data[:versionLength]...),
 	} {
 		if u, err := Units(b); !errors.Is(err, ErrNoPolicy) {
 			t.Errorf("%s: %v, %v", name, u, err)
@@ -76,11 +80,41 @@ func TestUnitsOfOtherThings(t *testing.T) {
 	}
 }
 
+// The kernel asks for the version only before the first profile of a load. A
+// profile without one must not be hidden behind another.
+func TestUnitsWithoutVersion(t *testing.T) {
+	data := sample(t)
+	hidden := append(bytes.Clone(data), named(data)[versionLength:]...)
+	units, err := Units(hidden)
+	if err != nil || len(units) != 6 || units[3].Namespace != "y" || units[3].Name != "p" {
+		t.Fatalf("%+v, %v", units, err)
+	}
+	if !bytes.Equal(units[3].bare(), units[0].Data) {
+		t.Error("a unit without a version cannot be loaded alone")
+	}
+}
+
+// What the kernel takes as the name of another namespace is not loaded
+// (security/apparmor/lib.c aa_splitn_fqname).
+func TestForeign(t *testing.T) {
+	for name, want := range map[string]string{
+		"p": "", "p:q": "", "a b": "", " p": "", ":x:p": "x", ":x://p": "x", ":x": "x", " \t:x:p": "x", "\xa0:x:p": "x", "::p": ":", "\v:x//y:p": "x//y",
+	} {
+		if got := (Unit{Name: name}).foreign(); got != want {
+			t.Errorf("profile %q is for namespace %q, want %q", name, got, want)
+		}
+	}
+	if got := (Unit{Name: "p", Namespace: "y"}).foreign(); got != "y" {
+		t.Errorf("%q", got)
+	}
+}
+
 func FuzzUnits(f *testing.F) {
 	data := sample(f)
 	f.Add(data)
 	f.Add(named(data))
 	f.Add(data[:300])
+	f.Add(append(bytes.Clone(data), named(data)[versionLength:]...))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		units, err := Units(data)
 		if err != nil {
