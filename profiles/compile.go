@@ -3,6 +3,7 @@ package profiles
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -17,35 +18,37 @@ import (
 	"sync"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"proofhouse/internal/child"
 	"proofhouse/internal/exit"
 	"proofhouse/nsmgr"
 )
 
-// Compiler makes policy for one kernel, through one apparmor_parser.
+// Compiler compiles policy for one kernel with one apparmor_parser.
 type Compiler struct {
 	features nsmgr.FeatureSet
 	parser   string // path
-	identity string // of the parser and its configuration
+	setup    setup
 	digest   string // of the features
 	store    store
 	known    string // version
 }
 
 // NewCompiler finds the parser. The features are those of the kernel that the
-// policy is for: this machine's.
+// policy is for: this host's.
 func NewCompiler(f nsmgr.FeatureSet) (*Compiler, error) {
 	c := &Compiler{features: f, digest: f.Digest(), store: openStore()}
 	var err error
 	if c.parser, err = findParser(); err != nil {
 		return nil, err
 	}
-	c.identity, err = identify(c.parser, parserConf)
+	c.setup, err = readSetup(c.parser, parserConf)
 	return c, err
 }
 
 const (
-	parserConf  = "/etc/apparmor/parser.conf" // can name an ABI and optimizations
+	parserConf  = "/etc/apparmor/parser.conf" // can name an ABI, include directories and optimizations
 	includeBase = "/etc/apparmor.d"
 )
 
@@ -59,24 +62,62 @@ func findParser() (string, error) {
 	return "", exit.BadInputf("apparmor_parser is not installed (Debian: apt install apparmor); compiled policy loads without it")
 }
 
-// identify names a state of files without reading them: the parser's version
-// would take a process to learn, each time.
-func identify(paths ...string) (string, error) {
+// setup is what the parser brings to a text: its own version and its
+// configuration.
+type setup struct {
+	identity string   // names a state of the parser, of parser.conf and of all files that this names
+	search   []string // directories in which the parser may look for an ABI's features
+}
+
+// readSetup reads parser.conf, and every file that it may name, whatever the
+// option. Of the parser it goes by the file's state: to learn its version takes
+// a process.
+func readSetup(parser, conf string) (setup, error) {
+	s := setup{search: []string{includeBase, "."}}
+	st, err := os.Stat(parser)
+	if err != nil {
+		return s, fmt.Errorf("read the state of %s: %w", parser, err)
+	}
 	var b strings.Builder
-	for _, p := range paths {
-		st, err := os.Stat(p)
-		if errors.Is(err, fs.ErrNotExist) {
+	fmt.Fprintf(&b, "%s %d %d", parser, st.Size(), st.ModTime().UnixNano())
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
+		fmt.Fprintf(&b, " %d %d", sys.Ino, sys.Ctim.Nano())
+	}
+	text, _, err := readFile(conf, 0)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return s, exit.BadInputf("read the parser's configuration: %w", err)
+	}
+	fmt.Fprintf(&b, "\n%q\n", text)
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
 			continue
 		}
-		if err != nil {
-			return "", fmt.Errorf("look at %s: %w", p, err)
+		// "option value" or "option=value"; the value may have spaces.
+		at := strings.IndexAny(line, " \t=")
+		if at < 0 {
+			continue
 		}
-		fmt.Fprintf(&b, "%s %d %d", p, st.Size(), st.ModTime().UnixNano())
-		if s, ok := st.Sys().(*syscall.Stat_t); ok {
-			fmt.Fprintf(&b, " %d %d\n", s.Ino, s.Ctim.Nano())
+		value := strings.TrimLeft(line[at:], " \t=")
+		for _, path := range append(strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(" \t=,", r) }), value) {
+			if st, err := os.Stat(path); err == nil && st.IsDir() {
+				s.search = append(s.search, path)
+			} else if err == nil {
+				b.WriteString(fileState(path))
+			}
 		}
 	}
-	return b.String(), nil
+	s.identity = b.String()
+	return s, nil
+}
+
+// fileState names a file's content, or that it cannot be read.
+func fileState(path string) string {
+	b, st, err := readFile(path, unix.O_NONBLOCK)
+	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return fmt.Sprintf("%q is not read\n", path)
+	}
+	return fmt.Sprintf("%q %s\n", path, digest(b))
 }
 
 func key(parts ...string) string {
@@ -89,12 +130,12 @@ func key(parts ...string) string {
 
 var versionRE = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`version (\d+\.\d+[\w.~-]*)`) })
 
-// version is the parser's, remembered beside the policy that it compiled.
+// version is the parser's. It is kept in the store beside compiled policy.
 func (c *Compiler) version(ctx context.Context) (string, error) {
 	if c.known != "" {
 		return c.known, nil
 	}
-	k := key("version", c.identity)
+	k := key("version", c.setup.identity)
 	if b, ok := c.store.get(k); ok {
 		c.known = string(b)
 		return c.known, nil
@@ -105,14 +146,14 @@ func (c *Compiler) version(ctx context.Context) (string, error) {
 	}
 	m := versionRE().FindSubmatch(out)
 	if m == nil {
-		return "", fmt.Errorf("ask %s for its version: it says %q", c.parser, out)
+		return "", fmt.Errorf("ask %s for its version: unexpected answer %q", c.parser, out)
 	}
 	c.known = string(m[1])
 	c.store.put(k, m[1])
 	return c.known, nil
 }
 
-// older says whether a version such as "4.1.0" is from before a major one.
+// older reports whether a version such as "4.1.0" is lower than a major one.
 func older(version string, major int) bool {
 	first, _, _ := strings.Cut(version, ".")
 	n, err := strconv.Atoi(first)
@@ -122,19 +163,14 @@ func older(version string, major int) bool {
 // Version is the parser's.
 func (c *Compiler) Version(ctx context.Context) (string, error) { return c.version(ctx) }
 
-// Text compiles policy that is no file. origin is what errors call it.
-func (c *Compiler) Text(ctx context.Context, origin string, text []byte) (nsmgr.Blob, error) {
-	return c.compile(ctx, origin, "", text)
-}
-
-// Source is policy that is no file.
+// Source is the text of policy.
 type Source struct {
 	Origin string // what errors call it
 	Text   []byte
 }
 
-// Texts compiles several as [Compiler.Text] does one, all in one start of the
-// parser: where processes are slow to start, that takes as long as to compile
+// Texts compiles several texts as [Compiler.Text] compiles one, in one start of
+// the parser: where processes start slowly, a start takes as long as to compile
 // two or three profiles.
 func (c *Compiler) Texts(ctx context.Context, sources ...Source) (nsmgr.Policy, error) {
 	ready := c.together(ctx, sources)
@@ -152,17 +188,18 @@ func (c *Compiler) Texts(ctx context.Context, sources ...Source) (nsmgr.Policy, 
 	return p, nil
 }
 
-// together compiles what the store does not have of the texts, by text. What
-// the parser will not have so is left out: alone, it is told what is wrong.
+// together compiles the texts that are not in the store, and returns all by
+// text. Texts that the parser rejects, and those that include others, are
+// skipped: compiled alone, their errors are exact.
 func (c *Compiler) together(ctx context.Context, sources []Source) map[string][]byte {
 	ready := map[string][]byte{}
 	var missing [][]byte
 	var keys []string
 	for _, s := range sources {
-		if _, known := ready[string(s.Text)]; known {
+		if _, known := ready[string(s.Text)]; known || refers(s.Text) {
 			continue
 		}
-		k, sure := c.key("", s.Text)
+		k, sure := c.key(ctx, s.Text)
 		if !sure {
 			continue
 		}
@@ -181,15 +218,18 @@ func (c *Compiler) together(ctx context.Context, sources []Source) map[string][]
 		return ready
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	// Into the parser's own cache, where each file's policy is by itself; on its
-	// output, the end of one cannot be told from a hat of the next.
+	// The parser's own cache has each file's policy by itself. On its output,
+	// the end of one cannot be distinguished from a hat of the next.
 	args, err := c.arguments(ctx, "--skip-kernel-load", "--skip-read-cache", "--write-cache", "--cache-loc", filepath.Join(dir, "cache"), "--quiet", "--jobs=1")
 	if err != nil {
 		return ready
 	}
 	args = append(args, "--")
+	// The parser looks up a file's bare name in /etc/apparmor.d/disable and
+	// force-complain. Nothing there can have a name that is drawn here.
+	prefix := rand.Text() + "-"
 	for i, text := range missing {
-		name := filepath.Join(dir, strconv.Itoa(i))
+		name := filepath.Join(dir, prefix+strconv.Itoa(i))
 		if os.WriteFile(name, text, 0o600) != nil {
 			return ready
 		}
@@ -197,8 +237,8 @@ func (c *Compiler) together(ctx context.Context, sources []Source) map[string][]
 	}
 	_ = c.command(ctx, args).Run()
 	for i, text := range missing {
-		// The cache has a folder for each set of features.
-		found, _ := filepath.Glob(filepath.Join(dir, "cache", "*", strconv.Itoa(i)))
+		// The cache has a directory for each set of features.
+		found, _ := filepath.Glob(filepath.Join(dir, "cache", "*", prefix+strconv.Itoa(i)))
 		if len(found) != 1 {
 			continue
 		}
@@ -210,9 +250,11 @@ func (c *Compiler) together(ctx context.Context, sources []Source) map[string][]
 	return ready
 }
 
-// Files reads policy from files and folders: text, which is compiled, or
-// compiled already. Of a folder, it is the files right in it that are no
-// editor's or package manager's copies.
+// Files reads policy from files and directories: text, which is compiled, or
+// compiled policy. Of a directory, it reads the files directly in it, also those
+// behind symbolic links, without the copies that editors and package managers
+// leave. It is about these files alone: what /etc/apparmor.d/disable and
+// force-complain say of a host's file of the same name has no effect.
 func (c *Compiler) Files(ctx context.Context, paths ...string) (nsmgr.Policy, error) {
 	var p nsmgr.Policy
 	for _, path := range paths {
@@ -227,7 +269,7 @@ func (c *Compiler) Files(ctx context.Context, paths ...string) (nsmgr.Policy, er
 			}
 			b := nsmgr.Blob{Origin: file, Data: data}
 			if !nsmgr.IsCompiled(data) {
-				if b, err = c.compile(ctx, file, file, data); err != nil {
+				if b, err = c.Text(ctx, file, data); err != nil {
 					return nil, err
 				}
 			}
@@ -251,17 +293,27 @@ func expand(path string) ([]string, error) {
 	}
 	var list []string
 	for _, e := range entries {
-		if e.Type().IsRegular() && !ignored(e.Name()) {
-			list = append(list, filepath.Join(path, e.Name()))
+		file := filepath.Join(path, e.Name())
+		if ignored(e.Name()) {
+			continue
+		}
+		// A directory of links is usual: a Kubernetes ConfigMap, GNU stow, NixOS.
+		st, err := os.Stat(file)
+		if err != nil {
+			return nil, exit.BadInputf("read policy: %w", err)
+		}
+		if st.Mode().IsRegular() {
+			list = append(list, file)
 		}
 	}
 	if len(list) == 0 {
-		return nil, exit.BadInputf("read policy: %s has no file with policy", path)
+		return nil, exit.BadInputf("read policy: no policy file found in %s", path)
 	}
 	return list, nil
 }
 
-// ignored are the files that the parser leaves out of a folder too.
+// ignored reports whether the parser, too, ignores a file of that name in a
+// directory (libapparmor is_blacklisted).
 func ignored(name string) bool {
 	if strings.HasPrefix(name, ".") || name == "README" {
 		return true
@@ -274,57 +326,117 @@ func ignored(name string) bool {
 	return false
 }
 
-// compile gets the compiled form from the store, or has the parser make it. A
-// text without a file is given to the parser as its input.
-func (c *Compiler) compile(ctx context.Context, origin, file string, text []byte) (nsmgr.Blob, error) {
+// Text compiles policy. origin is what errors call it. The parser gets the text
+// as its input: from a file, it would go by its bare name in
+// /etc/apparmor.d/disable and force-complain, which are about the host's policy.
+func (c *Compiler) Text(ctx context.Context, origin string, text []byte) (nsmgr.Blob, error) {
 	b := nsmgr.Blob{Origin: origin}
-	k, sure := c.key(file, text)
+	k, sure := c.key(ctx, text)
 	if sure {
 		if data, ok := c.store.get(k); ok && nsmgr.IsCompiled(data) {
 			b.Data = data
 			return b, nil
 		}
 	}
-	args, err := c.arguments(ctx, "--skip-kernel-load", "--skip-cache", "--stdout", "--quiet")
-	if err != nil {
-		return b, err
+	out, said, err := c.run(ctx, text, "--skip-kernel-load", "--skip-cache", "--stdout", "--quiet")
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return b, fmt.Errorf("compile %s: %w", origin, context.Cause(ctx))
+	case err != nil:
+		return b, exit.BadInput(explain(origin, said, err))
+	case len(out) == 0:
+		return b, exit.BadInputf("compile %s: it has no profile", origin)
+	case !nsmgr.IsCompiled(out):
+		return b, fmt.Errorf("compile %s: the output of apparmor_parser is %w", origin, nsmgr.ErrNoPolicy)
 	}
-	if file != "" {
-		args = append(args, "--", file)
-	}
-	cmd := c.command(ctx, args)
-	var out, errOut bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(text), &out, &errOut
-	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
-			return b, fmt.Errorf("compile %s: %w", origin, context.Cause(ctx))
-		}
-		return b, exit.BadInput(explain(origin, errOut.String(), err))
-	}
-	if out.Len() == 0 {
-		return b, exit.BadInputf("compile %s: there is no profile in it", origin)
-	}
-	b.Data = out.Bytes()
-	if !nsmgr.IsCompiled(b.Data) {
-		return b, fmt.Errorf("compile %s: what apparmor_parser wrote is %w", origin, nsmgr.ErrNoPolicy)
-	}
+	b.Data = out
+	// What the text includes may have changed between key and compilation.
 	if sure {
-		c.store.put(k, b.Data)
+		if again, sure := c.key(ctx, text); sure && again == k {
+			c.store.put(k, out)
+		}
 	}
 	return b, nil
 }
 
-// key is what the store calls the compiled form of a text, and whether that is
-// sure: see [included].
-func (c *Compiler) key(file string, text []byte) (k string, sure bool) {
-	closure, sure := included(includeBase, filepath.Dir(file), text)
-	return key("policy", c.identity, c.digest, closure), sure
+// key is the store's key for the compiled form of a text: of the text, the
+// parser with its configuration, the features, and of all that the parser
+// reads for it. It is not sure where the parser rejects the text.
+func (c *Compiler) key(ctx context.Context, text []byte) (k string, sure bool) {
+	closure := ""
+	if refers(text) {
+		out, _, err := c.run(ctx, text, "--preprocess", "--skip-kernel-load", "--skip-cache", "--quiet")
+		if err != nil || len(out) == 0 {
+			return "", false
+		}
+		closure = string(out) + c.abis(text) + c.abis(out)
+	}
+	return key("policy", c.setup.identity, c.digest, string(text), closure), true
 }
 
-// arguments are the parser's, with those that it takes for this kernel.
+// refers reports whether the parser may read another file for the text: an
+// included one, or the features of an ABI (parser_lex.l). It may say so of a
+// comment.
+func refers(text []byte) bool {
+	if bytes.Contains(text, []byte("#include")) {
+		return true
+	}
+	follows := func(word, after string) bool {
+		for rest := text; ; {
+			i := bytes.Index(rest, []byte(word))
+			if i < 0 {
+				return false
+			}
+			rest = rest[i+len(word):]
+			if word == "abi" && bytes.HasPrefix(rest, []byte(" <kernel>,")) {
+				continue // the features, which are in the key
+			}
+			if len(rest) > 0 && strings.IndexByte(after, rest[0]) >= 0 {
+				return true
+			}
+		}
+	}
+	return follows("include", " \t\r\n\v\f<\"") || follows("abi", " \t\r\n\v\f<\"")
+}
+
+var abiRE = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`abi\s*(?:<\s*"?([^>"\n]+?)"?\s*>|"([^"\n]+)"|([^\s,<>"]+))`)
+})
+
+// abis is the content of the ABIs that a text names. The preprocessor leaves
+// them out. Of each, all files are read that the parser may take for it.
+func (c *Compiler) abis(text []byte) string {
+	var b strings.Builder
+	for _, m := range abiRE().FindAllSubmatch(text, -1) {
+		name := string(m[1]) + string(m[2]) + string(m[3])
+		if string(m[1]) == "kernel" {
+			continue
+		}
+		b.WriteString(fileState(name))
+		for _, dir := range c.setup.search {
+			b.WriteString(fileState(dir + "/" + name))
+		}
+	}
+	return b.String()
+}
+
+// run starts the parser with the text as its input, and returns its output and
+// its errors.
+func (c *Compiler) run(ctx context.Context, text []byte, args ...string) (out []byte, said string, err error) {
+	if args, err = c.arguments(ctx, args...); err != nil {
+		return nil, "", err
+	}
+	cmd := c.command(ctx, args)
+	var output, errOutput bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(text), &output, &errOutput
+	err = cmd.Run()
+	return output.Bytes(), errOutput.String(), err
+}
+
+// arguments adds the parser's arguments for this kernel.
 func (c *Compiler) arguments(ctx context.Context, args ...string) ([]string, error) {
-	// Compressed policy is for the parser's own cache (see nsmgr.ErrCompressed).
-	// Only a parser that compresses knows the option.
+	// Compressed policy is for the parser's own cache (nsmgr.ErrCompressed). Only
+	// a parser that compresses has the option.
 	version, err := c.version(ctx)
 	if err == nil && c.features.Has("policy/compressed_load", "") && !older(version, 5) {
 		args = append(args, "--zstd-compress-level=0")
@@ -338,11 +450,11 @@ func (c *Compiler) command(ctx context.Context, args []string) *exec.Cmd {
 	return cmd
 }
 
-// CompileError is what the parser has against a text.
+// CompileError is the parser's complaint about a text.
 type CompileError struct {
-	Origin string // the file that was to be compiled
-	File   string // the one with the error: Origin, or one that it includes
-	Line   int    // 0 where the parser named none
+	Origin string // what was to be compiled
+	File   string // the file with the error: Origin, or one that it includes
+	Line   int    // 0 if the parser named none
 	Reason string
 }
 
@@ -358,7 +470,8 @@ func (e *CompileError) Error() string {
 }
 
 // "AppArmor parser error for FILE in profile FILE at line 3: syntax error, …";
-// the first is what was given, the second where it is. Both may be missing.
+// the first is the file that was given, the second the one with the error. Both
+// may be missing.
 var parserErrorRE = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`(?m)^AppArmor parser error(?: for (.*?))?(?: in (?:profile )?(.*?))? at line (\d+): (.*)$`)
 })
@@ -367,7 +480,7 @@ func explain(origin, said string, err error) error {
 	if m := parserErrorRE().FindStringSubmatch(said); m != nil {
 		e := &CompileError{Origin: origin, File: origin, Reason: m[4]}
 		e.Line, _ = strconv.Atoi(m[3])
-		// A text on the parser's input has no name there.
+		// The parser calls its input "stdin", or does not name it.
 		if m[2] != "" && m[2] != m[1] && m[2] != "stdin" {
 			e.File = m[2]
 		}
@@ -378,77 +491,4 @@ func explain(origin, said string, err error) error {
 		said = err.Error()
 	}
 	return &CompileError{Origin: origin, File: origin, Reason: said}
-}
-
-var includeRE = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`(?m)^[ \t]*(?:#?include|abi)[ \t]+(?:if[ \t]+exists[ \t]+)?(?:<([^>\n]+)>|"([^"\n]+)"|([^\s,]+))`)
-})
-
-// refers says whether the text may include others, without the expression that
-// says which: to compile that takes longer than most policy does to load.
-func refers(text []byte) bool {
-	for line := range bytes.Lines(text) {
-		line = bytes.TrimLeft(line, " \t")
-		if bytes.HasPrefix(line, []byte("include")) || bytes.HasPrefix(line, []byte("#include")) ||
-			bytes.HasPrefix(line, []byte("abi")) && !bytes.Equal(bytes.TrimSpace(line), []byte("abi <kernel>,")) {
-			return true
-		}
-	}
-	return false
-}
-
-// included is all text that the compiled form depends on, and whether that is
-// surely all: an include whose name is made of variables is beyond it.
-func included(base, dir string, text []byte) (closure string, sure bool) {
-	var b strings.Builder
-	seen := map[string]bool{}
-	sure = true
-	var add func(text []byte, depth int)
-	var visit func(path string, depth int)
-	visit = func(path string, depth int) {
-		if seen[path] || depth > 32 {
-			return
-		}
-		seen[path] = true
-		st, err := os.Stat(path)
-		if err != nil {
-			fmt.Fprintf(&b, "\x00absent %s\x00", path)
-			return
-		}
-		if st.IsDir() {
-			entries, err := os.ReadDir(path)
-			sure = sure && err == nil
-			for _, e := range entries {
-				visit(filepath.Join(path, e.Name()), depth+1)
-			}
-			return
-		}
-		data, err := os.ReadFile(path)
-		sure = sure && err == nil
-		fmt.Fprintf(&b, "\x00file %s %d\x00", path, len(data))
-		add(data, depth+1)
-	}
-	add = func(text []byte, depth int) {
-		b.Write(text)
-		if !refers(text) {
-			return
-		}
-		for _, m := range includeRE().FindAllSubmatch(text, -1) {
-			magic, name := string(m[1]), string(m[2])+string(m[3])
-			switch {
-			case strings.Contains(magic+name, "@{"):
-				sure = false
-			case magic == "kernel": // abi <kernel>: the features are in the key
-			case magic != "":
-				visit(filepath.Join(base, magic), depth)
-			case filepath.IsAbs(name):
-				visit(name, depth)
-			default:
-				visit(filepath.Join(dir, name), depth)
-				visit(filepath.Join(base, name), depth)
-			}
-		}
-	}
-	add(text, 0)
-	return b.String(), sure
 }

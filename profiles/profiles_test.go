@@ -93,13 +93,13 @@ func parser(t *testing.T) (c *Compiler, calls func() int) {
 	log := filepath.Join(dir, "calls")
 	script := `#!/bin/sh
 if [ "$1" = --version ]; then echo "AppArmor parser version 4.1.0"; exit; fi
+compiled() { printf '\004\010\000version\000\002\007\040\000\000\004\010\000profile\000\007\005\002\000p\000\010'; cat "$@"; }
+if [ "$1" = --preprocess ]; then
+	text=$(cat); printf '%s' "$text"
+	cat /dev/null $(printf '%s' "$text" | sed -n 's/.*include "\(.*\)".*/\1/p')
+	exit
+fi
 echo x >> ` + log + `
-for last; do :; done
-case "$last" in
-*bad.aa) echo "AppArmor parser error for $last in profile $last at line 3: syntax error, unexpected TOK_MODE" >&2; exit 1;;
-*empty.aa) exit 0;;
-esac
-compiled() { printf '\004\010\000version\000\002\007\040\000\000\004\010\000profile\000\007\005\002\000p\000'; cat "$@"; }
 loc= cache= files= failed=0
 for word; do
 	[ -z "$files" ] || { grep -q wrong "$word" && failed=1 || compiled "$word" > "$cache/${word##*/}"; }
@@ -107,11 +107,13 @@ for word; do
 	case "$word" in --cache-loc) loc=1;; --) [ -z "$cache" ] || files=1;; esac
 done
 [ -z "$files" ] || exit $failed
-if [ -f "$last" ]; then compiled "$last"; else
-	text=$(cat)
-	case "$text" in *wrong*) echo "AppArmor parser error at line 1: syntax error, unexpected TOK_MODE" >&2; exit 1;; esac
-	printf %s "$text" | compiled
-fi
+text=$(cat)
+case "$text" in
+*wrong*) echo "AppArmor parser error at line 1: syntax error, unexpected TOK_MODE" >&2; exit 1;;
+bad) echo "AppArmor parser error for stdin in profile stdin at line 3: syntax error, unexpected TOK_MODE" >&2; exit 1;;
+empty) exit 0;;
+esac
+printf %s "$text" | compiled
 `
 	if err := os.WriteFile(filepath.Join(dir, "apparmor_parser"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
@@ -139,7 +141,7 @@ func TestCache(t *testing.T) {
 	c, calls := parser(t)
 	dir := t.TempDir()
 	inner := write(t, dir, "inner", "/etc/** r,")
-	file := write(t, dir, "p.aa", "profile p {\n include \"inner\"\n}\n")
+	file := write(t, dir, "p.aa", "profile p {\n include \""+inner+"\"\n}")
 	compile := func() []byte {
 		t.Helper()
 		p, err := c.Files(t.Context(), file)
@@ -289,15 +291,26 @@ func TestFiles(t *testing.T) {
 	write(t, dir, "a.aa~", "")
 	write(t, dir, ".hidden", "")
 	write(t, dir, "README", "")
+	// As in a ConfigMap, and a link beside a file.
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "..data"), 0o755), os.Symlink("..data/c.aa", filepath.Join(dir, "c.aa"))); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "..data"), "c.aa", "profile c {}")
 	p, err := c.Files(t.Context(), dir)
-	if err != nil || len(p) != 2 || filepath.Base(p[0].Origin) != "a.aa" || filepath.Base(p[1].Origin) != "b.aa" {
-		t.Errorf("a folder is %+v, %v", p, err)
+	if err != nil || len(p) != 3 || filepath.Base(p[0].Origin) != "a.aa" || filepath.Base(p[1].Origin) != "b.aa" || filepath.Base(p[2].Origin) != "c.aa" {
+		t.Errorf("a directory is %+v, %v", p, err)
+	}
+	if err := os.Symlink("nowhere", filepath.Join(dir, "dangling.aa")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Files(t.Context(), dir); exit.Status(err) != exit.Usage || !strings.Contains(err.Error(), "dangling.aa") {
+		t.Errorf("a link that leads nowhere is left out: %v", err)
 	}
 	for name, want := range map[string]string{
-		write(t, t.TempDir(), "bad.aa", "x"):   "bad.aa:3: syntax error",
-		write(t, t.TempDir(), "empty.aa", "#"): "no profile in it",
-		"/no/such/file":                        "no such file",
-		t.TempDir():                            "no file with policy",
+		write(t, t.TempDir(), "bad.aa", "bad"):     "bad.aa:3: syntax error",
+		write(t, t.TempDir(), "empty.aa", "empty"): "it has no profile",
+		"/no/such/file": "no such file",
+		t.TempDir():     "no policy file found",
 	} {
 		_, err := c.Files(t.Context(), name)
 		if exit.Status(err) != exit.Usage || !strings.Contains(err.Error(), want) {
@@ -321,20 +334,122 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-func FuzzIncluded(f *testing.F) {
-	f.Add("include <abstractions/base>\n#include if exists \"local/x\"\nabi <abi/4.0>,\n")
-	f.Add("include <@{x}/y>")
-	f.Add("abi <kernel>,\nprofile p { file, }")
-	f.Fuzz(func(t *testing.T, text string) {
-		closure, sure := included("/nonexistent", "/nonexistent", []byte(text))
-		if !strings.HasPrefix(closure, text) {
-			t.Error("the text is not in its closure")
+// What the parser itself reads for a text is in its key, whatever the form and
+// the place of the include.
+func TestKeyOfIncludes(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("PROOFHOUSE_CACHE", t.TempDir())
+	c, err := NewCompiler(modern)
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Chdir(dir)
+	if err := os.MkdirAll("d/e", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	features := "domain {stack {yes\n}\n}\nfile {mask {create read write exec append mmap_exec link lock\n}\n}\npolicy {versions {v8 {yes\n}\n}\n}\n"
+	rules := write(t, dir, "rules", "/etc/x r,")
+	abi := write(t, dir, "abi", features)
+	write(t, dir, "outer", "include \""+rules+"\"\n")
+	head := "abi \"" + abi + "\",\n"
+	for name, c2 := range map[string]struct{ text, file, change string }{
+		"on a line of its own":      {"profile p {\n  include \"" + rules + "\"\n}\n", rules, "/etc/y r,"},
+		"after the brace":           {"profile p { include \"" + rules + "\"\n}\n", rules, "/etc/y r,"},
+		"after a rule":              {"profile p {\n  file, include \"" + rules + "\"\n}\n", rules, "/etc/y r,"},
+		"with a hash after a brace": {"profile p { #include \"" + rules + "\"\n}\n", rules, "/etc/y r,"},
+		"without quotes":            {"profile p {\n include " + rules + "\n}\n", rules, "/etc/y r,"},
+		"relative":                  {"profile p {\n include rules\n}\n", rules, "/etc/y r,"},
+		"in an include":             {"profile p {\n include \"outer\"\n}\n", rules, "/etc/y r,"},
+		"of a directory":            {"profile p { include \"d\"\n}\n", "d/one", "/etc/y r,"},
+		"if it exists":              {"profile p { include if exists \"later\"\n}\n", "later", "/etc/y r,"},
+		"after the ABI":             {"include \"" + rules + "\"\nprofile p { file, }\n", rules, "@{x}=/y\n"},
+		"an ABI":                    {"profile p { file, }\n", abi, features + "network {af_mask {unix\n}\n}\n"},
+	} {
+		was, _ := os.ReadFile(c2.file)
+		text := []byte(head + c2.text)
+		if name == "after the ABI" {
+			write(t, dir, "rules", "@{x}=/x\n")
 		}
-		if !refers([]byte(text)) && includeRE().MatchString(strings.ReplaceAll(text, "abi <kernel>,", "")) {
-			t.Error("an include is overlooked")
+		before, sure := c.key(t.Context(), text)
+		if !sure {
+			_, said, err := c.run(t.Context(), text, "--preprocess", "-Q", "-K")
+			t.Errorf("%s: not sure: %v: %s", name, err, said)
+			continue
 		}
-		if sure && strings.Contains(text, "include <@{") && strings.HasPrefix(text, "include <@{x}") {
-			t.Error("a name of variables is not known")
+		if again, _ := c.key(t.Context(), text); again != before {
+			t.Errorf("%s: the key is another each time", name)
 		}
-	})
+		if err := os.WriteFile(c2.file, []byte(c2.change), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if after, sure := c.key(t.Context(), text); !sure || after == before {
+			t.Errorf("%s: a change is not in the key", name)
+		}
+		if was == nil {
+			_ = os.Remove(c2.file)
+		} else if err := os.WriteFile(c2.file, was, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		write(t, dir, "rules", "/etc/x r,")
+	}
+}
+
+func TestSetup(t *testing.T) {
+	dir := t.TempDir()
+	parser := write(t, dir, "parser", "")
+	named := write(t, dir, "some features", "one")
+	conf := write(t, dir, "parser.conf", "# policy-features=/nowhere\nwrite-cache\n  Include "+dir+"\npolicy-features="+named+"\n")
+	read := func() setup {
+		t.Helper()
+		s, err := readSetup(parser, conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	first := read()
+	if !slices.Contains(first.search, dir) || first.identity != read().identity {
+		t.Errorf("%+v", first)
+	}
+	write(t, dir, "some features", "two")
+	second := read()
+	if second.identity == first.identity {
+		t.Error("the content of a file that parser.conf names is not in the key")
+	}
+	write(t, dir, "parser.conf", "Optimize=no-minimize\n")
+	if read().identity == second.identity {
+		t.Error("parser.conf is not in the key")
+	}
+}
+
+// The shipped profiles must not cost a start of the parser to find out what
+// they include.
+func TestShippedRefersToNothing(t *testing.T) {
+	for _, name := range Names() {
+		text, err := Render(name, Parameters{Name: "p"}, modern, "5.0.2")
+		if err != nil || refers(text) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestRefers(t *testing.T) {
+	for text, want := range map[string]bool{
+		"abi <kernel>,\nprofile p { capability, /a r, # included\n}\n": false,
+		"abi <abi/4.0>,":                  true,
+		"abi \"x\",":                      true,
+		"abi\t<kernel>,":                  true, // not worth to know
+		"abi <kernel>, abi <abi/4.0>,":    true,
+		"profile p { include <x>\n}":      true,
+		"profile p { include\t<x>\n}":     true,
+		"profile p { #include<x>\n}":      true,
+		"profile p { #included\n}":        true, // the parser includes a file d
+		"x include if exists <local/x>\n": true,
+		"/include/x r,":                   false,
+		"":                                false,
+	} {
+		if got := refers([]byte(text)); got != want {
+			t.Errorf("%q: %v, want %v", text, got, want)
+		}
+	}
 }
