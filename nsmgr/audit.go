@@ -83,6 +83,9 @@ func ParseRecord(line string) (Record, bool) {
 	return r, true
 }
 
+// maxStamp is the last second of the year 9999, the last that JSON's times have.
+const maxStamp = 253402300799
+
 // readStamp reads "1795399212.474:2)…".
 func readStamp(s string) (time.Time, int64) {
 	s, _, _ = strings.Cut(s, ")")
@@ -94,7 +97,10 @@ func readStamp(s string) (time.Time, int64) {
 	}
 	milli, _ := strconv.ParseInt(ms, 10, 64)
 	n, _ := strconv.ParseInt(serial, 10, 64)
-	return time.Unix(whole, milli*int64(time.Millisecond)).UTC(), n
+	if whole < 0 || whole > maxStamp {
+		return time.Time{}, n
+	}
+	return time.Unix(whole, milli%1000*int64(time.Millisecond)).UTC(), n
 }
 
 // fields reads key=value pairs: in quotes, bare, or in hex. A field that comes
