@@ -429,7 +429,7 @@ func (v *View) command(ns Name, verb, file string, data []byte, origin map[strin
 	logErr := error(unix.ENOENT)
 	var log *kernelLog
 	if verb != "remove" {
-		if log, logErr = openKmsg(true); logErr == nil {
+		if log, logErr = openKmsg(hostLogs.kmsg, true); logErr == nil {
 			defer log.Close()
 		}
 	}
@@ -465,7 +465,7 @@ const logPatience = 300 * time.Millisecond
 // fromLog takes the profile and the reason from what the kernel logs.
 func (e *LoadError) fromLog(log *kernelLog, origin map[string]string) {
 	for end := time.Now().Add(logPatience); ; {
-		if i := slices.IndexFunc(log.pending(), func(r Record) bool { return e.explainedBy(r, origin) }); i >= 0 {
+		if i := slices.IndexFunc(log.pending(now()), func(r Record) bool { return e.explainedBy(r, origin) }); i >= 0 {
 			return
 		}
 		left := time.Until(end)

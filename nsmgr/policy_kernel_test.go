@@ -34,6 +34,6 @@ func TestKernelHiddenProfile(t *testing.T) {
 		t.Errorf("saved %q, %v", names, err)
 	}
 	must(t, v.Load(ctx, "hide", saved, nsmgr.LoadOptions{ReplaceAll: true}))
-	must(t, v.Unload(ctx, "hide", "b"))
+	must(t, v.Unload(ctx, "hide", nsmgr.Removal{}, "b"))
 	must(t, v.Delete(ctx, "hide", nsmgr.Deletion{}))
 }

@@ -1,0 +1,390 @@
+package nsmgr
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"proofhouse/internal/exit"
+)
+
+// auditPath is auditd's log: log_file of its configuration (auditd.conf(5)).
+func (f logFiles) auditPath() string {
+	b, err := os.ReadFile(f.auditConf)
+	if err != nil {
+		return f.auditLog
+	}
+	path := f.auditLog
+	for line := range strings.Lines(string(b)) {
+		key, value, ok := strings.Cut(line, "=")
+		value = strings.TrimSpace(value)
+		if ok && strings.EqualFold(strings.TrimSpace(key), "log_file") && strings.HasPrefix(value, "/") {
+			path = value
+		}
+	}
+	return path
+}
+
+// auditPaths are the places of auditd's log: where it is now, and where it is
+// by default, as it may have been moved.
+func (f logFiles) auditPaths() []string {
+	if now := f.auditPath(); now != f.auditLog {
+		return []string{f.auditLog, now}
+	}
+	return []string{f.auditLog}
+}
+
+// readAudit reads auditd's log with those that were rotated. found is whether
+// there is one.
+func (f logFiles) readAudit(c hostClock) (all []Record, gaps []Gap, found bool, err error) {
+	var latest time.Time
+	for _, path := range f.auditPaths() {
+		files, openErr := openRotated(path)
+		err = errors.Join(err, openErr)
+		found = found || len(files) > 0
+		for _, file := range files {
+			records, scanGaps, scanErr := scanRecords(file, file.Name(), parseAudit)
+			_ = file.Close()
+			if scanErr != nil {
+				err = errors.Join(err, exit.BadInputf("read records: %w", scanErr))
+			}
+			gaps = append(gaps, scanGaps...)
+			// A log grows at its end: what stands behind a later record was logged
+			// later, whatever the clock was then.
+			for _, r := range records {
+				if r.Time.After(latest) {
+					latest = r.Time
+				}
+				r.logged = latest
+				if latest.After(c.wall) {
+					r.logged = c.wall
+				}
+				all = append(all, r)
+			}
+		}
+	}
+	return all, gaps, found, err
+}
+
+// maxRotated is more than auditd's largest num_logs, 999.
+const maxRotated = 1000
+
+// openRotated opens a log and those that were rotated, path.1 and so on, oldest
+// first. A file that could not be opened is in the error.
+func openRotated(path string) (files []*os.File, err error) {
+	var had []os.FileInfo
+	for n := range maxRotated {
+		file, openErr := openLog(path, n)
+		if errors.Is(openErr, fs.ErrNotExist) {
+			if n > 0 { // the first one is missing for a moment during a rotation
+				break
+			}
+			continue
+		}
+		if openErr != nil {
+			why := ""
+			if errors.Is(openErr, fs.ErrPermission) {
+				why = " (it takes root)"
+			}
+			err = errors.Join(err, exit.BadInputf("read the audit daemon's log: %w%s", openErr, why))
+			break
+		}
+		// From the newest to the oldest: one that is rotated meanwhile comes again.
+		st, statErr := file.Stat()
+		again := statErr == nil && sameAsAny(st, had)
+		if statErr != nil || !st.Mode().IsRegular() || again {
+			_ = file.Close()
+			if again {
+				continue
+			}
+			err = errors.Join(err, exit.BadInputf("read the audit daemon's log: %s is not a regular file", file.Name()))
+			break
+		}
+		had = append(had, st)
+		files = append([]*os.File{file}, files...)
+	}
+	return files, err
+}
+
+func sameAsAny(st os.FileInfo, had []os.FileInfo) bool {
+	for _, h := range had {
+		if os.SameFile(st, h) {
+			return true
+		}
+	}
+	return false
+}
+
+// openLog opens the n-th log, also where logrotate compressed it.
+func openLog(path string, n int) (*os.File, error) {
+	if n > 0 {
+		path += "." + strconv.Itoa(n)
+	}
+	open := func(path string) (*os.File, error) {
+		return os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	}
+	file, err := open(path)
+	if n > 0 && errors.Is(err, fs.ErrNotExist) {
+		return open(path + ".gz")
+	}
+	return file, err
+}
+
+// The bounds of what others wrote: of a line, and of a compressed log.
+const (
+	maxLine     = 1 << 20
+	maxUnpacked = 4 << 30
+)
+
+// scanRecords reads the records of a log, line by line. What it cannot read of
+// it is a gap. name is what gaps call the log.
+func scanRecords(in io.Reader, name string, parse func(line string) (Record, bool)) (all []Record, gaps []Gap, err error) {
+	r := bufio.NewReaderSize(in, maxLine)
+	if strings.HasSuffix(name, ".gz") {
+		z, err := gzip.NewReader(r)
+		if err != nil {
+			return nil, []Gap{{name, "it is damaged: " + err.Error()}}, nil
+		}
+		r = bufio.NewReaderSize(io.LimitReader(z, maxUnpacked), maxLine)
+	}
+	var long, cut, lost int
+	var lastLost string
+	for {
+		line, readErr := r.ReadSlice('\n')
+		if errors.Is(readErr, bufio.ErrBufferFull) {
+			long++
+			for errors.Is(readErr, bufio.ErrBufferFull) {
+				_, readErr = r.ReadSlice('\n')
+			}
+			line = nil
+		}
+		// A file system leaves zeros where a crash lost what was written.
+		line = bytes.Trim(line, "\x00\r\n")
+		if bytes.Contains(line, []byte("apparmor=")) {
+			rec, ok := parse(string(line))
+			if ok {
+				all = append(all, rec)
+			}
+			if ok && rec.cut {
+				cut++
+			}
+		} else if bytes.Contains(line, []byte("audit")) && saysLost(string(line)) {
+			lost, lastLost = lost+1, string(line)
+		}
+		if errors.Is(readErr, io.EOF) {
+			break
+		}
+		if readErr != nil {
+			gaps = append(gaps, Gap{name, "the rest of it cannot be read: " + readErr.Error()})
+			if !strings.HasSuffix(name, ".gz") {
+				err = fmt.Errorf("%s: %w", name, readErr)
+			}
+			break
+		}
+	}
+	if long > 0 {
+		gaps = append(gaps, Gap{name, fmt.Sprintf("%d lines of more than %d bytes are ignored", long, maxLine)})
+	}
+	if cut > 0 {
+		gaps = append(gaps, Gap{name, fmt.Sprintf("%d records are truncated", cut)})
+	}
+	if lost > 0 {
+		gaps = append(gaps, Gap{name, fmt.Sprintf("%d lines report lost or suppressed audit records; the last: %q", lost, lastLost)})
+	}
+	return all, gaps, err
+}
+
+// follower reads records as they are logged.
+type follower struct {
+	kernel *kernelLog // nil: none
+	audit  []*tail
+	recent map[string]string // records that came, by what their copies share, and from which log
+}
+
+// follow begins at the ends of the host's logs.
+func (f logFiles) follow() (*follower, []Gap, error) {
+	w := &follower{recent: map[string]string{}}
+	var gaps []Gap
+	kernel, err := openKmsg(f.kmsg, true)
+	switch {
+	case errors.Is(err, errNoKernelLog):
+		gaps = append(gaps, Gap{f.kmsg, errNoKernelLog.Error()})
+	case err != nil:
+		return nil, nil, err
+	default:
+		w.kernel = kernel
+	}
+	for _, path := range f.auditPaths() {
+		t := &tail{path: path}
+		if err := t.open(true); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			gaps = append(gaps, Gap{path, err.Error()})
+			continue
+		}
+		w.audit = append(w.audit, t)
+	}
+	return w, gaps, nil
+}
+
+func (w *follower) close() {
+	if w.kernel != nil {
+		w.kernel.Close()
+	}
+	for _, t := range w.audit {
+		t.close()
+	}
+}
+
+// fd is ready to read when the kernel log has more; -1 is never ready.
+func (w *follower) fd() int32 {
+	if w.kernel == nil {
+		return -1
+	}
+	return int32(w.kernel.fd)
+}
+
+// maxRecent is how many records are kept to recognize copies.
+const maxRecent = 4096
+
+// pending reads what was logged since the last time.
+func (w *follower) pending() (all []Record, gaps []Gap) {
+	add := func(from string, records []Record) {
+		for _, r := range records {
+			k := r.same()
+			if other, ok := w.recent[k]; ok && other != from && r.Serial != 0 {
+				delete(w.recent, k)
+				continue
+			}
+			if len(w.recent) >= maxRecent {
+				clear(w.recent)
+			}
+			w.recent[k] = from
+			all = append(all, r)
+		}
+	}
+	if w.kernel != nil {
+		add(w.kernel.path, w.kernel.pending(now()))
+		gaps = append(gaps, w.kernel.gaps(time.Time{}, true)...)
+		w.kernel.missing, w.kernel.lost = 0, nil
+	}
+	for _, t := range w.audit {
+		records, more := t.pending()
+		add(t.path, records)
+		gaps = append(gaps, more...)
+	}
+	return all, gaps
+}
+
+// tail reads what is appended to a log that is rotated.
+type tail struct {
+	path string
+	file *os.File // nil: it does not exist
+	rest []byte   // the beginning of a line
+}
+
+// open opens the log, at its end or at its beginning.
+func (t *tail) open(end bool) error {
+	file, err := openLog(t.path, 0)
+	if err != nil {
+		return err
+	}
+	if st, err := file.Stat(); err != nil || !st.Mode().IsRegular() {
+		_ = file.Close()
+		return fmt.Errorf("%s is not a regular file", t.path)
+	}
+	if end {
+		if _, err := file.Seek(0, io.SeekEnd); err != nil {
+			_ = file.Close()
+			return err
+		}
+	}
+	t.file, t.rest = file, nil
+	return nil
+}
+
+func (t *tail) close() {
+	if t.file != nil {
+		_ = t.file.Close()
+		t.file = nil
+	}
+}
+
+// pending reads the lines that are whole.
+func (t *tail) pending() (all []Record, gaps []Gap) {
+	if t.file == nil && t.open(false) != nil {
+		return nil, nil
+	}
+	all, gaps = t.more()
+	now, err := os.Stat(t.path)
+	if err != nil {
+		return all, gaps // between two steps of a rotation
+	}
+	was, err := t.file.Stat()
+	at, seekErr := t.file.Seek(0, io.SeekCurrent)
+	if err == nil && seekErr == nil && os.SameFile(was, now) && now.Size() >= at {
+		return all, gaps
+	}
+	// It was rotated, or truncated. What was appended before is read first.
+	rest, restGaps := t.more()
+	t.close()
+	all, gaps = append(all, rest...), append(gaps, restGaps...)
+	if t.open(false) == nil {
+		rest, restGaps = t.more()
+		all, gaps = append(all, rest...), append(gaps, restGaps...)
+	}
+	return all, gaps
+}
+
+func (t *tail) more() (all []Record, gaps []Gap) {
+	b, err := io.ReadAll(io.LimitReader(t.file, 64<<20))
+	if err != nil {
+		gaps = append(gaps, Gap{t.path, err.Error()})
+	}
+	b = append(t.rest, b...)
+	end := bytes.LastIndexByte(b, '\n') + 1
+	if len(b)-end > maxLine {
+		end = len(b)
+	}
+	t.rest = bytes.Clone(b[end:])
+	all, more, _ := scanRecords(bytes.NewReader(b[:end]), t.path, parseAudit)
+	return all, append(gaps, more...)
+}
+
+// Follow tells this host's records as they are logged, and reasons why some may
+// be missing, until ctx ends or tell fails. Either is given, the other is nil.
+func Follow(ctx context.Context, tell func(*Record, *Gap) error) error {
+	w, gaps, err := hostLogs.follow()
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	for ctx.Err() == nil {
+		records, more := w.pending()
+		for _, g := range append(gaps, more...) {
+			if err := tell(nil, &g); err != nil {
+				return err
+			}
+		}
+		gaps = nil
+		for _, r := range records {
+			if err := tell(&r, nil); err != nil {
+				return err
+			}
+		}
+		fds := []unix.PollFd{{Fd: w.fd(), Events: unix.POLLIN}}
+		if _, err := unix.Poll(fds, pollInterval); err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("wait for records: %w", err)
+		}
+	}
+	return nil
+}
