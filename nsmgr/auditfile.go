@@ -5,13 +5,17 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -147,20 +151,31 @@ const (
 	maxUnpacked = 4 << 30
 )
 
-// scanRecords reads the records of a log, line by line. What it cannot read of
-// it is a gap. name is what gaps call the log.
+// scanRecords reads the records of a log, as scan does.
 func scanRecords(in io.Reader, name string, parse func(line string) (Record, bool)) (all []Record, gaps []Gap, err error) {
+	gaps, err = scan(in, name, parse, func(r Record) error {
+		all = append(all, r)
+		return nil
+	})
+	return all, gaps, err
+}
+
+// scan reads the records of a log, line by line, and hands each to take, whose
+// error ends it. What cannot be read of the log is a gap. name is what gaps call
+// the log.
+func scan(in io.Reader, name string, parse func(line string) (Record, bool), take func(Record) error) (gaps []Gap, err error) {
 	r := bufio.NewReaderSize(in, maxLine)
-	if strings.HasSuffix(name, ".gz") {
+	packed := strings.HasSuffix(name, ".gz")
+	if packed {
 		z, err := gzip.NewReader(r)
 		if err != nil {
-			return nil, []Gap{{name, "it is damaged: " + err.Error()}}, nil
+			return []Gap{{name, "it is damaged: " + err.Error()}}, nil
 		}
 		r = bufio.NewReaderSize(io.LimitReader(z, maxUnpacked), maxLine)
 	}
 	var long, cut, lost int
 	var lastLost string
-	for {
+	for err == nil {
 		line, readErr := r.ReadSlice('\n')
 		if errors.Is(readErr, bufio.ErrBufferFull) {
 			long++
@@ -171,27 +186,27 @@ func scanRecords(in io.Reader, name string, parse func(line string) (Record, boo
 		}
 		// A file system leaves zeros where a crash lost what was written.
 		line = bytes.Trim(line, "\x00\r\n")
-		if bytes.Contains(line, []byte("apparmor=")) {
+		if bytes.Contains(line, []byte("apparmor")) {
 			rec, ok := parse(string(line))
-			if ok {
-				all = append(all, rec)
-			}
 			if ok && rec.cut {
 				cut++
+			}
+			if ok {
+				err = take(rec)
 			}
 		} else if bytes.Contains(line, []byte("audit")) && saysLost(string(line)) {
 			lost, lastLost = lost+1, string(line)
 		}
-		if errors.Is(readErr, io.EOF) {
-			break
+		if readErr == nil {
+			continue
 		}
-		if readErr != nil {
+		if !errors.Is(readErr, io.EOF) {
 			gaps = append(gaps, Gap{name, "the rest of it cannot be read: " + readErr.Error()})
-			if !strings.HasSuffix(name, ".gz") {
+			if err == nil && !packed {
 				err = fmt.Errorf("%s: %w", name, readErr)
 			}
-			break
 		}
+		break
 	}
 	if long > 0 {
 		gaps = append(gaps, Gap{name, fmt.Sprintf("%d lines of more than %d bytes are ignored", long, maxLine)})
@@ -202,7 +217,146 @@ func scanRecords(in io.Reader, name string, parse func(line string) (Record, boo
 	if lost > 0 {
 		gaps = append(gaps, Gap{name, fmt.Sprintf("%d lines report lost or suppressed audit records; the last: %q", lost, lastLost)})
 	}
-	return all, gaps, err
+	return gaps, err
+}
+
+// ReadRecords reads the records of a log of this or another host, in any form:
+// auditd's log, the kernel log as dmesg prints it, syslog, the journal as
+// journalctl prints it (also with -o json), and the JSON lines of this package's
+// records. It hands each to take as it comes; an error of take ends it. Lines of
+// other programs do not count, but a program may write a line that looks like
+// the kernel's to syslog. name is what gaps call the log; one that ends in .gz
+// is compressed.
+func ReadRecords(in io.Reader, name string, take func(Record) error) ([]Gap, error) {
+	return scan(in, name, parseAny, take)
+}
+
+// parseAny reads a line of a log in any form.
+func parseAny(line string) (Record, bool) {
+	if strings.HasPrefix(line, "{") {
+		return parseJSON(line)
+	}
+	if strings.HasPrefix(line, "type=") && strings.Contains(line, "msg=audit(") || strings.HasPrefix(line, "node=") {
+		return parseAudit(line)
+	}
+	at := strings.Index(line, `apparmor="`)
+	if at < 0 || !trustedSender(line[:at]) {
+		return Record{}, false
+	}
+	r, ok := ParseRecord(line)
+	if ok && r.Time.IsZero() {
+		r.Time = prefixTime(line, time.Now())
+		r.logged = r.Time
+	}
+	return r, ok
+}
+
+// senders are the programs whose lines in syslog count.
+var senders = []string{"kernel", "audit", "dbus-daemon", "dbus-broker", "dbus-broker-launch"}
+
+// senderRE finds the sender of a line of syslog, "host sender[123]: text".
+var senderRE = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(?:\S+ +\d+ [\d:.]+|\d{4}-\d\d-\d\d[T ]\S+|\d+\.\d+)? *(?:\S+ +)?([\w.-]+)(?:\[\d+\])?: `)
+})
+
+// trustedSender reports whether what stands before a record is a kernel's, or
+// names a sender that counts.
+func trustedSender(before string) bool {
+	// dmesg, also with -x, and the kernel's own text:
+	// "kern  :notice: [    1.86] audit: type=1400 audit(…): ".
+	bare := before
+	if rest, ok := strings.CutPrefix(before, "kern "); ok {
+		_, bare, _ = strings.Cut(strings.TrimLeft(rest, " :"), ": ")
+	}
+	if rest, ok := strings.CutPrefix(strings.TrimPrefix(bare, "<5>"), "["); ok {
+		_, bare, _ = strings.Cut(rest, "]")
+		bare = strings.TrimPrefix(bare, " ")
+	}
+	for _, start := range []string{"audit: type=", "type=", "audit("} {
+		if strings.HasPrefix(bare, start) {
+			return strings.Count(bare, "): ") <= 1
+		}
+	}
+	if bare == "" {
+		return true
+	}
+	m := senderRE().FindStringSubmatch(before)
+	return m != nil && slices.Contains(senders, m[1])
+}
+
+// prefixTime is the time at the beginning of a line of syslog or of journalctl,
+// or none. A date without a year is the latest such that is past.
+func prefixTime(line string, now time.Time) time.Time {
+	word, _, _ := strings.Cut(line, " ")
+	for _, form := range []string{time.RFC3339Nano, "2006-01-02T15:04:05-0700", "2006-01-02T15:04:05.999999-0700"} {
+		if t, err := time.Parse(form, word); err == nil {
+			return t.UTC()
+		}
+	}
+	if len(line) > len(time.StampMicro) {
+		for _, form := range []string{time.StampMicro, time.StampMilli, time.Stamp} {
+			if t, err := time.ParseInLocation(form, line[:len(form)], time.Local); err == nil {
+				t = t.AddDate(now.Year(), 0, 0)
+				if t.After(now.Add(24 * time.Hour)) {
+					t = t.AddDate(-1, 0, 0)
+				}
+				return t.UTC()
+			}
+		}
+	}
+	return time.Time{}
+}
+
+// journalEntry is what "journalctl -o json" writes. A message that is not text
+// is a list of bytes.
+type journalEntry struct {
+	Message   json.RawMessage `json:"MESSAGE"`
+	Time      string          `json:"__REALTIME_TIMESTAMP"` // µs
+	Source    string          `json:"_SOURCE_REALTIME_TIMESTAMP"`
+	Transport string          `json:"_TRANSPORT"`
+	Command   string          `json:"_COMM"`
+	Kind      string          `json:"kind"` // of a record of this package
+}
+
+func parseJSON(line string) (Record, bool) {
+	var e journalEntry
+	if json.Unmarshal([]byte(line), &e) != nil {
+		return Record{}, false
+	}
+	if e.Kind != "" {
+		var r Record
+		ok := json.Unmarshal([]byte(line), &r) == nil && r.Kind != "" && r.Fields != nil
+		r.logged = r.Time
+		return r, ok
+	}
+	if e.Transport != "" && e.Transport != "kernel" && e.Transport != "audit" && !slices.Contains(senders, e.Command) {
+		return Record{}, false
+	}
+	var text string
+	if json.Unmarshal(e.Message, &text) != nil {
+		var each []int // into []byte, package json reads base64
+		if json.Unmarshal(e.Message, &each) != nil {
+			return Record{}, false
+		}
+		b := make([]byte, len(each))
+		for i, n := range each {
+			b[i] = byte(n)
+		}
+		text = string(b)
+	}
+	r, ok := ParseRecord(text)
+	if !ok || !r.Time.IsZero() {
+		return r, ok
+	}
+	stamp := e.Source
+	if stamp == "" {
+		stamp = e.Time
+	}
+	if micros, err := strconv.ParseInt(stamp, 10, 64); err == nil && micros >= 0 && micros/1e6 <= maxStamp {
+		r.Time = time.UnixMicro(micros).UTC()
+		r.logged = r.Time
+	}
+	return r, true
 }
 
 // follower reads records as they are logged.
