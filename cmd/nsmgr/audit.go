@@ -12,9 +12,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"proofhouse/containers"
 	"proofhouse/internal/exit"
 	"proofhouse/internal/printable"
 	"proofhouse/nsmgr"
+	"proofhouse/profiles"
 )
 
 // auditFlags are what audit was asked for.
@@ -23,6 +25,8 @@ type auditFlags struct {
 	file            string
 	follow          bool
 	asJSON, asLines bool
+	rules           bool
+	policy          []string
 }
 
 func auditCommand() *cobra.Command {
@@ -40,11 +44,19 @@ around, records that the kernel suppressed, a damaged file.
 --file reads the log of another host, in any form: auditd's log, dmesg, syslog,
 journalctl (also with -o json). --since takes a duration, a date or a time.
 
+--rules prints the rules that would allow what was denied, instead of the
+records: for each profile of the host part and of the namespace part, with the
+file and the line of the profile, if it is in a directory of --policy. A rule
+allows what was denied and no more; apparmor_parser has accepted each. Judge
+them: a denial may be an attack. With NAME, the host part has the denials of the
+namespace's tasks.
+
 Exit status 2: a log could not be read. What the others have is printed.`,
 		Example: `  nsmgr audit container-ns --since 10m
   nsmgr audit --since "2026-11-28 07:00" --json
   nsmgr audit container-ns --follow
-  nsmgr audit --file audit.log`,
+  nsmgr audit --file audit.log
+  nsmgr audit container-ns --rules`,
 		Args: args(0, 1, "give at most one namespace"), ValidArgsFunction: completeNames,
 		RunE: func(c *cobra.Command, got []string) error {
 			var ns nsmgr.Name
@@ -63,6 +75,8 @@ Exit status 2: a log could not be read. What the others have is printed.`,
 	f.BoolVarP(&a.follow, "follow", "f", false, "print further records as they are logged")
 	f.BoolVar(&a.asJSON, "json", false, "as JSON: a list; with --follow one object a line")
 	f.BoolVar(&a.asLines, "json-lines", false, "as JSON, one object a line")
+	f.BoolVar(&a.rules, "rules", false, "print the rules that would allow what was denied")
+	f.StringArrayVar(&a.policy, "policy", []string{"/etc/apparmor.d", "/etc/apparmor.d/local", "/etc/apparmor.d/containers", "/etc/apparmor.d/lxc", "/etc/nsmgr", "/etc/nsmgr/profiles"}, "look for profiles in `DIR`; can be repeated")
 	return c
 }
 
@@ -74,6 +88,8 @@ func (a auditFlags) run(c *cobra.Command, ns nsmgr.Name) error {
 	switch {
 	case a.follow && a.file != "":
 		return exit.BadInputf("nsmgr audit: --follow reads this host's logs; of a file, use: tail -F FILE | nsmgr audit --file -")
+	case a.follow && a.rules:
+		return exit.BadInputf("nsmgr audit: --rules is about what was denied, and --follow about what will be: give one of them")
 	case a.follow && a.asJSON:
 		a.asJSON, a.asLines = false, true
 	}
@@ -81,10 +97,18 @@ func (a auditFlags) run(c *cobra.Command, ns nsmgr.Name) error {
 	if a.file != "" {
 		return p.file(a.file, since)
 	}
-	if _, err := nsmgr.Open(); err != nil {
+	v, err := nsmgr.Open()
+	if err != nil {
 		return err
 	}
 	log, err := nsmgr.ReadLog(since)
+	if a.rules && ns != "" {
+		concerning, lookErr := v.Concerning(ns, log.Records)
+		if lookErr != nil {
+			return lookErr
+		}
+		log.Records, p.ns = concerning, ""
+	}
 	for _, r := range log.Records {
 		if err := p.print(r); err != nil {
 			return err
@@ -111,14 +135,14 @@ type recordPrinter struct {
 	c     *cobra.Command
 	ns    nsmgr.Name
 	flags auditFlags
-	list  []nsmgr.Record // for --json
+	list  []nsmgr.Record // for --json and --rules
 }
 
 func (p *recordPrinter) print(r nsmgr.Record) error {
 	switch {
 	case p.ns != "" && !r.In(p.ns):
 		return nil
-	case p.flags.asJSON:
+	case p.flags.asJSON, p.flags.rules:
 		p.list = append(p.list, r)
 		return nil
 	case p.flags.asLines:
@@ -132,12 +156,76 @@ func (p *recordPrinter) note(g nsmgr.Gap) {
 	_, _ = fmt.Fprintf(p.c.ErrOrStderr(), "nsmgr: note: records may be missing: %s\n", printable.Text(g.String()))
 }
 
-// end prints what --json has.
+// end prints what --json and --rules have.
 func (p *recordPrinter) end() error {
+	if p.flags.rules {
+		return p.rules()
+	}
 	if !p.flags.asJSON {
 		return nil
 	}
 	return printJSON(p.c, append([]nsmgr.Record{}, p.list...))
+}
+
+// rules prints the rules that would allow what was denied.
+func (p *recordPrinter) rules() error {
+	// A log of another host is read where there may be no AppArmor: the parser
+	// then goes by the features that it has built in.
+	comp, err := profiles.NewCompiler(nsmgr.Features{})
+	if v, openErr := nsmgr.Open(); openErr == nil {
+		comp, err = containers.Compiler(v)
+	}
+	if err != nil {
+		return err
+	}
+	sets := profiles.RulesFor(p.list)
+	if err := comp.CheckRules(p.c.Context(), sets); err != nil {
+		return err
+	}
+	profiles.Locate(sets, p.flags.policy)
+	if p.flags.asJSON {
+		return printJSON(p.c, sets)
+	}
+	if p.flags.asLines {
+		for _, s := range sets {
+			if err := printLine(p.c, s); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(sets) == 0 {
+		say(p.c, "# nothing was denied")
+	}
+	for i, s := range sets {
+		if i > 0 {
+			say(p.c, "")
+		}
+		printRules(p.c, s)
+	}
+	return nil
+}
+
+func printRules(c *cobra.Command, s profiles.RuleSet) {
+	where := "host part"
+	if s.Namespace != "" {
+		where = "namespace part, namespace " + string(s.Namespace)
+	}
+	say(c, "# %s, profile %q", printable.Text(where), s.Profile)
+	switch {
+	case s.File != "":
+		say(c, "# add to %s, in the profile that begins in line %d", printable.Text(s.File), s.Line)
+	case s.Namespace != "":
+		say(c, "# add to the profile, in the file that the namespace was loaded from (no directory of --policy has it), then: nsmgr load %s FILE", printable.Text(string(s.Namespace)))
+	default:
+		say(c, "# add to the profile, in the file that it was loaded from (no directory of --policy has it)")
+	}
+	for _, r := range s.Rules {
+		say(c, "  %s  # %s", r.Text, count(r.Records, "record"))
+	}
+	for _, l := range s.Left {
+		say(c, "# no rule: %s: %s", printable.Text(l.Reason), printable.Text(l.Record))
+	}
 }
 
 // file prints the records of a log of any host.

@@ -48,7 +48,7 @@ var makers = []maker{
 	{"load", loadCommand}, {"unload", unloadCommand}, {"exec", execCommand},
 	{"tasks", tasksCommand}, {"delete", deleteCommand}, {"container", containerCommand},
 	{"features", featuresCommand}, {"gc", gcCommand}, {"verify", verifyCommand},
-	{"probe", probeCommand}, {"audit", auditCommand}, {"watch", watchCommand},
+	{"probe", probeCommand}, {"audit", auditCommand}, {"watch", watchCommand}, {"metrics", metricsCommand}, {"top", topCommand},
 	{"save", saveCommand}, {"restore", restoreCommand}, {"apply", applyCommand},
 	{"hook", hookCommand}, {"adopt", adoptCommand}, {"doctor", doctorCommand}, {"man", manCommand},
 	{"completion", completionCommand}, {"version", versionCommand},
