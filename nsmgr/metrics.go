@@ -159,7 +159,7 @@ func labelValue(s string) string {
 func (v *View) Concerning(ns Name, records []Record) ([]Record, error) {
 	c := v.census()
 	defer c.close()
-	tasks, err := c.look(false)
+	tasks, err := c.lookAt(sight{match: func(l Label) bool { return len(l.Parts) > 0 }, own: true})
 	if err != nil {
 		return nil, err
 	}
