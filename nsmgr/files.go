@@ -11,18 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The files of this package are the kernel's, small, and read by the thousand.
-// What counts is the number of system calls, above all where one is dear, as on
-// User Mode Linux: package os has six for a file, these have three.
+// This package reads thousands of small files of the kernel. Their cost is the
+// number of system calls, most of all on User Mode Linux, where each is slow.
+// Package os makes six system calls for a file, these functions make three.
 //
-// They go by the runtime, as quick. It makes ready for one that waits: its
-// monitor takes the processor away from a thread that it meets in the same call
-// twice, within 20 µs or more, and wakes another thread for it, which on a machine
-// of one processor has to take turns with this one. But none of these waits for
-// anything that is not done in microseconds.
+// They bypass the runtime's preparation for a system call that blocks: its
+// monitor takes the processor away from a thread that stays in one call for
+// 20 µs, and wakes another thread for it, which on a host with one processor
+// competes with this one. None of these calls blocks.
 
-// quick is a system call that does not wait, repeated when a signal interrupted
-// it before it did anything.
+// quick makes a system call that does not block. It repeats a call that a signal
+// interrupted before it did anything.
 //
 //go:uintptrescapes
 func quick(number uintptr, a1, a2, a3, a4, a5 uintptr) (int, error) {
@@ -38,11 +37,11 @@ func quick(number uintptr, a1, a2, a3, a4, a5 uintptr) (int, error) {
 	}
 }
 
-// here is AT_FDCWD, as a variable: it is no constant of an unsigned type.
+// here is AT_FDCWD. It is a variable, as a negative constant has no unsigned type.
 var here = unix.AT_FDCWD
 
-// maxSmall is more than any file of the kernel's that is read whole here has:
-// the longest are labels, and feature masks.
+// maxSmall is more bytes than any kernel file has that is read in one call here:
+// the longest are labels and feature masks.
 const maxSmall = 64 << 10
 
 var smallBuffers = sync.Pool{New: func() any { b := make([]byte, maxSmall); return &b }}
@@ -58,11 +57,10 @@ func openFor(path string, flags uintptr) (int, error) {
 	return quick(unix.SYS_OPENAT, uintptr(here), uintptr(unsafe.Pointer(p)), unix.O_RDONLY|unix.O_CLOEXEC|flags, 0, 0)
 }
 
-// shut closes a file that was only read, which cannot fail.
+// shut closes a file that was only read: that cannot fail.
 func shut(fd int) { _, _, _ = unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
 
-// readSmall reads a file that the kernel makes up, which it hands out whole in
-// one read.
+// readSmall reads a file that the kernel generates, which it returns in one read.
 func readSmall(path string) ([]byte, error) {
 	fd, err := openSmall(path)
 	if err != nil {
@@ -72,8 +70,7 @@ func readSmall(path string) ([]byte, error) {
 	return readOpen(fd)
 }
 
-// readOpen is readSmall for one that is open, from its beginning, also when it
-// was read before.
+// readOpen reads an open file as readSmall does, from its beginning.
 func readOpen(fd int) ([]byte, error) {
 	buffer, _ := smallBuffers.Get().(*[]byte)
 	defer smallBuffers.Put(buffer)
@@ -84,8 +81,8 @@ func readOpen(fd int) ([]byte, error) {
 	return bytes.Clone((*buffer)[:n]), nil
 }
 
-// readWhole reads a file of any size. Package os would have the runtime wait
-// for it, which takes nine system calls more, and a thread.
+// readWhole reads a file of any size. Package os would register it with the
+// runtime's poller, which takes nine more system calls and a thread.
 func readWhole(path string) ([]byte, error) {
 	fd, err := openSmall(path)
 	if err != nil {
@@ -96,7 +93,7 @@ func readWhole(path string) ([]byte, error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return nil, err
 	}
-	const more = 512 // for the end, which is a read of nothing
+	const more = 512 // room for the read that finds the end
 	b := make([]byte, 0, max(st.Size, 0)+more)
 	for {
 		n, err := retry(func() (int, error) { return unix.Read(fd, b[len(b):cap(b)]) })
@@ -110,7 +107,7 @@ func readWhole(path string) ([]byte, error) {
 	}
 }
 
-// entries lists a folder, sorted.
+// entries lists a directory, sorted.
 func entries(dir string) ([]string, error) {
 	fd, err := openFor(dir, unix.O_DIRECTORY)
 	if err != nil {
@@ -133,8 +130,7 @@ func entries(dir string) ([]string, error) {
 	}
 }
 
-// closeAll closes descriptors of this package's, as many as follow one another
-// in one call.
+// closeAll closes descriptors, those with consecutive numbers in one call.
 func closeAll(fds []int) {
 	slices.Sort(fds)
 	for len(fds) > 0 {
@@ -151,8 +147,7 @@ func closeAll(fds []int) {
 	}
 }
 
-// writeOnce hands all of data to the kernel in one write: what comes in two
-// is two loads.
+// writeOnce writes all of data in one write: two writes are two loads.
 func writeOnce(path string, data []byte) error {
 	return writeWith(path, unix.O_WRONLY, data)
 }
@@ -167,12 +162,12 @@ func writeWith(path string, flags int, data []byte) error {
 		err = closeErr
 	}
 	if err == nil && n != len(data) {
-		err = fmt.Errorf("%d of %d bytes were taken", n, len(data))
+		err = fmt.Errorf("short write: %d of %d bytes", n, len(data))
 	}
 	return err
 }
 
-// retry repeats what a signal interrupted before it did anything.
+// retry repeats a call that a signal interrupted before it did anything.
 func retry(f func() (int, error)) (int, error) {
 	for {
 		n, err := f()

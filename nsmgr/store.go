@@ -33,7 +33,7 @@ const (
 type note struct {
 	Name  Name
 	State string
-	Inode uint64    // of its folder: another one of the same name has another
+	Inode uint64    // of its directory: another namespace of the same name has another
 	Made  time.Time // zero: others made it
 	// Booted is how long the system had been up then, suspended or not: clocks
 	// are set. Zero in a note of an older nsmgr.
@@ -174,7 +174,7 @@ func (v *View) read(ns Name) (note, bool) {
 	return n, true
 }
 
-// Mine says whether nsmgr made the namespace.
+// Mine reports whether nsmgr made the namespace.
 func (v *View) Mine(ns Name) bool {
 	n, ok := v.read(ns)
 	return ok && !n.Made.IsZero()
@@ -186,7 +186,7 @@ func (v *View) Container(ns Name) string {
 	return n.Container
 }
 
-// Declared says whether the namespace was made as declared in a file.
+// Declared reports whether the namespace was made as declared in a file.
 func (v *View) Declared(ns Name) bool {
 	n, ok := v.read(ns)
 	return ok && n.Declared

@@ -50,7 +50,7 @@ type Parameters struct {
 func Names() []string {
 	entries, err := files.ReadDir("policy")
 	if err != nil {
-		panic(err) // the folder is part of the program
+		panic(err) // the directory is embedded
 	}
 	names := make([]string, len(entries))
 	for i, e := range entries {
@@ -76,7 +76,7 @@ func Render(name string, p Parameters, f nsmgr.FeatureSet, parser string) ([]byt
 	if p.Name == "" || strings.ContainsAny(p.Name, "\"\\\n\x00{}*?[]^") || strings.HasPrefix(p.Name, ":") {
 		return nil, exit.BadInputf("profile name %q: policy cannot say it as it is", p.Name)
 	}
-	// Parsers before 4.0 know none of these rules.
+	// Parsers before 4.0 do not have these rules.
 	modern := !older(parser, 4)
 	r := rules{
 		Parameters: p,

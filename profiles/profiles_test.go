@@ -211,13 +211,13 @@ func TestCache(t *testing.T) {
 	if _, err := other.Files(t.Context(), file); err != nil || calls() != before+2 {
 		t.Errorf("another kernel gets the same: %v", err)
 	}
-	// A folder that others can write to is not used at all.
+	// A directory that others can write to is not used at all.
 	if err := os.Chmod(filepath.Dir(path), 0o777); err != nil {
 		t.Fatal(err)
 	}
 	compile()
 	if calls() != before+3 {
-		t.Error("a folder that anybody can write to is trusted")
+		t.Error("a directory that anybody can write to is trusted")
 	}
 }
 

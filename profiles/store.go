@@ -15,16 +15,16 @@ import (
 	"proofhouse/internal/cache"
 )
 
-// store keeps compiled policy, one file for each key. What is in it goes to
-// the kernel, so nothing is taken on trust: the folder and the file must
-// belong to this user and be writable to nobody else, and the content must
-// have the sum that stands before it, or it counts as not there. It is an aid:
-// what goes wrong with it only costs time.
+// store keeps compiled policy, one file for each key. Its content is loaded into
+// the kernel, so it is checked: the directory and the file must belong to this
+// user and be writable to nobody else, and the content must have the checksum
+// that the file begins with. Otherwise the entry is ignored. Errors of the store
+// are ignored, too: they only cost time.
 type store struct{ dir string }
 
 func openStore() store { return store{filepath.Join(cache.Root(), "policy")} }
 
-// get returns the content of the key, and whether it is there and whole.
+// get returns the content of the key, and reports whether the entry is valid.
 func (s store) get(key string) ([]byte, bool) {
 	var dir unix.Stat_t
 	if unix.Lstat(s.dir, &dir) != nil || !ours(&dir) {
@@ -41,8 +41,8 @@ func (s store) get(key string) ([]byte, bool) {
 	return content, true
 }
 
-// put keeps the content: another reader finds all of it or nothing, another
-// writer of the same key writes the same.
+// put stores the content. A concurrent reader finds all of it or nothing; a
+// concurrent writer of the same key writes the same.
 func (s store) put(key string, content []byte) {
 	var dir unix.Stat_t
 	if os.MkdirAll(s.dir, 0o700) != nil || unix.Lstat(s.dir, &dir) != nil || !ours(&dir) {
@@ -69,11 +69,11 @@ func digest(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// ours says whether a file is this user's and nobody else can write to it.
+// ours reports whether a file belongs to this user and nobody else can write to it.
 func ours(st *unix.Stat_t) bool { return int(st.Uid) == os.Geteuid() && st.Mode&0o022 == 0 }
 
-// readFile reads a file and says what it is. Package os would have the runtime
-// wait for files first, which takes three system calls more, and a thread.
+// readFile reads a file and returns its state. Package os would register it with
+// the runtime's poller, which takes three more system calls and a thread.
 func readFile(path string, flags int) ([]byte, unix.Stat_t, error) {
 	var st unix.Stat_t
 	fail := func(err error) ([]byte, unix.Stat_t, error) {
@@ -87,7 +87,7 @@ func readFile(path string, flags int) ([]byte, unix.Stat_t, error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return fail(err)
 	}
-	const more = 512 // for the end, which is a read of nothing
+	const more = 512 // room for the read that finds the end
 	b := make([]byte, 0, max(st.Size, 0)+more)
 	for {
 		n, err := again(func() (int, error) { return unix.Read(fd, b[len(b):cap(b)]) })
@@ -101,7 +101,7 @@ func readFile(path string, flags int) ([]byte, unix.Stat_t, error) {
 	}
 }
 
-// again repeats what a signal interrupted.
+// again repeats a call that a signal interrupted.
 func again(f func() (int, error)) (int, error) {
 	for {
 		n, err := f()
