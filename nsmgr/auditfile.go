@@ -542,3 +542,49 @@ func Follow(ctx context.Context, tell func(*Record, *Gap) error) error {
 	}
 	return nil
 }
+
+// Concerning returns the records that are about the policy of the namespace,
+// and those of the host part of its containers: of tasks that a record of the
+// namespace names or that are in it now, and of host profiles that confine no
+// other tasks.
+func (v *View) Concerning(ns Name, records []Record) ([]Record, error) {
+	c := v.census()
+	defer c.close()
+	tasks, err := c.lookAt(sight{match: func(l Label) bool { return len(l.Parts) > 0 }, own: true})
+	if err != nil {
+		return nil, err
+	}
+	pids, here, elsewhere := map[int]bool{}, map[string]bool{}, map[string]bool{}
+	for _, t := range tasks {
+		in := t.Label.In(ns)
+		if in {
+			pids[t.PID] = true
+		}
+		for _, p := range t.Label.Parts {
+			if p.Namespace == "" && in {
+				here[p.Profile] = true
+			} else if p.Namespace == "" {
+				elsewhere[p.Profile] = true
+			}
+		}
+	}
+	type call struct {
+		serial int64
+		time   int64
+	}
+	calls := map[call]bool{}
+	for _, r := range records {
+		if r.In(ns) {
+			pids[r.PID] = true
+			calls[call{r.Serial, r.Time.UnixMilli()}] = true
+		}
+	}
+	var all []Record
+	for _, r := range records {
+		host := r.Namespace == "" && r.Label == "" && (pids[r.PID] || calls[call{r.Serial, r.Time.UnixMilli()}] || here[r.Profile] && !elsewhere[r.Profile])
+		if r.In(ns) || host {
+			all = append(all, r)
+		}
+	}
+	return all, nil
+}

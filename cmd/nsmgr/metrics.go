@@ -11,6 +11,7 @@ import (
 
 	"proofhouse/internal/exit"
 	"proofhouse/nsmgr"
+	"proofhouse/nsmgr/metrics"
 )
 
 func metricsCommand() *cobra.Command {
@@ -37,7 +38,7 @@ Exit status 2: a log could not be read. The metrics then lack denials.`,
 			if err != nil {
 				return err
 			}
-			m, err := v.Metrics(from)
+			m, err := metrics.Read(v, from)
 			if err != nil && exit.Status(err) != exit.Usage {
 				return err
 			}

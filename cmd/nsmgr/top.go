@@ -14,6 +14,7 @@ import (
 	"proofhouse/internal/exit"
 	"proofhouse/internal/printable"
 	"proofhouse/nsmgr"
+	"proofhouse/nsmgr/metrics"
 )
 
 func topCommand() *cobra.Command {
@@ -94,7 +95,7 @@ func show(w io.Writer, table []byte, screen bool) error {
 
 // drawTop draws the table, no wider and higher than the screen.
 func drawTop(w io.Writer, log nsmgr.Log, now time.Time, window time.Duration, width, height int) {
-	all := nsmgr.CountDenials(log.Records)
+	all := metrics.CountDenials(log.Records)
 	sum := 0
 	for _, d := range all {
 		sum += d.Count

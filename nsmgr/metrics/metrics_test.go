@@ -1,16 +1,18 @@
-package nsmgr
+package metrics
 
 import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"proofhouse/nsmgr"
 )
 
 func TestMetrics(t *testing.T) {
-	var records []Record
+	var records []nsmgr.Record
 	add := func(times int, format string, a ...any) {
 		for range times {
-			r, ok := ParseRecord(fmt.Sprintf("audit(1795400718.740:6): "+format, a...))
+			r, ok := nsmgr.ParseRecord(fmt.Sprintf("audit(1795400718.740:6): "+format, a...))
 			if !ok {
 				t.Fatal(format)
 			}
@@ -21,7 +23,7 @@ func TestMetrics(t *testing.T) {
 	add(2, `apparmor="DENIED" operation="capable" profile="h" pid=1`)
 	add(1, `apparmor="ALLOWED" operation="open" class="file" profile="h" pid=1`)
 	add(1, `apparmor="DENIED" operation="open" class="file" namespace="root//web//in" profile=%X pid=1`, "a\"b\\\n\x1b")
-	m := Metrics{[]NamespaceMetrics{{Listed{Name: "web", Profiles: 1, Tasks: 5}, 7}}, CountDenials(records), 2}
+	m := Metrics{[]NamespaceMetrics{{nsmgr.Listed{Name: "web", Profiles: 1, Tasks: 5}, 7}}, CountDenials(records), 2}
 	var b strings.Builder
 	if err := m.Write(&b); err != nil {
 		t.Fatal(err)

@@ -1,4 +1,6 @@
-package nsmgr
+// Package metrics counts denials and writes metrics of policy namespaces for
+// monitoring. Reading records is package nsmgr's.
+package metrics
 
 import (
 	"bufio"
@@ -11,11 +13,12 @@ import (
 	"time"
 
 	"proofhouse/internal/printable"
+	"proofhouse/nsmgr"
 )
 
 // DenialKey is what denials are counted by.
 type DenialKey struct {
-	Namespace Name // "" for the host part
+	Namespace nsmgr.Name // "" for the host part
 	Profile   string
 	Class     string // "file", "net", …; on kernels without classes the operation
 }
@@ -26,11 +29,11 @@ type DenialCount struct {
 	Count int
 	Last  time.Time
 	// Latest is the last record.
-	Latest Record
+	Latest nsmgr.Record
 }
 
 // CountDenials counts the denials among records, those with the most first.
-func CountDenials(records []Record) []DenialCount {
+func CountDenials(records []nsmgr.Record) []DenialCount {
 	at := map[DenialKey]int{}
 	var all []DenialCount
 	for _, r := range records {
@@ -64,13 +67,14 @@ type Metrics struct {
 
 // NamespaceMetrics are those of one namespace.
 type NamespaceMetrics struct {
-	Listed
+	nsmgr.Listed
 	Revision int
 }
 
-// Metrics reads the namespaces and the records of this host. Its error may be
-// about the records alone: then the metrics are complete but for these.
-func (v *View) Metrics(since time.Time) (Metrics, error) {
+// Read reads the namespaces and the records of this host, back to a time. Its
+// error may be about the records alone: then the metrics are complete but for
+// these.
+func Read(v *nsmgr.View, since time.Time) (Metrics, error) {
 	var m Metrics
 	list, err := v.List()
 	if err != nil {
@@ -78,7 +82,7 @@ func (v *View) Metrics(since time.Time) (Metrics, error) {
 	}
 	for _, l := range list {
 		n, err := v.Revision(l.Name)
-		if errors.Is(err, ErrNotExist) {
+		if errors.Is(err, nsmgr.ErrNotExist) {
 			continue // removed meanwhile
 		}
 		if err != nil {
@@ -86,7 +90,7 @@ func (v *View) Metrics(since time.Time) (Metrics, error) {
 		}
 		m.Namespaces = append(m.Namespaces, NamespaceMetrics{l, n})
 	}
-	log, err := ReadLog(since)
+	log, err := nsmgr.ReadLog(since)
 	m.Denials, m.Gaps = CountDenials(log.Records), len(log.Gaps)
 	return m, err
 }
@@ -150,50 +154,4 @@ func (k DenialKey) labels() string {
 // labelValue quotes a label's value as the format asks for.
 func labelValue(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(printable.Text(s)) + `"`
-}
-
-// Concerning returns the records that are about the policy of the namespace,
-// and those of the host part of its containers: of tasks that a record of the
-// namespace names or that are in it now, and of host profiles that confine no
-// other tasks.
-func (v *View) Concerning(ns Name, records []Record) ([]Record, error) {
-	c := v.census()
-	defer c.close()
-	tasks, err := c.lookAt(sight{match: func(l Label) bool { return len(l.Parts) > 0 }, own: true})
-	if err != nil {
-		return nil, err
-	}
-	pids, here, elsewhere := map[int]bool{}, map[string]bool{}, map[string]bool{}
-	for _, t := range tasks {
-		in := t.Label.In(ns)
-		if in {
-			pids[t.PID] = true
-		}
-		for _, p := range t.Label.Parts {
-			if p.Namespace == "" && in {
-				here[p.Profile] = true
-			} else if p.Namespace == "" {
-				elsewhere[p.Profile] = true
-			}
-		}
-	}
-	type call struct {
-		serial int64
-		time   int64
-	}
-	calls := map[call]bool{}
-	for _, r := range records {
-		if r.In(ns) {
-			pids[r.PID] = true
-			calls[call{r.Serial, r.Time.UnixMilli()}] = true
-		}
-	}
-	var all []Record
-	for _, r := range records {
-		host := r.Namespace == "" && r.Label == "" && (pids[r.PID] || calls[call{r.Serial, r.Time.UnixMilli()}] || here[r.Profile] && !elsewhere[r.Profile])
-		if r.In(ns) || host {
-			all = append(all, r)
-		}
-	}
-	return all, nil
 }
