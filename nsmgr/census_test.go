@@ -161,8 +161,12 @@ func TestSuperfluous(t *testing.T) {
 			t.Errorf("of %q, with %q wanted, %q go; want %q", c.there, c.wanted, got, c.want)
 		}
 	}
-	inner := []byte("\x04\x08\x00profile\x00\x07\x05\x05\x00a//h\x00")
-	if got := superfluous(profiles("a", "a//h"), []Unit{{Name: "a", Data: inner}}); len(got) > 0 {
+	compiled := "\x04\x08\x00version\x00\x02\x09\x00\x00\x00\x04\x08\x00profile\x00\x07\x05\x02\x00a\x00\x04\x08\x00profile\x00\x07\x05\x05\x00a//h\x00\x08\x08"
+	units, err := Units([]byte(compiled))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := superfluous(profiles("a", "a//h"), units); len(got) > 0 {
 		t.Errorf("a child in its parent's unit goes: %q", got)
 	}
 }
