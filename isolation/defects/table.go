@@ -16,6 +16,12 @@ func owning(ns string) isolation.Policy {
 	return isolation.Policy{Namespace: ns, Text: "profile owning flags=(attach_disconnected) {\n  capability,\n  network,\n  unix,\n  signal,\n  /iso/own/ r,\n  owner /iso/own/* rwl,\n}\n"}
 }
 
+// twoNamespaces are a load that names one namespace, and one that names two.
+var twoNamespaces = []isolation.Policy{
+	{Name: "one", Text: "profile :iso-one:p flags=(attach_disconnected) {\n  …\n}\n"},
+	{Name: "two", Text: "profile :iso-one:p flags=(attach_disconnected) {\n  …\n}\nprofile :iso-two:q flags=(attach_disconnected) {\n  …\n}\n"},
+}
+
 var onHost = []isolation.Task{{Name: "t", Where: isolation.OnHost}}
 
 // owner is a task on the host under the owner rule.
@@ -49,9 +55,19 @@ func harmless() []Defect {
 		},
 		{
 			Name: "two-namespaces-in-a-load", CVE: "CVE-2026-23403", Commit: "e38c55d9f834", Fixed: "2026-03",
-			About:    "one load that names two namespaces is accepted, goes to the last one and leaks memory",
-			Why:      "policy_unpack.c, verify_header: without the fix it forgets the namespace of the previous profile, so that \"invalid ns change\" is never found",
-			Policy:   []isolation.Policy{{Name: "two", Text: "profile :iso-one:p flags=(attach_disconnected) {\n  …\n}\nprofile :iso-two:q flags=(attach_disconnected) {\n  …\n}\n"}, {Name: "one", Text: "profile :iso-one:p flags=(attach_disconnected) {\n  …\n}\n"}},
+			About:    "a load that names two namespaces goes to the last one, and the name of the first is leaked",
+			Why:      "policy_unpack.c, verify_header: without the fix it forgets the namespace of the profile before. With it the load goes to the first namespace (6.12.117), or is refused (see namespace-change)",
+			Policy:   twoNamespaces,
+			Tasks:    onHost,
+			Controls: []string{"@: load one", "@: rmns iso-one", "@: try load two"},
+			Check:    "list " + fs + "policy/namespaces", Present: []string{`"iso"`, `"iso iso-one"`}, Absent: []string{`"iso iso-two"`},
+			Clean: []string{"@: try rmns iso-one", "@: try rmns iso-two"},
+		},
+		{
+			Name: "namespace-change", Fixed: "2026",
+			About:    "a load that names two namespaces is accepted: policy goes to another namespace than its own text says",
+			Why:      "policy_unpack.c, verify_header: \"invalid ns change\" is logged, and returned as an error in 7.2.7 and 7.3.4 but not in 6.12.117",
+			Policy:   twoNamespaces,
 			Tasks:    onHost,
 			Controls: []string{"@: load one"},
 			Check:    "@: load two", Present: []string{"EPROTONOSUPPORT"}, Absent: []string{"ok"},
