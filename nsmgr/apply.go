@@ -12,14 +12,14 @@ import (
 	"proofhouse/internal/exit"
 )
 
-// Wanted is a namespace as a file declares it: with this policy and no other.
+// Wanted is a declared namespace: it has this policy and no other.
 type Wanted struct {
 	Name      Name
 	Policy    Policy
 	Container string
 }
 
-// Change is one step from what is to what is wanted.
+// Change is one step towards what is wanted.
 type Change struct {
 	Do     string   `json:"do"` // create, load, delete
 	Name   Name     `json:"name"`
@@ -35,8 +35,8 @@ func (c Change) String() string {
 	return s
 }
 
-// Mend finishes or undoes what killed processes of ours left incomplete. What
-// may be in use, where this process cannot see all tasks, stays.
+// Mend completes or undoes operations of killed nsmgr processes. Where this process
+// cannot see all tasks, it keeps what may be in use.
 func (v *View) Mend(ctx context.Context) error {
 	found, err := v.FindGarbage(math.MaxInt64)
 	if errors.Is(err, ErrTasksHidden) {
@@ -53,9 +53,9 @@ func (v *View) Mend(ctx context.Context) error {
 	return nil
 }
 
-// Diff is what has to be done for the namespaces to be as wanted; nothing, if
-// they are. With prune, those that were declared once and are no longer are
-// to be deleted.
+// Diff returns the changes after which the namespaces are as wanted; none if they
+// are. With prune, namespaces that an earlier apply created and that are no longer
+// declared are deleted.
 func (v *View) Diff(wanted []Wanted, prune bool) ([]Change, error) {
 	var changes []Change
 	declared := map[Name]bool{}
@@ -83,7 +83,7 @@ func (v *View) Diff(wanted []Wanted, prune bool) ([]Change, error) {
 			changes = append(changes, Change{"load", w.Name, d, w})
 		}
 	}
-	// Outer ones are made before those in them, and deleted after.
+	// Outer namespaces are created before inner ones, and deleted after them.
 	slices.SortStableFunc(changes, func(a, b Change) int { return len(a.Name.Parts()) - len(b.Name.Parts()) })
 	if !prune {
 		return changes, nil
@@ -101,7 +101,7 @@ func (v *View) Diff(wanted []Wanted, prune bool) ([]Change, error) {
 	return changes, nil
 }
 
-// namesOnly is a snapshot of a namespace whose policy the kernel does not keep:
+// namesOnly returns a snapshot without policy, for a kernel that does not keep it:
 // whether a profile is as wanted is unknown, so each is loaded again.
 func (v *View) namesOnly(ns Name) (Policy, error) {
 	profiles, err := v.loaded(ns)
@@ -135,7 +135,7 @@ func differences(had Policy, wanted []Unit) []string {
 	return d
 }
 
-// Apply makes one change. What it may do to live tasks, r says.
+// Apply makes one change. r says what it may do to tasks that profiles confine.
 func (v *View) Apply(ctx context.Context, c Change, r Removal) error {
 	switch c.Do {
 	case "create":

@@ -8,10 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What holds until the kernel boots again, and takes time to find out, root
-// keeps in files of its own beside the notes. What is wrong with one only costs
-// that time: it must be root's, writable to nobody else, whole, and of this
-// boot, or it counts as not there.
+// Results that are valid until the next boot, and take time to find out, are kept
+// in files in the state directory. A file must be owned by root, writable only by
+// root, complete, and of this boot; any other file is ignored, and the result is
+// found out again.
 
 const (
 	bootHead = "nsmgr 3 "
@@ -23,7 +23,7 @@ func (v *View) bootHead() (string, bool) {
 	return bootHead + string(bytes.TrimSpace(boot)) + "\n", err == nil
 }
 
-// recall is what was remembered by that name since the kernel booted.
+// recall returns what was remembered by that name since the kernel booted.
 func (v *View) recall(name string) (string, bool) {
 	fd, err := unix.Open(v.state+"/"+name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -44,7 +44,7 @@ func (v *View) recall(name string) (string, bool) {
 	return text, ok && ours && whole
 }
 
-// remember puts the file in its place whole, or not at all.
+// remember writes the file atomically. If that fails, nothing is remembered.
 func (v *View) remember(name, text string) {
 	head, ok := v.bootHead()
 	whole := head + text + bootEnd

@@ -22,11 +22,11 @@ import (
 // reason.
 var ErrTasksHidden = errors.New("cannot see all tasks")
 
-// HiddenTasksError says why this process cannot see all tasks.
+// HiddenTasksError has the reason why this process cannot see all tasks.
 type HiddenTasksError struct{ Reason string }
 
 func (e *HiddenTasksError) Error() string {
-	return fmt.Sprintf("%v: %s; a task that is not seen could be left unconfined", ErrTasksHidden, e.Reason)
+	return fmt.Sprintf("%v: %s; a hidden task could be left unconfined", ErrTasksHidden, e.Reason)
 }
 
 // Is makes every HiddenTasksError an [ErrTasksHidden].
@@ -44,8 +44,8 @@ func (v *View) SeesAllTasks() error {
 	return c.complete()
 }
 
-// census looks at all tasks, several times if need be. It keeps the files open
-// that it read: a second look has little more to do than to read them again.
+// census reads the labels of all tasks, several times if required. It keeps the
+// files that it read open, which makes the next look cheaper.
 type census struct {
 	v      *View
 	kernel map[int]bool // kernel threads, which no policy confines
@@ -290,7 +290,7 @@ func (c *census) short(s *sight, threads int) int {
 	if len(s.known) <= threads {
 		return threads - len(s.known)
 	}
-	// Some have ended, and could make up for others that are hidden.
+	// Tasks that have ended could hide that others are missing.
 	const tries = 20
 	least := 0
 	for i := range tries {
@@ -303,14 +303,15 @@ func (c *census) short(s *sight, threads int) int {
 		if err != nil {
 			return 0
 		}
-		if last == now && before == after { // nothing changed meanwhile
+		if last == now && before == after { // no task started or ended
 			return max(before-n, 0)
 		}
 		if missing := min(before, after) - n; i == 0 || missing < least {
 			least = missing
 		}
 	}
-	// It never stands still: a few cannot be told from those that come and go.
+	// The number changes all the time: a few hidden tasks cannot be distinguished
+	// from those that start and end.
 	if c.v.hidepid() == "" {
 		return 0
 	}
@@ -340,7 +341,7 @@ func (c *census) count() (n int) {
 }
 
 // task looks at a task: at its label and, if that does not match, at the one
-// that it has requested. It reports whether the task was there to be seen.
+// that it has requested. It reports whether the task exists.
 func (c *census) task(s *sight, pid, tid int) (seen bool, err error) {
 	// What is requested first: an exec between the two turns it into the label.
 	var asked Label
@@ -384,9 +385,9 @@ func (c *census) isKernel(pid int) bool {
 	return c.kernel[pid]
 }
 
-// read reads a label of a task. ok is false for one that this process is not
-// shown and for a request that there is not; seen is false for a task that is
-// not there.
+// read reads a label of a task. ok is false for a label that the kernel does
+// not show to this process and for a task without a request; seen is false for a
+// task that does not exist.
 func (c *census) read(s *sight, a attribute) (l Label, ok, seen bool, err error) {
 	b, denied, err := c.attribute(a)
 	switch {
@@ -453,22 +454,22 @@ func (c *census) attribute(a attribute) (b []byte, denied bool, err error) {
 // host (include/linux/proc_ns.h PROC_PID_INIT_INO).
 const firstPIDNamespace = "pid:[4026531836]"
 
-// whyHidden returns why /proc cannot show all tasks of the system; "" if nothing
-// is known to be in the way.
+// whyHidden returns why /proc cannot show all tasks of the system; "" if no reason
+// is known.
 func (v *View) whyHidden() string {
 	var st unix.Statfs_t
 	if err := unix.Statfs(v.proc, &st); err != nil || st.Type != unix.PROC_SUPER_MAGIC {
 		return v.proc + " is not mounted"
 	}
 	if !v.samePIDs() {
-		return v.proc + " is that of another pid namespace"
+		return v.proc + " is the one of another pid namespace"
 	}
-	// In a kernel without pid namespaces (CONFIG_PID_NS) there is no such link.
-	// Of the first one, a /proc that has this process shows all.
+	// A kernel without pid namespaces (CONFIG_PID_NS) has no such link. In the
+	// host's pid namespace, a /proc that has this process shows all tasks.
 	is, err := os.Readlink(v.proc + "/self/ns/pid")
 	switch {
 	case err == nil && is != firstPIDNamespace:
-		return "this process is in a pid namespace of its own, and tasks outside of it are not in its " + v.proc
+		return "this process is not in the host's pid namespace, and " + v.proc + " does not show the tasks outside of its own (run nsmgr in the host's pid namespace)"
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return fmt.Sprintf("the pid namespace of this process is unknown: %v", err)
 	}
@@ -501,7 +502,7 @@ func (v *View) loadavg() (last, threads int, err error) {
 		return 0, 0, fmt.Errorf("the number of tasks is unknown: open %s: %w", path, err)
 	}
 	defer shut(fd)
-	// LXC's lxcfs shows one of its own making.
+	// LXC's lxcfs mounts a file of its own over it.
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(fd, &st); err != nil || st.Type != unix.PROC_SUPER_MAGIC {
 		return 0, 0, fmt.Errorf("the number of tasks is unknown: %s is not the kernel's", path)

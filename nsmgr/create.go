@@ -11,19 +11,20 @@ import (
 	"proofhouse/internal/exit"
 )
 
-// Making says how a namespace is made.
+// Making says how [View.Create] creates a namespace.
 type Making struct {
 	Policy    Policy
-	Container string // the LXC container that it is for; "" for none
+	Container string // the LXC container that will use it; "" for none
 	// Declared keeps the namespace from being collected when nothing uses it:
 	// a file declares it.
 	Declared bool
 }
 
-// ErrExist is the error of a namespace that is there already.
+// ErrExist is the error of a namespace that already exists.
 var ErrExist = errors.New("already exists")
 
-// Create makes the namespace and loads its policy. What fails leaves nothing.
+// Create creates the namespace and loads its policy. If that fails, nothing of it
+// is left.
 func (v *View) Create(ctx context.Context, ns Name, m Making) error {
 	parts := ns.Parts()
 	if len(parts) == 0 {
@@ -33,7 +34,7 @@ func (v *View) Create(ctx context.Context, ns Name, m Making) error {
 		return err
 	}
 	if above, err := v.level(); err == nil && above+len(parts) > MaxDepth {
-		return exit.BadInputf("namespace %q would be %d levels deep, and the kernel takes %d", ns, above+len(parts), MaxDepth)
+		return exit.BadInputf("namespace %q would be %d levels deep: the limit is %d", ns, above+len(parts), MaxDepth)
 	}
 	unlock, err := v.lock(ctx, ns)
 	if err != nil {
@@ -44,7 +45,7 @@ func (v *View) Create(ctx context.Context, ns Name, m Making) error {
 		return exit.BadInput(fmt.Errorf("namespace %q %w", ns, ErrExist))
 	}
 	if parent := ns.Parent(); !v.Exists(parent) {
-		return fmt.Errorf("make namespace %q: %w", ns, missing(parent))
+		return fmt.Errorf("create namespace %q: %w", ns, missing(parent))
 	}
 	n := note{Name: ns, State: stateMaking, Made: time.Now(), Booted: uptime(), Container: m.Container, Declared: m.Declared}
 	if err := v.write(n); err != nil {
@@ -69,7 +70,7 @@ func (v *View) Create(ctx context.Context, ns Name, m Making) error {
 	return nil
 }
 
-// undoCreate removes a namespace that could not be made complete. A task may have
+// undoCreate removes a namespace whose creation failed. A task may have
 // entered it meanwhile; then it stays, as one that the next collection removes.
 func (v *View) undoCreate(ctx context.Context, ns Name) error {
 	profiles, err := v.loaded(ns)
@@ -104,13 +105,13 @@ func (v *View) explainMkdir(ns Name, err error) error {
 	case errors.Is(err, syscall.ENOSPC):
 		why = ": it is too many levels deep for this kernel"
 	case errors.Is(err, syscall.ENOENT):
-		why = ": the namespace above it has gone"
+		why = ": the namespace above it was removed"
 	}
-	return exit.BadInput(fmt.Errorf("make namespace %q: %w%s", ns, errno(err), why))
+	return exit.BadInput(fmt.Errorf("create namespace %q: %w%s", ns, errno(err), why))
 }
 
-// errno is the bare errno of a failed system call, without the path that
-// says the same as our own words.
+// errno returns only the errno of a failed system call, without the path, which
+// our own message has.
 func errno(err error) error {
 	var e syscall.Errno
 	if errors.As(err, &e) {

@@ -20,16 +20,16 @@ import (
 type Target struct {
 	Namespace Name
 	Profile   string
-	// Host is the profile of the view's own namespace to stack it on; "" is
-	// the label that this process has.
+	// Host is the profile of the view's own namespace to stack it on; "" stands
+	// for the label of this process.
 	Host string
-	// Flat leaves out the stack: the namespace's profile is all. What is so
-	// confined is not kept apart from tasks that other namespaces confine,
-	// and becomes unconfined when the namespace is removed.
+	// Flat omits the stack: the label is only the namespace's profile. Such a
+	// task is not isolated from tasks that other namespaces confine, and becomes
+	// unconfined when the namespace is removed.
 	Flat bool
 }
 
-// Label is the target as the kernel is told it.
+// Label returns the label of the target.
 func (t Target) Label() Label {
 	l := Label{Parts: []Part{{t.Namespace, t.Profile}}}
 	switch {
@@ -41,7 +41,7 @@ func (t Target) Label() Label {
 	return l
 }
 
-// transition is what is written to a task's exec attribute.
+// transition returns what is written to the exec attribute of a task.
 func (t Target) transition() string {
 	l := t.Label()
 	if l.Onto {
@@ -69,7 +69,7 @@ func (v *View) exec(t Target, path string, argv, env []string) error {
 		why := ""
 		switch {
 		case errors.Is(err, syscall.ENOENT):
-			why = ": a part of it is not loaded"
+			why = ": a part of the label is not loaded"
 		case errors.Is(err, syscall.EPERM) && noNewPrivs():
 			why = ": no_new_privs is set for this process, so the kernel only allows labels that stack on its present one"
 		case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):

@@ -16,7 +16,7 @@ import (
 )
 
 // Features is what the kernel's AppArmor says that it can do: the files of
-// its features folder, by path ("domain/stack"), with what is in them.
+// its features directory, by path ("domain/stack"), with what is in them.
 type Features map[string]string
 
 // ErrFeature is the error of a feature that a kernel lacks.
@@ -24,7 +24,7 @@ var ErrFeature = errors.New("the kernel's AppArmor lacks")
 
 // FeatureError names a missing feature.
 type FeatureError struct {
-	Feature string // as in the features folder: "domain/stack"
+	Feature string // as in the features directory: "domain/stack"
 	For     string // what cannot be done without
 	Since   string // the first kernel release that has it
 }
@@ -36,7 +36,7 @@ func (e *FeatureError) Error() string {
 // Is makes every FeatureError an ErrFeature.
 func (e *FeatureError) Is(target error) bool { return target == ErrFeature }
 
-// Features reads the features folder.
+// Features reads the features directory.
 func (v *View) Features() (Features, error) {
 	root := filepath.Join(v.dir, "features")
 	f := Features{}
@@ -52,7 +52,7 @@ func (v *View) Features() (Features, error) {
 		return nil
 	})
 	if errors.Is(err, fs.ErrPermission) {
-		return nil, exit.BadInputf("read AppArmor's features: %w: the policy that confines this process does not let it", err)
+		return nil, exit.BadInputf("read AppArmor's features: %w: the policy that confines this process denies it", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read AppArmor's features: %w", err)
@@ -83,9 +83,9 @@ func (v *View) StableFeatures() (FeatureSet, error) {
 	return f, nil
 }
 
-// stable are features that are remembered: their digest, and the text of the
-// rest, which is seldom asked for. To part, sort and sum them up takes 230,000
-// instructions, a third of what nsmgr has until its command begins.
+// stable are features that were remembered: their digest, and the text of the
+// rest, which is rarely required. To split, sort and hash them takes 230,000
+// instructions, a third of what nsmgr executes before its command begins.
 type stable struct {
 	digest, words string
 }
@@ -116,7 +116,7 @@ func stableText(f Features) string {
 	return strings.Join(words, "\x00")
 }
 
-// Digest is one name for all of them: kernels with the same digest take the
+// Digest returns a hash of all features: kernels with the same digest accept the
 // same compiled policy.
 func (f Features) Digest() string {
 	h := sha256.New()
@@ -127,9 +127,9 @@ func (f Features) Digest() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// Has says whether a file of the features folder is there and holds the word;
-// "" is any content. A folder proves nothing: features/dbus is there and empty
-// on kernels that mediate no dbus (7.3).
+// Has reports whether a file of the features directory exists and contains the
+// word; "" is any content. A directory proves nothing: features/dbus exists and is
+// empty on kernels that do not mediate D-Bus (7.3).
 func (f Features) Has(file, word string) bool {
 	content, ok := f[file]
 	if !ok || content == "no" {
@@ -138,18 +138,18 @@ func (f Features) Has(file, word string) bool {
 	return word == "" || slices.Contains(strings.Fields(content), word)
 }
 
-// Need is something that this package or its user wants of a kernel.
+// Need is a feature of a kernel that this package or its user requires.
 type Need struct {
-	File  string // of the features folder
+	File  string // of the features directory
 	Word  string // in it; "" = anything but "no"
 	For   string
 	Since string // first kernel release
-	// Must is true for what stacked containers cannot do without; the others
-	// only narrow what their policy can say.
+	// Must is true for what stacked containers require. Without the others, only
+	// their policy can express less.
 	Must bool
 }
 
-// Needs is what stacked containers want of a kernel.
+// Needs are the features that stacked containers require, or can use.
 var Needs = []Need{
 	{"namespaces/profile", "", "policy namespaces", "4.11", true},
 	{"domain/stack", "", "a container confined by host policy and its own", "4.11", true},
@@ -166,12 +166,12 @@ var Needs = []Need{
 	{"network_v9/af_unix", "", "rules on UNIX sockets", "6.17", false},
 }
 
-// Missing are the needs that the kernel does not meet.
+// Missing returns the needs that the kernel does not meet.
 func (f Features) Missing() []Need {
 	return slices.DeleteFunc(slices.Clone(Needs), func(n Need) bool { return f.Has(n.File, n.Word) })
 }
 
-// CheckStacking is a [FeatureError] for a kernel that cannot stack.
+// CheckStacking returns a [FeatureError] for a kernel that cannot stack.
 func (f Features) CheckStacking() error {
 	for _, n := range f.Missing() {
 		if n.Must {

@@ -49,7 +49,7 @@ const stackSeparator = "//&"
 //	p (enforce)
 //	host//&:ns:p (mixed)
 //	:outer//inner:p//hat
-//	:ns://p          the form with a slash pair behind the namespace
+//	:ns://p          the form with a slash pair after the namespace
 //	:ns:             the namespace alone, as in a transition
 //	=host//&:ns:p    absolute
 //	&:ns:p           what a transition stacks onto the task's label
@@ -87,7 +87,7 @@ func ParseLabel(text string) (Label, error) {
 		}
 		l.Parts = append(l.Parts, p)
 		if more && rest == "" {
-			return Label{}, fmt.Errorf("label %q: it ends where a part should follow", text)
+			return Label{}, fmt.Errorf("label %q: a part is missing at its end", text)
 		}
 		s = rest
 	}
@@ -103,7 +103,7 @@ func cutPart(s string) (part, rest string, more bool, err error) {
 	return part, rest, more, nil
 }
 
-// parsePart reads one part; named says whether it named its namespace.
+// parsePart reads one part; named reports whether it names its namespace.
 func parsePart(s string, current Name) (p Part, named bool, err error) {
 	if s == Hidden {
 		return Part{"", s}, false, nil
@@ -143,8 +143,8 @@ func (l Label) String() string {
 		if i > 0 {
 			b.WriteString(stackSeparator)
 		}
-		// A part of the view's own namespace behind one of another cannot be
-		// written; the kernel sorts so that it never has to be.
+		// A part of the view's own namespace after one of another cannot be
+		// written; the kernel sorts the parts so that this does not occur.
 		if p.Profile != Hidden && (p.Namespace != ns || p.Profile == "") {
 			fmt.Fprintf(&b, ":%s:", p.Namespace)
 			ns = p.Namespace
@@ -157,24 +157,24 @@ func (l Label) String() string {
 	return b.String()
 }
 
-// In says whether the label has a part in the namespace or below it.
+// In reports whether the label has a part in the namespace or below it.
 func (l Label) In(ns Name) bool {
 	return slices.ContainsFunc(l.Parts, func(p Part) bool {
 		return p.Namespace != "" && p.Namespace.Within(ns)
 	})
 }
 
-// Flat says whether all of the label is within the namespace: removing that
-// unconfines its task, while a stack stays in force, even one on the host's
-// unconfined.
+// Flat reports whether all parts of the label are within the namespace. The removal
+// of the namespace leaves such a task unconfined. A stack stays in force, even one
+// on the host's unconfined.
 func (l Label) Flat(ns Name) bool {
 	return len(l.Parts) > 0 && !slices.ContainsFunc(l.Parts, func(p Part) bool {
 		return p.Namespace == "" || !p.Namespace.Within(ns)
 	})
 }
 
-// Held says whether a profile outside the namespace confines the task too.
-// Without one it is not kept apart from the host's tasks: labels that share no
+// Held reports whether a profile outside the namespace confines the task too.
+// Without one it is not isolated from the tasks of the host: labels that share no
 // namespace are not mediated against each other.
 func (l Label) Held(ns Name) bool {
 	return slices.ContainsFunc(l.Parts, func(p Part) bool {

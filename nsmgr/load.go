@@ -17,15 +17,16 @@ import (
 	"proofhouse/internal/exit"
 )
 
-// LoadError says why the kernel refused policy. The namespace is as it was.
+// LoadError is the error of policy that the kernel refused. The namespace is
+// unchanged.
 type LoadError struct {
 	Namespace Name
 	Verb      string // "load", "remove"
 	Profile   string // the one that the kernel named; "" where it named none
 	Origin    string // the file it came from
-	Info      string // the kernel's own words, from its log
+	Info      string // the kernel's message, from its log
 	Err       error  // the errno
-	Cause     string // what it means
+	Cause     string // what the errno means
 }
 
 func (e *LoadError) Error() string {
@@ -49,7 +50,7 @@ func (e *LoadError) Error() string {
 	}
 	fmt.Fprintf(&b, "%s %s: %v", where, name, e.Err)
 	if e.Info != "" {
-		fmt.Fprintf(&b, " (the kernel says: %s)", e.Info)
+		fmt.Fprintf(&b, " (kernel: %s)", e.Info)
 	}
 	if e.Cause != "" {
 		fmt.Fprintf(&b, ": %s", e.Cause)
@@ -59,19 +60,19 @@ func (e *LoadError) Error() string {
 
 func (e *LoadError) Unwrap() error { return e.Err }
 
-// causes are what the kernel means by its errors on policy.
+// causes are the meanings of the kernel's errors on policy.
 var causes = map[syscall.Errno]string{
 	syscall.EPROTO:          "it was compiled for another ABI than this kernel's, or is damaged",
-	syscall.EPROTONOSUPPORT: "this is no compiled policy, or of a version that this kernel does not know",
-	syscall.ENOENT:          "it is not there",
-	syscall.EEXIST:          "it is loaded already",
-	syscall.ENOMEM:          "the kernel is out of memory, or of the memory that it allows for policy",
-	syscall.ENOSPC:          "the kernel allows no more of it",
+	syscall.EPROTONOSUPPORT: "it is not compiled policy, or of a version that this kernel does not support",
+	syscall.ENOENT:          "not found",
+	syscall.EEXIST:          "already loaded",
+	syscall.ENOMEM:          "the kernel is out of memory, or the limit of memory for policy is reached",
+	syscall.ENOSPC:          "a limit of the kernel is reached",
 	syscall.EBADMSG:         "it is damaged",
 	syscall.EINVAL:          "it is damaged, or not policy",
 }
 
-// Removal says how far profiles may be removed from under live tasks.
+// Removal says what a removal of profiles may do to tasks that they confine.
 type Removal struct {
 	// Force removes profiles also where a task is confined by them alone. That
 	// task becomes unconfined within the namespace.
@@ -79,9 +80,8 @@ type Removal struct {
 	// Confirm is told, with Force, which tasks become unconfined; an error ends
 	// the change with that error before anything is changed. It may be nil.
 	Confirm func(unconfined []Task) error
-	// Note is told what the change cannot do and goes ahead without: that it
-	// cannot be undone, or with Force that not all tasks can be seen. It may be
-	// nil.
+	// Note is told of what does not stop the change: that it cannot be undone,
+	// or with Force that not all tasks can be seen. It may be nil.
 	Note func(error)
 }
 
@@ -91,17 +91,17 @@ func (r Removal) note(err error) {
 	}
 }
 
-// LoadOptions say how policy is to be loaded.
+// LoadOptions say how [View.Load] loads policy.
 type LoadOptions struct {
-	// ReplaceAll makes the policy all that the namespace has: profiles that
-	// are not in it are removed, as the Removal allows.
+	// ReplaceAll removes the profiles of the namespace that are not in the
+	// policy, as the Removal allows.
 	ReplaceAll bool
 	Removal
 }
 
-// Load puts the policy into the namespace: new profiles are added, those of
-// the same name are replaced, for running tasks too. It is one write, which
-// the kernel takes whole or not at all. With ReplaceAll it fails with an
+// Load loads the policy into the namespace: new profiles are added, profiles of
+// the same name are replaced, for running tasks too. It is one write: the kernel
+// loads all of it or nothing. With ReplaceAll it fails with an
 // [InUseError], before anything is changed, where a task would become
 // unconfined, and with a [HiddenTasksError] where that cannot be known.
 func (v *View) Load(ctx context.Context, ns Name, p Policy, o LoadOptions) error {
@@ -173,7 +173,7 @@ func shorten(s string) string {
 
 // superfluous returns the profiles to be removed so that only the wanted ones
 // stay. Children go with their parents; a parent of a wanted one stays, as the
-// kernel makes one where there is none.
+// kernel creates one if it is missing.
 func superfluous(there []Profile, wanted []Unit) (names []string) {
 	for _, p := range there {
 		within := func(outer string) bool { return covers(outer, p.Name) }
@@ -184,8 +184,8 @@ func superfluous(there []Profile, wanted []Unit) (names []string) {
 	return names
 }
 
-// contains reports whether the unit has the profile in it besides its own: a
-// parser may write children into the unit of their parent.
+// contains reports whether the unit contains the profile besides its own: a parser
+// may write children into the unit of their parent.
 func (u Unit) contains(profile string) bool {
 	return slices.Contains(u.inner, profile)
 }
@@ -195,12 +195,12 @@ func covers(outer, profile string) bool {
 	return profile == outer || strings.HasPrefix(profile, outer+Separator)
 }
 
-// undoable returns the policy to be loaded again if the change fails. Where the
-// kernel does not keep it, there is none.
+// undoable returns the policy to load again if the change fails. It is nil where
+// the kernel does not keep loaded policy.
 func (v *View) undoable(ns Name, profiles []Profile, r Removal) (Policy, error) {
 	before, err := v.policyOf(ns, profiles)
 	if errors.Is(err, ErrNotKept) {
-		r.note(fmt.Errorf("a change of namespace %q that fails half-way cannot be undone: %w", ns, err))
+		r.note(fmt.Errorf("a change of namespace %q that fails cannot be undone: %w", ns, err))
 		return nil, nil
 	}
 	if before == nil {
@@ -209,7 +209,7 @@ func (v *View) undoable(ns Name, profiles []Profile, r Removal) (Policy, error) 
 	return before, err
 }
 
-// restore brings back a snapshot after a change of several steps failed.
+// restore loads the previous policy again after a change of several steps failed.
 func (v *View) restore(ns Name, before Policy, added []Unit) error {
 	if before == nil {
 		return fmt.Errorf("restore the previous policy of namespace %q: %w", ns, ErrNotKept)
@@ -230,7 +230,7 @@ func (v *View) restore(ns Name, before Policy, added []Unit) error {
 	return nil
 }
 
-// Unload removes profiles, with their children. All must be there. It fails with
+// Unload removes profiles, with their children. All must exist. It fails with
 // an [InUseError], before anything is changed, where a task would become
 // unconfined within the namespace, and with a [HiddenTasksError] where that
 // cannot be known. A task that is stacked on a profile elsewhere keeps the
@@ -250,8 +250,8 @@ func (v *View) Unload(ctx context.Context, ns Name, r Removal, profiles ...strin
 			return exit.BadInput(fmt.Errorf("%w profile %q in namespace %q", ErrNotExist, name, ns))
 		}
 	}
-	// Only what is removed has to be restored: what else is there may be
-	// without a text.
+	// Only what is removed has to be restored: the kernel may not keep the
+	// policy of the others.
 	there = slices.DeleteFunc(there, func(p Profile) bool {
 		return !slices.ContainsFunc(profiles, func(name string) bool { return covers(name, p.Name) })
 	})
@@ -271,8 +271,8 @@ func (v *View) Unload(ctx context.Context, ns Name, r Removal, profiles ...strin
 }
 
 // removalWatch makes sure that the removal of profiles leaves no task
-// unconfined. The kernel has each task that a removed profile alone confines go
-// on with the unconfined profile of the namespace.
+// unconfined. The kernel gives each task that only a removed profile confines the
+// unconfined profile of the namespace.
 type removalWatch struct {
 	c        *census
 	ns       Name
@@ -332,7 +332,7 @@ func (w *removalWatch) check(r Removal) error {
 // it. The error is an [InUseError] if there were such tasks.
 func (w *removalWatch) remove() error {
 	for _, name := range w.profiles {
-		// One may have gone with its parent.
+		// A child is removed with its parent.
 		if err := w.c.v.remove(w.ns, name); err != nil && !errors.Is(err, syscall.ENOENT) {
 			return errors.Join(err, w.late())
 		}
@@ -406,7 +406,7 @@ func (w *removalWatch) free(l Label) bool {
 	return w.ns != "" && len(l.Parts) == 1 && l.Parts[0] == Part{w.ns, Unconfined}
 }
 
-// replace is the one write that policy is loaded with.
+// replace loads the policy in one write.
 func (v *View) replace(ns Name, p Policy, origin map[string]string) error {
 	var all bytes.Buffer
 	for _, b := range p {
@@ -422,10 +422,10 @@ func (v *View) remove(ns Name, profile string) error {
 	return v.command(ns, "remove", ".remove", []byte(profile), map[string]string{profile: ""})
 }
 
-// command writes to one of a namespace's files, in one write, and says what
-// the kernel had against it.
+// command writes to a file of the namespace, in one write. If the kernel refuses,
+// the error is a [LoadError].
 func (v *View) command(ns Name, verb, file string, data []byte, origin map[string]string) error {
-	// Of a removal, the log says no more than the error does.
+	// The log has no reason for a refused removal.
 	logErr := error(unix.ENOENT)
 	var log *kernelLog
 	if verb != "remove" {
@@ -450,6 +450,9 @@ func (v *View) command(ns Name, verb, file string, data []byte, origin map[strin
 	if logErr == nil {
 		e.fromLog(log, origin)
 	}
+	if i := strings.LastIndex(e.Profile, Separator); i > 0 && verb == "load" && errno == syscall.ENOENT {
+		e.Cause = fmt.Sprintf("it is a child of profile %q, which is not loaded: load both together", shorten(e.Profile[:i]))
+	}
 	if errno == syscall.EACCES || errno == syscall.EPERM {
 		e.Cause = "not policy admin: " + v.whyNotAdmin()
 		return exit.BadInput(e)
@@ -457,14 +460,14 @@ func (v *View) command(ns Name, verb, file string, data []byte, origin map[strin
 	return refuse(e)
 }
 
-// logPatience is how long the record of a refusal may take to the kernel log:
-// the kernel's audit thread writes it when it comes to it. Where auditd runs,
-// or records come too fast for the log, there is none.
-const logPatience = 300 * time.Millisecond
+// logTimeout is how long to wait for the record of a refusal in the kernel log,
+// which the kernel's audit thread writes. If auditd is running, or the rate limit
+// of the log is reached, there is no record.
+const logTimeout = 300 * time.Millisecond
 
-// fromLog takes the profile and the reason from what the kernel logs.
+// fromLog sets the profile and the reason from the kernel log.
 func (e *LoadError) fromLog(log *kernelLog, origin map[string]string) {
-	for end := time.Now().Add(logPatience); ; {
+	for end := time.Now().Add(logTimeout); ; {
 		if i := slices.IndexFunc(log.pending(now()), func(r Record) bool { return e.explainedBy(r, origin) }); i >= 0 {
 			return
 		}
@@ -477,9 +480,9 @@ func (e *LoadError) fromLog(log *kernelLog, origin map[string]string) {
 	}
 }
 
-// explainedBy takes the reason from the record, if it is of this refusal. Of
-// an atomic set, the kernel names the profile at fault and calls the others
-// "unchecked" or "valid".
+// explainedBy sets the profile and the reason from the record, and reports whether
+// the record is of this refusal. For an atomic set, the kernel names the profile
+// that failed and calls the others "unchecked" or "valid".
 func (e *LoadError) explainedBy(r Record, origin map[string]string) bool {
 	if r.Kind != "STATUS" || r.Error == 0 || r.PID != os.Getpid() && r.PID != unix.Gettid() {
 		return false
@@ -504,7 +507,7 @@ func (v *View) MayAdminister() error {
 	return exit.BadInputf("not policy admin: %s", v.whyNotAdmin())
 }
 
-// locked says whether policy can no longer be changed until the next boot.
+// locked reports whether policy can no longer be changed until the next boot.
 func (v *View) locked() bool {
 	b, err := readSmall(filepath.Join(v.parameters, "lock_policy"))
 	return err == nil && strings.TrimSpace(string(b)) == "Y"
@@ -520,14 +523,14 @@ func (v *View) whyNotAdmin() string {
 		return "policy is locked until the next boot (apparmor.lock_policy)"
 	}
 	if !hasCapability(capMacAdmin) {
-		return "it takes root, or CAP_MAC_ADMIN"
+		return "root or CAP_MAC_ADMIN is required"
 	}
 	levels := userNamespaceLevel(filepath.Join(v.proc, "self", "uid_map"))
 	if levels == 0 {
-		return "the policy that confines this process does not let it"
+		return "the policy that confines this process denies it"
 	}
 	// The kernel lets only policy admins read the setting (lsm.c
-	// apparmor_dointvec), so where it is 0 it is not to be seen.
+	// apparmor_dointvec), so where it is 0 this process cannot read it.
 	const setting = "kernel.unprivileged_userns_apparmor_policy"
 	b, err := os.ReadFile(filepath.Join(v.proc, "sys", "kernel", "unprivileged_userns_apparmor_policy"))
 	switch {
@@ -539,8 +542,8 @@ func (v *View) whyNotAdmin() string {
 	return "this process is in a user namespace, and its policy namespace is not as many levels deep as that"
 }
 
-// hasCapability says whether this thread has the capability in effect, or that
-// cannot be told.
+// hasCapability reports whether this thread has the capability in its effective
+// set. It returns true if that is unknown.
 func hasCapability(number uint) bool {
 	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var sets [2]unix.CapUserData
@@ -559,7 +562,7 @@ func userNamespaceLevel(uidMap string) int {
 	return 1
 }
 
-// snapshot is the policy of the namespace as it was loaded, profile by
+// snapshot returns the policy of the namespace as it was loaded, profile by
 // profile.
 func (v *View) snapshot(ns Name) (Policy, error) {
 	profiles, err := v.loaded(ns)
@@ -572,14 +575,15 @@ func (v *View) snapshot(ns Name) (Policy, error) {
 // ErrNotKept is the error of policy that is loaded and cannot be read back.
 var ErrNotKept = errors.New("the kernel does not keep loaded policy (kernel parameter apparmor.export_binary, or CONFIG_SECURITY_APPARMOR_EXPORT_BINARY)")
 
-// policyOf is the policy that the profiles of the namespace came from.
+// policyOf returns the policy that the profiles of the namespace were loaded from.
+// The error is [ErrNotKept] if the kernel does not keep it.
 func (v *View) policyOf(ns Name, profiles []Profile) (Policy, error) {
 	loads := map[int][]Unit{}
 	var p Policy
 	for _, pr := range profiles {
 		if pr.Raw < 0 {
-			// The kernel makes a parent without policy for a child that comes
-			// before it.
+			// The kernel creates a parent without policy for a child that is
+			// loaded before it.
 			if slices.ContainsFunc(profiles, func(q Profile) bool { return q.Raw >= 0 && q.Name != pr.Name && covers(pr.Name, q.Name) }) {
 				continue
 			}
@@ -598,7 +602,7 @@ func (v *View) policyOf(ns Name, profiles []Profile) (Policy, error) {
 		if i >= 0 {
 			p = append(p, Blob{pr.Name, loads[pr.Raw][i].bare()})
 		} else if top(pr.Name) == pr.Name {
-			return nil, fmt.Errorf("load %d of namespace %q has no profile %q, and should", pr.Raw, ns, pr.Name)
+			return nil, fmt.Errorf("load %d of namespace %q does not have profile %q", pr.Raw, ns, pr.Name)
 		}
 	}
 	return p, nil
@@ -615,9 +619,9 @@ func (p Policy) tops() []string {
 	return names
 }
 
-// Save is the policy of the namespace as it was loaded: loading it with
-// ReplaceAll, into this namespace or another, on a kernel with the same
-// features, makes it the same. A Blob's Origin is its profile's name.
+// Save returns the policy of the namespace as it was loaded. [View.Load] with
+// ReplaceAll gives this namespace, or another one on a kernel with the same
+// features, the same policy again. The Origin of a Blob is the name of its profile.
 func (v *View) Save(ctx context.Context, ns Name) (Policy, error) {
 	unlock, err := v.lock(ctx, ns)
 	if err != nil {

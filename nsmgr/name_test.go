@@ -19,7 +19,7 @@ func TestCheckName(t *testing.T) {
 		"":                               "empty",
 		strings.Repeat("x", MaxName+1):   "256 bytes",
 		"a/b":                            "slash",
-		"a//b":                           "--parent",
+		"a//b":                           "nested namespaces",
 		"a:b":                            "colon",
 		":a":                             "colon",
 		"a&b":                            "ampersand",

@@ -27,13 +27,13 @@ type Task struct {
 	// Inside are its process ids in the pid namespaces further in, outermost
 	// first; empty for one in this pid namespace alone.
 	Inside []int
-	// Pending is true for one that has asked for the label for its next exec
-	// and has another yet. Kernels that do not show that of other tasks (6.1)
-	// have none.
+	// Pending is true for a task that has requested the label for its next exec
+	// and still has another one. Kernel 6.1 does not show the requests of other
+	// tasks.
 	Pending bool
 }
 
-// gone are the errors of a task that ended while we looked.
+// gone reports whether the error is that of a task that has ended.
 func gone(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH)
 }
@@ -60,8 +60,8 @@ func (v *View) openAttribute(a attribute) (int, error) {
 	return fd, err
 }
 
-// writeAttribute writes to a file of the calling thread's: the caller has locked
-// it to its goroutine.
+// writeAttribute writes to an attribute of the calling thread, which the caller has
+// locked to its goroutine.
 func (v *View) writeAttribute(name, text string) error {
 	dir := v.proc + "/thread-self/attr/"
 	err := writeOnce(dir+"apparmor/"+name, []byte(text))
@@ -98,11 +98,11 @@ func (v *View) statusNumber(id int, line string) int {
 	return 0
 }
 
-// showsPending says whether the kernel shows what another task has asked for,
-// and not, as 6.1 does, what the reader has: it asks on one thread, looks from
-// another, and lets the first one die. Where it cannot be tried, the kernel
-// counts as one that does not. It takes a thread, so the answer is remembered;
-// but not a no, which may be of the moment.
+// showsPending reports whether the kernel shows what another task has requested.
+// Kernel 6.1 shows the request of the reader instead. One thread requests a label,
+// another one reads that, and the first one ends. The answer is false if that
+// cannot be tried. A true answer is remembered, because it takes a thread; a false
+// one may be temporary.
 func (v *View) showsPending() bool {
 	const name, yes = "shows-pending", "yes"
 	if said, ok := v.recall(name); ok && said == yes {
@@ -127,8 +127,8 @@ func (v *View) tryPending() bool {
 	return err == nil && len(b) > 0
 }
 
-// askAsBefore asks for the label that this process has, tells by which thread,
-// or 0, and waits. The thread ends with the goroutine.
+// askAsBefore requests the label that this process has, sends the id of its
+// thread, or 0 if that fails, and waits. The thread ends with the goroutine.
 func (v *View) askAsBefore(asked chan<- int, looked <-chan struct{}) {
 	runtime.LockOSThread()
 	tid := unix.Gettid()
@@ -161,13 +161,12 @@ func (v *View) askAsBefore(asked chan<- int, looked <-chan struct{}) {
 // kthreadd is the process id of the kernel thread that starts the others.
 const kthreadd = 2
 
-// hasKernel says whether the kernel's threads are to be seen: in a container they
-// are not.
+// hasKernel reports whether /proc shows kernel threads: in a container it does not.
 func (v *View) hasKernel() bool { return v.kernelThread(kthreadd) }
 
-// kernelThreads are the process ids of what kthreadd started: the kernel's own
-// threads, most of what is in /proc on a small machine, and now and then a
-// program that the kernel runs for itself, such as modprobe.
+// kernelThreads returns the process ids of the children of kthreadd: kernel
+// threads, most of /proc on a small host, and sometimes a program that the kernel
+// runs, such as modprobe.
 func (v *View) kernelThreads() map[int]bool {
 	children, err := readSmall(v.proc + "/2/task/2/children")
 	if err != nil {
@@ -182,33 +181,33 @@ func (v *View) kernelThreads() map[int]bool {
 	return threads
 }
 
-// samePIDs says whether system calls mean the processes of /proc by its numbers.
+// samePIDs reports whether the process ids in /proc are those of system calls.
 func (v *View) samePIDs() bool {
 	self, err := os.Readlink(v.proc + "/self")
 	return err == nil && self == strconv.Itoa(os.Getpid())
 }
 
-// tellsFiles says whether hasFilesOf has an answer for the kernel's threads: not
-// where the kernel cannot compare, or does not let this process. There each call
-// would be in vain, and under a policy that denies it (ptrace read) a record.
+// tellsFiles reports whether hasFilesOf works for kernel threads. It does not where
+// the kernel cannot compare, or does not allow it: each call would fail, and be
+// logged under a policy that denies it (ptrace read).
 func (v *View) tellsFiles() bool { return v.samePIDs() && hasFilesOf(kthreadd, kthreadd) }
 
-// hasFilesOf says whether a process has the other's very table of open files.
-// Those of kthreadd's children that have are threads of the kernel's: a program
-// gets a table of its own when it is started, and one that ended has none. That is
-// a system call where kernelThread takes three; false may be that the kernel does
-// not tell (CONFIG_KCMP), or a thread that has files of its own.
+// hasFilesOf reports whether two processes share their table of open files. The
+// children of kthreadd that share its table are kernel threads: a program gets its
+// own table when it is started, and a task that ended has none. This takes one
+// system call, kernelThread three. False also means that the kernel cannot compare
+// (CONFIG_KCMP), or that the thread has files of its own.
 func hasFilesOf(other, pid int) bool {
 	const files = 2 // KCMP_FILES
 	n, err := quick(unix.SYS_KCMP, uintptr(other), uintptr(pid), files, 0, 0)
 	return err == nil && n == 0
 }
 
-// kernelThread says whether the process is a thread of the kernel's, by a flag
-// that user space cannot set.
+// kernelThread reports whether the process is a kernel thread, by a flag that user
+// space cannot set.
 func (v *View) kernelThread(pid int) bool {
 	const (
-		flags    = 6        // of the fields behind the name in /proc/PID/stat
+		flags    = 6        // fields after the name in /proc/PID/stat
 		pfThread = 0x200000 // PF_KTHREAD
 	)
 	stat, err := readSmall(v.proc + "/" + strconv.Itoa(pid) + "/stat")
@@ -224,19 +223,19 @@ func (v *View) kernelThread(pid int) bool {
 	return err == nil && n&pfThread != 0
 }
 
-// threads lists the threads of a process. Most have one, which the folder's
-// link count tells in one system call: this runs over all of /proc.
+// threads lists the threads of a process. Most have one, which the link count of
+// the directory shows in one system call: this runs for all of /proc.
 func (v *View) threads(pid int) ([]int, error) {
 	dir := v.proc + "/" + strconv.Itoa(pid) + "/task"
-	// What may not be asked (a filter of system calls that does not know statx
-	// says EPERM) is no reason to leave the process out: the folder can tell, too.
+	// Where statx is not allowed (a seccomp filter that does not know it returns
+	// EPERM), the directory is read.
 	if links, err := linkCount(dir); err == nil && links == 3 {
 		return []int{pid}, nil
 	}
 	return numbered(dir)
 }
 
-// numbered lists the entries of a folder of /proc that are numbers.
+// numbered lists the entries of a directory of /proc that are numbers.
 func numbered(dir string) ([]int, error) {
 	names, err := entries(dir)
 	if err != nil {
@@ -252,10 +251,9 @@ func numbered(dir string) ([]int, error) {
 	return numbers, nil
 }
 
-// ProcessLabel returns the label of a process's first thread, which one that has
-// ended keeps until its parent asks for its end. It needs no securityfs. The
-// text is taken as it reads: a name in it that imitates a part in a namespace is
-// not detected.
+// ProcessLabel returns the label of the first thread of a process. A process that
+// has ended keeps it until its parent waits for it. It needs no securityfs. A name
+// in the label that imitates a part in a namespace is not detected.
 func ProcessLabel(pid int) (Label, error) {
 	v := View{proc: procfs}
 	fd, err := v.openAttribute(attribute{pid, pid, "current"})
@@ -270,7 +268,7 @@ func ProcessLabel(pid int) (Label, error) {
 	return readLabel(string(b), func(Name) (bool, error) { return true, nil })
 }
 
-// namespaced says whether the label has a part below the view's own namespace.
+// namespaced reports whether the label has a part below the view's own namespace.
 func (l Label) namespaced() bool { return l.In("") }
 
 // lost reports whether the label is unconfined, within the namespace alone: that
@@ -279,7 +277,7 @@ func (l Label) lost(ns Name) bool {
 	return l.Flat(ns) && !slices.ContainsFunc(l.Parts, func(p Part) bool { return p.Profile != Unconfined })
 }
 
-// dead says whether the task has ended already: it is a zombie.
+// dead reports whether the task has ended: it is a zombie, or does not exist.
 func (v *View) dead(pid, tid int) bool {
 	b, err := readSmall(filepath.Join(v.proc, strconv.Itoa(pid), "task", strconv.Itoa(tid), "stat"))
 	if err != nil {
@@ -291,7 +289,7 @@ func (v *View) dead(pid, tid int) bool {
 	return strings.HasPrefix(state, "Z") || strings.HasPrefix(state, "X")
 }
 
-// describe adds what only people need to know.
+// describe adds what is only for messages.
 func (v *View) describe(t *Task) {
 	dir := filepath.Join(v.proc, strconv.Itoa(t.PID), "task", strconv.Itoa(t.TID))
 	if b, err := os.ReadFile(filepath.Join(dir, "comm")); err == nil {

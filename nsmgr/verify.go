@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// Finding is one thing that was looked at.
+// Finding is the result of one check.
 type Finding struct {
 	What string `json:"what"`
 	OK   bool   `json:"ok"`
 }
 
-// Examine says what the kernel shows of how the namespace's confinement is in
-// force: modes, and tasks that it does not hold as it seems to.
+// Examine checks how the namespace confines: the modes of its profiles, and tasks
+// that are confined by less than it seems.
 func (v *View) Examine(ns Name) ([]Finding, error) {
 	profiles, err := v.Profiles(ns)
 	if err != nil {
@@ -39,7 +39,7 @@ func (v *View) Examine(ns Name) ([]Finding, error) {
 		return nil, err
 	}
 	for _, name := range lost {
-		found = append(found, Finding{fmt.Sprintf("host profile %q is no longer loaded: tasks keep what it was, and new ones cannot have it", name), false})
+		found = append(found, Finding{fmt.Sprintf("host profile %q is no longer loaded: tasks keep its old policy, and new tasks cannot have it", name), false})
 	}
 	for _, t := range tasks {
 		for _, why := range v.doubts(ns, profiles, t) {
@@ -47,7 +47,7 @@ func (v *View) Examine(ns Name) ([]Finding, error) {
 		}
 	}
 	if len(tasks) > 0 {
-		found = append(found, Finding{fmt.Sprintf("looked at %d tasks", len(tasks)), true})
+		found = append(found, Finding{fmt.Sprintf("checked %d tasks", len(tasks)), true})
 	}
 	return found, nil
 }
@@ -84,11 +84,11 @@ func (v *View) IsLoaded(p Part) (bool, error) {
 	return v.HasProfile(p.Namespace, top(p.Profile))
 }
 
-// doubts are the ways in which a task is held by less than it seems.
+// doubts returns why a task is confined by less than it seems.
 func (v *View) doubts(ns Name, profiles []Profile, t Task) []string {
 	var why []string
 	if !t.Label.Held(ns) {
-		why = append(why, "is stacked on no host profile: it is not kept apart from the host's tasks")
+		why = append(why, "is not stacked on a host profile: it is not isolated from tasks of the host")
 	}
 	for _, p := range t.Label.Parts {
 		if p.Namespace != ns {
@@ -98,9 +98,9 @@ func (v *View) doubts(ns Name, profiles []Profile, t Task) []string {
 		case p.Profile == Unconfined:
 			why = append(why, "is unconfined within the namespace")
 		case strings.Contains(p.Profile, "//null-"):
-			why = append(why, "runs on a learning profile, which enforces nothing")
+			why = append(why, "has a learning profile, which enforces nothing")
 		case !slices.ContainsFunc(profiles, func(q Profile) bool { return q.Name == p.Profile }):
-			why = append(why, fmt.Sprintf("runs on profile %q, which is no longer loaded: it keeps enforcing what it was", p.Profile))
+			why = append(why, fmt.Sprintf("has profile %q, which is no longer loaded: its old policy stays in force", p.Profile))
 		}
 	}
 	return why

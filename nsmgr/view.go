@@ -15,8 +15,8 @@ import (
 	"proofhouse/internal/exit"
 )
 
-// Where the kernel shows its interface, and where this package keeps what it
-// knows of the namespaces that it made: gone with the next boot, like those.
+// The kernel's interface, and the directory of this package's records, which, like
+// the namespaces, are gone after the next boot.
 const (
 	securityfs = "/sys/kernel/security"
 	parameters = "/sys/module/apparmor/parameters"
@@ -33,7 +33,8 @@ type View struct {
 	state      string
 }
 
-// Open finds the kernel's interface, and says what keeps it away.
+// Open finds the kernel's interface. The error has the reason why it cannot be
+// used.
 func Open() (*View, error) {
 	v := &View{filepath.Join(securityfs, "apparmor"), parameters, procfs, stateDir}
 	if err := v.check(); err != nil {
@@ -46,18 +47,18 @@ func (v *View) check() error {
 	if _, err := os.Stat(filepath.Join(v.dir, "policy", "namespaces")); err == nil {
 		return nil
 	} else if _, err := os.Stat(v.dir); err == nil {
-		return exit.BadInputf("%s/policy has no namespaces: this kernel's AppArmor is from before 4.11", v.dir)
+		return exit.BadInputf("%s/policy has no namespaces: AppArmor of this kernel is older than 4.11", v.dir)
 	}
 	switch enabled, err := os.ReadFile(filepath.Join(v.parameters, "enabled")); {
 	case errors.Is(err, fs.ErrNotExist):
 		return exit.BadInputf("this kernel has no AppArmor")
 	case err == nil && strings.TrimSpace(string(enabled)) != "Y":
-		return exit.BadInputf("AppArmor is in this kernel and switched off: boot it with apparmor=1 security=apparmor")
+		return exit.BadInputf("AppArmor is built into this kernel and disabled: boot with apparmor=1 security=apparmor")
 	}
 	return exit.BadInputf("%s is not mounted: mount -t securityfs securityfs %[1]s", securityfs)
 }
 
-// path is the folder of the namespace in securityfs.
+// path returns the directory of the namespace in securityfs.
 func (v *View) path(ns Name) string {
 	p := filepath.Join(v.dir, "policy")
 	for _, part := range ns.Parts() {
@@ -68,15 +69,15 @@ func (v *View) path(ns Name) string {
 
 // Self is the namespace that this process is in.
 type Self struct {
-	Name    string `json:"name"`    // as it is called from itself
-	Level   int    `json:"level"`   // how many are above it
+	Name    string `json:"name"`    // as seen from inside
+	Level   int    `json:"level"`   // how many namespaces are above it
 	Stacked bool   `json:"stacked"` // whether this process is confined by a stack
-	// NSStacked says whether the stack crosses namespaces: what LXC's guests
-	// look at before they load policy of their own.
+	// NSStacked is true if the stack crosses namespaces. Guests of LXC read
+	// that before they load policy of their own.
 	NSStacked bool `json:"ns_stacked"`
 }
 
-// Self reads what the kernel says of this process.
+// Self reads the namespace of this process from the kernel.
 func (v *View) Self() (Self, error) {
 	var s Self
 	var err error
@@ -95,7 +96,7 @@ func (v *View) Self() (Self, error) {
 	return s, err
 }
 
-// level is how many namespaces are above the view's own.
+// level returns how many namespaces are above the view's own.
 func (v *View) level() (int, error) {
 	word, err := v.word(".ns_level")
 	if err != nil {
@@ -113,21 +114,21 @@ func (v *View) word(file string) (string, error) {
 	return strings.TrimSpace(string(b)), err
 }
 
-// ErrNotExist is the error of a namespace or profile that is not there.
+// ErrNotExist is the error of a namespace or profile that does not exist.
 var ErrNotExist = errors.New("no such")
 
-// missing says that the namespace is not there.
+// missing returns the error of a namespace that does not exist.
 func missing(ns Name) error {
 	return exit.BadInput(fmt.Errorf("%w namespace %q", ErrNotExist, ns))
 }
 
-// Exists says whether the namespace is there.
+// Exists reports whether the namespace exists.
 func (v *View) Exists(ns Name) bool {
 	_, err := os.Stat(v.path(ns))
 	return err == nil
 }
 
-// Children are the names of the namespaces right below ns, sorted.
+// Children returns the namespaces directly below ns, sorted.
 func (v *View) Children(ns Name) ([]Name, error) {
 	list, err := entries(v.path(ns) + "/namespaces")
 	if errors.Is(err, fs.ErrNotExist) {
@@ -143,7 +144,7 @@ func (v *View) Children(ns Name) ([]Name, error) {
 	return names, nil
 }
 
-// Below are all namespaces below ns, each before its own children.
+// Below returns all namespaces below ns, each before its own children.
 func (v *View) Below(ns Name) ([]Name, error) {
 	children, err := v.Children(ns)
 	if err != nil {
@@ -163,14 +164,14 @@ func (v *View) Below(ns Name) ([]Name, error) {
 	return all, nil
 }
 
-// Profile is one profile as the kernel has it.
+// Profile is one loaded profile.
 type Profile struct {
 	Name   string `json:"name"`             // a hat's is "p//hat"
 	Mode   string `json:"mode"`             // enforce, complain, kill, unconfined, user
-	Attach string `json:"attach,omitempty"` // the programs it attaches to; "<unknown>" where the kernel does not keep the text
-	Hash   string `json:"hash,omitempty"`   // "sha256:…" of the policy as the kernel took it; sha1 up to 6.2
-	// Raw is the number of the load that the profile came with, of those in
-	// the namespace's raw_data; -1 where the kernel keeps none.
+	Attach string `json:"attach,omitempty"` // the programs it attaches to; "<unknown>" where the kernel does not keep it
+	Hash   string `json:"hash,omitempty"`   // "sha256:…" of the policy as it was loaded; sha1 up to 6.2
+	// Raw is the number of the load that loaded the profile, in the namespace's
+	// raw_data; -1 where the kernel does not keep it.
 	Raw int `json:"raw"`
 }
 
@@ -179,7 +180,7 @@ func (v *View) Profiles(ns Name) ([]Profile, error) {
 	return v.profilesBy(ns, readProfile)
 }
 
-// loaded is Profiles with no more than each one's name and load.
+// loaded is Profiles with only the name and the load of each.
 func (v *View) loaded(ns Name) ([]Profile, error) {
 	return v.profilesBy(ns, readLoaded)
 }
@@ -204,7 +205,7 @@ func readProfiles(dir, prefix string, read func(dir string) (Profile, error), al
 		at := dir + "/" + name
 		p, err := read(at)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // removed or replaced while we read
+			continue // removed or replaced since it was listed
 		}
 		if err != nil {
 			return err
@@ -225,7 +226,7 @@ func readLoaded(dir string) (Profile, error) {
 		return p, err
 	}
 	p.Name = strings.TrimSuffix(string(b), "\n")
-	// The link goes to raw_data/N/raw_data.
+	// The link points to raw_data/N/raw_data.
 	if to, err := os.Readlink(dir + "/raw_data"); err == nil {
 		if n, err := strconv.Atoi(filepath.Base(filepath.Dir(to))); err == nil {
 			p.Raw = n
@@ -255,8 +256,8 @@ func readProfile(dir string) (Profile, error) {
 	return p, nil
 }
 
-// HasProfile says whether the namespace has a profile of that name, no hat,
-// without reading them all.
+// HasProfile reports whether the namespace has a profile of that name, which is
+// not a child. It does not read all profiles.
 func (v *View) HasProfile(ns Name, profile string) (bool, error) {
 	dir := filepath.Join(v.path(ns), "profiles")
 	list, err := entries(dir)
@@ -266,20 +267,20 @@ func (v *View) HasProfile(ns Name, profile string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("list the profiles of namespace %q: %w", ns, err)
 	}
-	for _, folder := range list {
-		// The folder is the name, changed where it cannot be a file's, and a
-		// number.
-		if !strings.HasPrefix(profile, "/") && !strings.HasPrefix(folder, profile[:min(1, len(profile))]) {
+	for _, entry := range list {
+		// The directory is named after the profile, changed where a file name
+		// cannot be the same, and has a number.
+		if !strings.HasPrefix(profile, "/") && !strings.HasPrefix(entry, profile[:min(1, len(profile))]) {
 			continue
 		}
-		if b, err := readSmall(dir + "/" + folder + "/name"); err == nil && strings.TrimSuffix(string(b), "\n") == profile {
+		if b, err := readSmall(dir + "/" + entry + "/name"); err == nil && strings.TrimSuffix(string(b), "\n") == profile {
 			return true, nil
 		}
 	}
 	return false, nil
 }
 
-// RawData is the policy of one load, as it was written to the kernel.
+// RawData returns the policy of one load, as it was written to the kernel.
 func (v *View) RawData(ns Name, raw int) ([]byte, error) {
 	b, err := readWhole(v.path(ns) + "/raw_data/" + strconv.Itoa(raw) + "/raw_data")
 	if err != nil {
@@ -288,7 +289,7 @@ func (v *View) RawData(ns Name, raw int) ([]byte, error) {
 	return b, nil
 }
 
-// Revision counts the changes to the namespace's policy.
+// Revision returns the number of changes to the namespace's policy.
 func (v *View) Revision(ns Name) (int, error) {
 	fd, err := v.openRevision(ns)
 	if err != nil {
@@ -309,13 +310,13 @@ func (v *View) openRevision(ns Name) (int, error) {
 	return fd, nil
 }
 
-// readRevision reads once: the kernel makes a second read of the same open
-// file wait for the next change, so reading to the end would hang.
+// readRevision reads once: a second read of the same open file blocks until the
+// next change.
 func readRevision(fd int) (int, error) {
 	var b [32]byte
 	n, err := syscall.Read(fd, b[:])
 	if errors.Is(err, syscall.EAGAIN) {
-		return 0, nil // nothing has changed since the namespace was made
+		return 0, nil // nothing has changed since the namespace was created
 	}
 	if err != nil {
 		return 0, fmt.Errorf("read a namespace's revision: %w", err)
@@ -327,7 +328,7 @@ func readRevision(fd int) (int, error) {
 	return rev, nil
 }
 
-// Listed is what [View.List] says of a namespace.
+// Listed is a namespace in the result of [View.List].
 type Listed struct {
 	Name     Name `json:"name"`
 	Level    int  `json:"level"` // below the view's own
@@ -360,8 +361,8 @@ func (v *View) List() ([]Listed, error) {
 	}
 	list := make([]Listed, 0, len(names))
 	for _, ns := range names {
-		// The folder of a profile is all that is looked at: 1,000 namespaces
-		// cost 1,000 folders.
+		// The profiles are counted, not read: 1,000 namespaces take 1,000 reads
+		// of a directory.
 		profiles, err := entries(v.path(ns) + "/profiles")
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

@@ -30,7 +30,7 @@ func TestOpenElsewhere(t *testing.T) {
 		"no AppArmor":   {"", "", "has no AppArmor"},
 		"switched off":  {"N\n", "", "security=apparmor"},
 		"not mounted":   {"Y\n", "", "mount -t securityfs"},
-		"no namespaces": {"Y\n", "aa/policy", "before 4.11"},
+		"no namespaces": {"Y\n", "aa/policy", "older than 4.11"},
 		"all there":     {"Y\n", "aa/policy/namespaces", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -73,6 +75,9 @@ func (o *creation) name(ctx context.Context, got []string) (nsmgr.Name, error) {
 	}
 	// Checked before it is joined to the parent's name, which would hide a slash.
 	if err := nsmgr.CheckName(name); err != nil {
+		if strings.Contains(name, "/") {
+			err = exit.BadInput(fmt.Errorf("%w (--parent creates one below another)", err))
+		}
 		return "", err
 	}
 	if o.parent == "" {

@@ -56,7 +56,7 @@ var session = []step{
 	{sh: "nsmgr exec n1 -p container --stack-on host-ct-nested -- nsmgr delete own && nsmgr delete n1"},
 	// An ordinary user reads what may be read.
 	{sh: `su nobody -s /bin/sh -c "nsmgr list"`},
-	{sh: `su nobody -s /bin/sh -c "nsmgr create x"`, status: 2, want: []string{"it takes root, or CAP_MAC_ADMIN"}},
+	{sh: `su nobody -s /bin/sh -c "nsmgr create x"`, status: 2, want: []string{"root or CAP_MAC_ADMIN is required"}},
 	{sh: "umount /sys/kernel/security; nsmgr list; e=$?; mount -t securityfs x /sys/kernel/security; exit $e", status: 2, want: []string{"mount -t securityfs"}},
 	// Two lines of configuration give a container its namespace.
 	{sh: `lxc-create -n c1 -t busybox >/dev/null && cat >> /var/lib/lxc/c1/config <<X
