@@ -56,6 +56,7 @@ type census struct {
 	// hidden is why the last look may have missed tasks; "" if it saw all.
 	hidden string
 	inside map[Name]*insider
+	load   func() (last, threads int, err error) // View.loadavg
 	// own are threads of this process that the census itself started in a
 	// namespace.
 	own map[int]bool
@@ -77,7 +78,7 @@ func (v *View) census() *census {
 	return &census{
 		v: v, kernel: map[int]bool{}, files: map[attribute]int{}, shows: sync.OnceValue(v.showsPending),
 		hasKernel: sync.OnceValue(v.hasKernel), tellsFiles: sync.OnceValue(v.tellsFiles),
-		inside: map[Name]*insider{}, own: map[int]bool{},
+		inside: map[Name]*insider{}, own: map[int]bool{}, load: v.loadavg,
 	}
 }
 
@@ -177,7 +178,7 @@ type sight struct {
 
 // try reports whether the look has to begin again.
 func (c *census) try(s *sight, end time.Time) (again bool, err error) {
-	last, _, err := c.v.loadavg()
+	last, _, err := c.load()
 	if err != nil {
 		c.hide("%v", err)
 	}
@@ -189,7 +190,7 @@ func (c *census) try(s *sight, end time.Time) (again bool, err error) {
 		return false, err
 	}
 	for wait := time.Millisecond; ; {
-		now, threads, err := c.v.loadavg()
+		now, threads, err := c.load()
 		if err != nil {
 			return false, err
 		}
@@ -204,7 +205,7 @@ func (c *census) try(s *sight, end time.Time) (again bool, err error) {
 			return false, err
 		}
 		last = now
-		switch now, _, err = c.v.loadavg(); {
+		switch now, _, err = c.load(); {
 		case err != nil:
 			return false, err
 		case now != last:
@@ -294,12 +295,12 @@ func (c *census) short(s *sight, threads int) int {
 	const tries = 20
 	least := 0
 	for i := range tries {
-		last, before, err := c.v.loadavg()
+		last, before, err := c.load()
 		if err != nil {
 			return 0
 		}
 		n := c.count()
-		now, after, err := c.v.loadavg()
+		now, after, err := c.load()
 		if err != nil {
 			return 0
 		}

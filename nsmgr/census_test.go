@@ -89,6 +89,28 @@ func TestParseLoad(t *testing.T) {
 	}
 }
 
+// On a host that starts a task for every two ids that are tried, a look comes to
+// its end: it tries each id once. Tried again in each round, they would be ever more.
+func TestLookOnABusyHost(t *testing.T) {
+	v := &View{proc: t.TempDir()}
+	c := v.census()
+	defer c.close()
+	s := &sight{known: map[int]bool{}, match: Label.namespaced}
+	const first, before = 1000, 100
+	asked := 0
+	c.load = func() (last, threads int, err error) {
+		if asked++; asked == 1 {
+			return first, 0, nil
+		}
+		return first + before + s.started/2, 0, nil
+	}
+	again, err := c.try(s, time.Now().Add(time.Minute))
+	last, _, _ := c.load()
+	if err != nil || again || c.hidden != "" || s.started != last-first || s.started != 2*before-1 {
+		t.Errorf("%d ids tried of %d, again %v, hidden %q, %v", s.started, last-first, again, c.hidden, err)
+	}
+}
+
 // Where /proc is not the kernel's, or lacks tasks, that is said.
 func TestWhyHidden(t *testing.T) {
 	v := &View{proc: t.TempDir()}

@@ -25,11 +25,11 @@ import (
 	"proofhouse/profiles"
 )
 
-// These tests change the policy of the kernel that they run on. They run on
-// one that was booted for them: TestE2EKernel carries them there.
+// These tests change the policy of the kernel that they run on. TestE2EKernel
+// boots one for them.
 const (
 	onKernel = "NSMGR_KERNEL_TESTS" // set: this is such a kernel
-	actAs    = "NSMGR_TEST_CHILD"   // what this process is to do instead of testing
+	actAs    = "NSMGR_TEST_CHILD"   // what this process does instead of testing
 )
 
 func TestMain(m *testing.M) {
@@ -48,6 +48,15 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	case "ask": // LABEL: ask for it for the next exec, say so, wait for a byte, sleep
 		ask(args)
+	case "storm": // start threads, one after another, each of which ends at once
+		for {
+			done := make(chan struct{})
+			go func() {
+				runtime.LockOSThread() // its thread ends with it
+				close(done)
+			}()
+			<-done
+		}
 	case "churn": // NAMESPACE FILE: make and remove it until killed, and say so each time
 		w := strings.Fields(args)
 		churn(nsmgr.Name(w[0]), w[1])
@@ -136,7 +145,7 @@ func taint(t *testing.T) string {
 	return strings.TrimSpace(string(b))
 }
 
-// compile makes policy of text for this kernel.
+// compile compiles text for this kernel.
 func compile(t *testing.T, v *nsmgr.View, text string) nsmgr.Policy {
 	t.Helper()
 	f, err := v.Features()
@@ -239,7 +248,7 @@ func TestKernelLifecycle(t *testing.T) {
 	}
 }
 
-// Any name that is accepted can be listed, used in a label and removed.
+// A namespace with any accepted name can be listed, used in a label and removed.
 func TestKernelNames(t *testing.T) {
 	ctx, v := kernel(t)
 	policy := compile(t, v, fmt.Sprintf(wide, "p"))
@@ -272,7 +281,7 @@ func TestKernelDepth(t *testing.T) {
 	must(t, v.Delete(ctx, "n", nsmgr.Deletion{Recursive: true}))
 }
 
-// A load that fails leaves the namespace as it was, and says why.
+// A load that fails leaves the namespace unchanged, and the error has the reason.
 func TestKernelLoadIsAtomic(t *testing.T) {
 	ctx, v := kernel(t)
 	good := compile(t, v, fmt.Sprintf(wide, "good"))
@@ -300,8 +309,8 @@ func TestKernelLoadIsAtomic(t *testing.T) {
 	must(t, v.Delete(ctx, "atomic", nsmgr.Deletion{}))
 }
 
-// What apparmor_parser -n loaded has the namespace in it; saved, it has not,
-// and goes into another.
+// Policy that apparmor_parser -n loaded names the namespace; the saved policy does
+// not, and can be loaded into another one.
 func TestKernelSaveOfTheParsers(t *testing.T) {
 	ctx, v := kernel(t)
 	file := filepath.Join(t.TempDir(), "p.aa")
@@ -366,7 +375,7 @@ func TestKernelDeleteInUse(t *testing.T) {
 	}
 }
 
-// asker is a process that has asked for a label for its next exec.
+// asker is a process that has requested a label for its next exec.
 type asker struct {
 	*exec.Cmd
 	in io.WriteCloser
@@ -398,8 +407,8 @@ func (a asker) end() {
 	_ = a.Wait()
 }
 
-// A process that has asked for a label of the namespace for its next exec
-// counts as one in it: it would run unconfined.
+// A process that has requested a label of the namespace for its next exec counts
+// as a task in it: it would run unconfined.
 func TestKernelDeletePending(t *testing.T) {
 	ctx, v := kernel(t)
 	policy := compile(t, v, fmt.Sprintf(wide, "p"))
@@ -527,7 +536,7 @@ func TestKernelManyWriters(t *testing.T) {
 	start := time.Now()
 	for w := range writers {
 		wg.Go(func() {
-			// Half of them have one of their own, half quarrel over one.
+			// Half of the writers have a namespace of their own, half share one.
 			ns := nsmgr.Name("shared")
 			if w%2 == 0 {
 				ns = nsmgr.Name(fmt.Sprintf("own-%d", w))
@@ -550,7 +559,7 @@ func TestKernelManyWriters(t *testing.T) {
 	t.Logf("%d rounds by %d writers in %v", writers*rounds, writers, time.Since(start).Round(time.Millisecond))
 }
 
-// Whatever moment an nsmgr is killed at, the next one mends it.
+// At whatever moment an nsmgr is killed, the next one completes or undoes its work.
 func TestKernelKilled(t *testing.T) {
 	ctx, v := kernel(t)
 	file := filepath.Join(t.TempDir(), "p")
@@ -563,7 +572,7 @@ func TestKernelKilled(t *testing.T) {
 		out, err := cmd.StdoutPipe()
 		must(t, err)
 		must(t, cmd.Start())
-		// How long a round takes is the machine's: it is killed within the third.
+		// The time of a round depends on the host: it is killed within the third.
 		rounds := bufio.NewReader(out)
 		_, err = rounds.ReadString('\n')
 		must(t, err)
@@ -584,7 +593,7 @@ func TestKernelKilled(t *testing.T) {
 		}
 		must(t, v.Mend(ctx))
 		if profiles, err := v.Profiles("killed"); err == nil && len(profiles) != 1 {
-			t.Fatalf("mended, it has %d profiles", len(profiles))
+			t.Fatalf("after Mend, it has %d profiles", len(profiles))
 		}
 	}
 	t.Logf("found %v", states)
@@ -722,7 +731,7 @@ func TestKernelRecords(t *testing.T) {
 	}
 }
 
-// fastest is the best of three: other work on the machine only adds.
+// fastest returns the shortest of three times: other work on the host only adds.
 func fastest(t *testing.T, f func() error) time.Duration {
 	t.Helper()
 	best := time.Hour
@@ -891,9 +900,16 @@ func TestKernelForkStorm(t *testing.T) {
 	ctx, v := kernel(t)
 	policy := compile(t, v, fmt.Sprintf(wide, "p"))
 	for range 4 {
-		cmd := child.Command(context.Background(), "perl", "-e", `while (1) { my $p = fork; exit unless $p; waitpid $p, 0 }`)
+		cmd := child.Command(context.Background(), os.Args[0])
+		cmd.Env = append(os.Environ(), actAs+"=storm")
 		must(t, cmd.Start())
 		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	}
+	first := lastID(t)
+	for end := time.Now().Add(time.Minute); lastID(t) < first+1000; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("only %d tasks started in a minute", lastID(t)-first)
+		}
 	}
 	var longest time.Duration
 	before := lastID(t)
@@ -1030,4 +1046,16 @@ func TestKernelUnchanged(t *testing.T) {
 	must(t, v.Unload(ctx, "changed//in", nsmgr.Removal{}, "p"))
 	must(t, nsmgr.Unchanged(v, "changed", []nsmgr.Name{"changed//in"}))
 	must(t, v.Delete(ctx, "changed", nsmgr.Deletion{Recursive: true}))
+}
+
+// The error of a child profile without its parent names the parent.
+func TestKernelChildAlone(t *testing.T) {
+	ctx, v := kernel(t)
+	must(t, v.Create(ctx, "child", nsmgr.Making{}))
+	err := v.Load(ctx, "child", compile(t, v, "abi <kernel>,\nprofile a//b { file, }\n"), nsmgr.LoadOptions{})
+	if err != nil && !strings.Contains(err.Error(), `it is a child of profile "a", which is not loaded`) {
+		t.Errorf("a child alone: %v", err) // a kernel may create the parent
+	}
+	t.Logf("a child alone: %v", err)
+	must(t, v.Delete(ctx, "child", nsmgr.Deletion{}))
 }
