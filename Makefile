@@ -73,7 +73,7 @@ isolation-docs: build ## run the isolation matrix on UML and Debian's kernels, a
 mutants: build ## plant faults in AppArmor and count which the suite catches: KERNEL= a kernel with faults (docs/mutants.md; hours)
 	@bin/proofhouse mutants run --kernel '$(KERNEL)' $(ARGS)
 
-lint: ## gofmt, vet and golangci-lint
+lint: words ## gofmt, vet, golangci-lint, and the words of documents and comments
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
 	$(GOLANGCI) run ./...
 

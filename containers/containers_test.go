@@ -203,7 +203,7 @@ func TestMapping(t *testing.T) {
 	}
 }
 
-// A root file system outside of the container's folder is not ours to remove.
+// A root file system outside of the container's directory is not ours to remove.
 func TestForeign(t *testing.T) {
 	ct := Container{Name: "web"}
 	for path, foreign := range map[string]bool{

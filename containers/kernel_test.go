@@ -201,7 +201,7 @@ func outputOf(t *testing.T, ct Container, args ...string) (string, End, error) {
 }
 
 // How a command ended is known exactly. go-lxc's own way has the traps that the
-// last column shows: if it is mended there, this says so.
+// last column shows: if it is fixed there, this says so.
 func TestKernelEnd(t *testing.T) {
 	kernel(t, "ends", "")
 	ct := started(t, "ends", Making{Label: labelIn("ends")})
@@ -555,7 +555,7 @@ func TestKernelKilledStart(t *testing.T) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		when := fmt.Sprintf("killed after %d/%d of a start", i, rounds)
-		// The monitor that it started may go on for a while.
+		// The monitor that it started may continue for a while.
 		if err := ct.Start(t.Context()); err != nil && !strings.Contains(err.Error(), "is already running") {
 			t.Fatalf("%s: %v", when, err)
 		}
@@ -655,7 +655,7 @@ func TestKernelKilledCreate(t *testing.T) {
 		} else if s, err := ct.Status(t.Context()); err == nil && !s.Mapped {
 			t.Errorf("%s: it was to be unprivileged, and is not: %+v", when, s)
 		}
-		// What is half made is removed by whoever comes next: here a start,
+		// An incomplete container is removed by whoever comes next: here a start,
 		// which then has nothing to start, unless the making was complete.
 		err := ct.Start(t.Context())
 		if err != nil && !strings.Contains(err.Error(), "no such container") && !strings.Contains(err.Error(), "names no namespace") {
@@ -785,7 +785,7 @@ func TestKernelKilledContainer(t *testing.T) {
 
 // Tasks that are left in the container's cgroups are ended if they are the
 // container's, and no others: LXC calls the cgroups of another container so, if
-// that has the same name in another folder.
+// that has the same name in another directory.
 func TestKernelOrphans(t *testing.T) {
 	kernel(t, "orphans", "")
 	ct := container(t, "orphans", Making{Label: labelIn("orphans"), Rootfs: root(t)})
@@ -922,7 +922,7 @@ func TestKernelUnprivileged(t *testing.T) {
 	}
 }
 
-// A folder that the user gave stays when the container is removed, unprivileged
+// A directory that the user gave stays when the container is removed, unprivileged
 // containers included.
 func TestKernelRootfs(t *testing.T) {
 	kernel(t, "folder", "")

@@ -110,7 +110,7 @@ var lifecycleRows = []Row{
 		Cases: []Case{{
 			Name: "inside", Tasks: inside(InitLabel),
 			Prepare: []string{
-				// With a root of its own: lxc-destroy leaves the whole folder of a
+				// With a root of its own: lxc-destroy leaves the whole directory of a
 				// container whose root is not LXC's to remove.
 				"@: run lxc-create -n life -t none", "@: run cp -a " + containerRoot + " /var/lib/lxc/life/rootfs",
 				"@: run sed s,/lxc/" + Container + "/,/lxc/life/, /var/lib/lxc/" + Container + "/config > /var/lib/lxc/life/config",

@@ -112,7 +112,7 @@ func (r Row) squares() []square {
 
 // Plan returns what the probe has to do for the row.
 func (r Row) Plan(k Kernel) Plan {
-	p := Plan{Namespaces: append([]string{Namespace}, r.Namespaces...), Policy: base(k), Patience: 3 * max(1, k.Slowness)}
+	p := Plan{Namespaces: append([]string{Namespace}, r.Namespaces...), Policy: base(k), Timeout: 3 * max(1, k.Slowness)}
 	if r.Cases != nil {
 		for _, pol := range r.Policy {
 			pol.Text = expand(k, pol.Text)

@@ -22,8 +22,8 @@ type Plan struct {
 	// are root there.
 	Unprivileged bool   `json:"unprivileged,omitempty"`
 	Cells        []Cell `json:"cells"`
-	// Patience is the timeout of one system call, in seconds.
-	Patience float64 `json:"patience"`
+	// Timeout is the timeout of one system call, in seconds.
+	Timeout float64 `json:"timeout"`
 }
 
 // Policy is a text of one or more profiles.

@@ -43,7 +43,7 @@ type Row struct {
 	// what.
 	Why string
 	// Needs are the features of the kernel without which the row is skipped: a
-	// file of the features folder, and after a space a word in it; or an option
+	// file of the features directory, and after a space a word in it; or an option
 	// of its config.
 	Needs []string
 

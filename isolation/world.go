@@ -15,9 +15,9 @@ const (
 	hostAllow, hostDeny = "host-allow", "host-deny"
 	ctAllow, ctDeny     = "ct-allow", "ct-deny"
 
-	// Folder is the directory of the cells' files, on the host and in the
+	// Directory is the directory of the cells' files, on the host and in the
 	// container.
-	Folder = "/iso"
+	Directory = "/iso"
 )
 
 // InitLabel is the label of the container's init: the stack that allows.
@@ -57,7 +57,7 @@ func ContainerCommands(name, label string) [][]string {
 	return [][]string{
 		{"lxc-create", "-n", name, "-t", "busybox"},
 		{"sh", "-c", `printf %s "$1" >> "$2"`, "sh", "lxc.net.0.type = empty\nlxc.apparmor.profile = " + label + "\n", "/var/lib/lxc/" + name + "/config"},
-		{"mkdir", "-p", "/var/lib/lxc/" + name + "/rootfs" + Folder},
+		{"mkdir", "-p", "/var/lib/lxc/" + name + "/rootfs" + Directory},
 		{"lxc-start", "-n", name},
 		{"lxc-wait", "-n", name, "-s", "RUNNING", "-t", "60"},
 	}

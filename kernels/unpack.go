@@ -26,7 +26,7 @@ var limits = archive.Options{MaxBytes: maxUnpacked, MaxFiles: maxFiles}
 
 // unpack puts the regular files of a .deb below root. (dpkg-deb --extract leaves
 // the writing to a process of its own, which outlives us if we are killed, and
-// goes on to write into a cache directory that the next run wants to remove.)
+// continues to write into a cache directory that the next run wants to remove.)
 func unpack(ctx context.Context, deb, root string) (err error) {
 	defer func() {
 		if err != nil {

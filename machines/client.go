@@ -60,7 +60,7 @@ func (c bufferedConn) Read(p []byte) (int, error) { return c.r.Read(p) }
 // Write fails on a machine that no longer reads. Whatever waits for the transport
 // then gets an error.
 func (c bufferedConn) Write(p []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(writePatience)); err != nil {
+	if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 		return 0, err
 	}
 	n, err := c.Conn.Write(p)
@@ -70,9 +70,9 @@ func (c bufferedConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// writePatience is the timeout of a write. The kernel takes the bytes, whatever its
+// writeTimeout is the timeout of a write. The kernel takes the bytes, whatever its
 // tasks do; a minute is long, under TCG too.
-var writePatience = time.Minute
+var writeTimeout = time.Minute
 
 // awaitBanner waits for the server's first byte. Nothing may be written
 // before: a terminal that is not raw yet would echo it.

@@ -15,8 +15,8 @@ import (
 
 // A machine that has stopped reading is found out, and its connection ends.
 func TestWriteStalls(t *testing.T) {
-	defer func(d time.Duration) { writePatience = d }(writePatience)
-	writePatience = 50 * time.Millisecond
+	defer func(d time.Duration) { writeTimeout = d }(writeTimeout)
+	writeTimeout = 50 * time.Millisecond
 	ours, theirs, err := socketPair()
 	if err != nil {
 		t.Fatal(err)

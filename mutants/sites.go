@@ -93,7 +93,7 @@ func addCondition(masked string, start, end int, add func(Operator, span)) {
 }
 
 // statement reports whether what begins at start is a statement and not the
-// rest of an expression that goes on over several lines.
+// rest of an expression that continues over several lines.
 func statement(masked string, start int) bool {
 	before := strings.TrimRight(masked[:start], " \t\n")
 	return before != "" && strings.ContainsRune(";{})", rune(before[len(before)-1])) || strings.HasSuffix(before, "else")

@@ -44,7 +44,7 @@ NSMGR_TEST_CHILD="rounds 20 p.aa cache" nsmgr.test
 `
 
 // timeRounds times the same within a program that runs already, as LXC's
-// library and nsmgr's are used: LXC makes and removes the folder by system
+// library and nsmgr's are used: LXC makes and removes the directory by system
 // calls and starts apparmor_parser.
 func timeRounds(times int, file, cache string) error {
 	ctx := context.Background()

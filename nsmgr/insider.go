@@ -45,7 +45,7 @@ func segments(text string) (parts []string, mode string) {
 func readLabel(text string, ask func(ns Name) (bool, error)) (Label, error) {
 	parts, mode := segments(text)
 	l := Label{Mode: mode}
-	doubt := false // whether a name of others' choice may still go on
+	doubt := false // whether a name of others' choice may continue
 	var ns Name
 	for i, s := range parts {
 		p, named, err := parsePart(s, ns)

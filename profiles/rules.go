@@ -51,7 +51,7 @@ func (s RuleSet) Part() string {
 // allows no more than the records: the path as it is, the permissions that were
 // denied, for the owner alone if the owner was denied.
 //
-// A record does not say whether no rule allows the access or a deny rule forbids
+// A record does not show whether no rule allows the access or a deny rule forbids
 // it. A deny rule overrides the rules that are returned.
 func RulesFor(records []nsmgr.Record) []RuleSet {
 	var sets []*ruleMaker
@@ -213,7 +213,7 @@ var (
 	signalRE = regexp.MustCompile(`^[a-z0-9]+(?:\+[0-9]+)?$`)
 )
 
-// words are the plain words of a mask such as "send receive"; what is none is
+// words are the plain words of a mask such as "send receive"; other text is
 // left out.
 func words(mask string) []string {
 	return slices.DeleteFunc(strings.FieldsFunc(mask, func(r rune) bool { return r == ' ' || r == ',' }), func(w string) bool { return !wordRE.MatchString(w) })

@@ -38,7 +38,7 @@ var embedded embed.FS
 // They expect of the guest's init that it loads the modules loop and fuse (a
 // script that finds no /dev/fuse dies), brings up lo, and makes the directory
 // /run/systemd/system, by which dbus.inc asks for systemd. The services that
-// systemctl starts go on running when the script has ended.
+// systemctl starts continue to run when the script has ended.
 func guestFiles() map[string]images.File {
 	files := map[string]images.File{}
 	for _, f := range []struct {

@@ -160,7 +160,7 @@ func pieces(dirs []string) ([]piece, error) {
 		}
 		for _, part := range parts(journals) {
 			one := piece{dir: dir, was: part[0].part.Number, journals: part, texts: texts}
-			one.part = Part{Number: len(all) + 1, Name: cmp.Or(part[0].part.Name, folderName(dir))}
+			one.part = Part{Number: len(all) + 1, Name: cmp.Or(part[0].part.Name, directoryName(dir))}
 			one.run = merge(part)
 			one.whole = wholeOf(part)
 			all = append(all, one)
@@ -169,8 +169,8 @@ func pieces(dirs []string) ([]piece, error) {
 	return all, nil
 }
 
-// folderName returns the name of the directory: of a link, what it points to.
-func folderName(dir string) string {
+// directoryName returns the name of the directory: of a link, what it points to.
+func directoryName(dir string) string {
 	if real, err := filepath.EvalSymlinks(dir); err == nil {
 		dir = real
 	}
@@ -308,7 +308,7 @@ const partsDir = "parts"
 func (p *piece) copyKernels(out string, number map[int]int) (moved map[string]string, err error) {
 	moved = map[string]string{}
 	for _, k := range p.run.Kernels {
-		name, err := folder(k.ID)
+		name, err := directoryOf(k.ID)
 		if err != nil {
 			return nil, err
 		}

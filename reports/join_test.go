@@ -50,7 +50,7 @@ func TestReadFormat1(t *testing.T) {
 	}
 }
 
-// shards are the folders of a run on two kernels that was split in n.
+// shards are the directories of a run on two kernels that was split in n.
 func shards(t *testing.T, n int) (dirs []string) {
 	t.Helper()
 	scripts := []string{"capabilities", "chdir", "complain", "exec", "open"}

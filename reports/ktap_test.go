@@ -197,7 +197,7 @@ die "nothing read\n" unless $blocks; print $bad ? "not ok" : "ok";`
 }
 
 // kunit has the kernel's own reader, tools/testing/kunit/kunit_parser.py, read
-// it. PROOFHOUSE_KUNIT is the folder that it is in.
+// it. PROOFHOUSE_KUNIT is the directory that it is in.
 func kunit(t *testing.T, text []byte, want ktapTally) {
 	t.Helper()
 	dir := os.Getenv("PROOFHOUSE_KUNIT")

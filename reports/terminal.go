@@ -87,8 +87,8 @@ func (t *terminal) eachKernel() {
 	}
 }
 
-// files are where the reports are: of the folders below, one of each kernel,
-// just the folders.
+// files are where the reports are: of the directories below, one of each kernel,
+// just the directories.
 func (t *terminal) files(files []string) {
 	if len(files) == 0 {
 		return

@@ -74,7 +74,7 @@ func Write(dir string, edits ...func(*Run)) (*Run, []string, error) {
 
 // writeKernel makes the reports in the directory of one kernel.
 func writeKernel(root *os.Root, dir string, run *Run, k Kernel) ([]string, error) {
-	name, err := folder(k.ID)
+	name, err := directoryOf(k.ID)
 	if err != nil {
 		return nil, fmt.Errorf("write the reports in %s: %w", dir, err)
 	}
@@ -103,9 +103,9 @@ func (r *Run) only(k Kernel) Run {
 	return alone
 }
 
-// folder returns the name of a kernel's directory. The ID comes from a journal,
+// directoryOf returns the name of a kernel's directory. The ID comes from a journal,
 // which may be hostile: it must not lead out of the run's directory.
-func folder(id string) (string, error) {
+func directoryOf(id string) (string, error) {
 	switch {
 	case id == "":
 		return "unknown-kernel", nil

@@ -285,7 +285,7 @@ func TestE2EIsolationAlone(t *testing.T) {
 	for _, row := range isolation.Rows() {
 		plan := row.Plan(isolation.Kernel{})
 		writes := slices.ContainsFunc(plan.Cells, func(c isolation.Cell) bool {
-			return slices.ContainsFunc(c.Prepare, func(step string) bool { return strings.Contains(step, isolation.Folder+"/") })
+			return slices.ContainsFunc(c.Prepare, func(step string) bool { return strings.Contains(step, isolation.Directory+"/") })
 		})
 		if plan.Container != "" || !writes {
 			continue

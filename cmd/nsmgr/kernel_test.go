@@ -126,8 +126,8 @@ lxc-start -n c1`},
 	{sh: "aa-exec -p svc -- setpriv --no-new-privs nsmgr exec db -- cat /proc/self/attr/current", want: []string{"container (enforce)"}},
 }
 
-// stepPatience is how long a step may take: a template is hundreds of processes.
-const stepPatience = 5 * time.Minute
+// stepTimeout is how long a step may take: a template is hundreds of processes.
+const stepTimeout = 5 * time.Minute
 
 // TestE2ESession boots a kernel and does on it what a user does.
 func TestE2ESession(t *testing.T) {
@@ -160,7 +160,7 @@ func play(ctx context.Context, t *testing.T, m machines.Machine, steps []step) {
 	t.Helper()
 	for _, s := range steps {
 		var out bytes.Buffer
-		res, err := m.Run(ctx, machines.Command{Args: []string{"sh", "-c", s.sh}, Stdout: &out, Stderr: &out, Deadline: stepPatience, Detach: true})
+		res, err := m.Run(ctx, machines.Command{Args: []string{"sh", "-c", s.sh}, Stdout: &out, Stderr: &out, Deadline: stepTimeout, Detach: true})
 		if err != nil {
 			t.Fatalf("%s: %v", s.sh, err)
 		}

@@ -50,20 +50,20 @@ type child struct {
 	w    *window
 	mem  []byte
 	used int // of w.data, in this call
-	// patience is the timeout of one call.
-	patience time.Duration
+	// timeout is the timeout of one call.
+	timeout  time.Duration
 	dead     bool
 	executed bool
 	status   unix.WaitStatus
 }
 
 // fork starts a child, in the PID namespace for new children of this thread.
-func fork(patience time.Duration) (*child, error) {
+func fork(timeout time.Duration) (*child, error) {
 	mem, err := unix.Mmap(-1, 0, windowSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
 	if err != nil {
 		return nil, err
 	}
-	c := &child{w: (*window)(unsafe.Pointer(&mem[0])), mem: mem, patience: patience}
+	c := &child{w: (*window)(unsafe.Pointer(&mem[0])), mem: mem, timeout: timeout}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	// Block signals until the child has reset the handlers of the Go runtime.
@@ -129,7 +129,7 @@ func (c *child) sys(nr uintptr, args ...uintptr) (uintptr, syscall.Errno) {
 		return 0, errDead
 	}
 	c.start(nr, args...)
-	return c.finish(c.patience)
+	return c.finish(c.timeout)
 }
 
 // start begins a system call in the child, which may block.
@@ -146,11 +146,11 @@ const look = 5 * time.Millisecond
 
 // enough is the least number of looks before a timeout: where the machine itself
 // stood still, time passed and the child did not run.
-func enough(patience time.Duration) int { return int(patience / look / 4) }
+func enough(timeout time.Duration) int { return int(timeout / look / 4) }
 
 // finish waits for the system call that was started.
-func (c *child) finish(patience time.Duration) (uintptr, syscall.Errno) {
-	end := time.Now().Add(patience)
+func (c *child) finish(timeout time.Duration) (uintptr, syscall.Errno) {
+	end := time.Now().Add(timeout)
 	for looks := 0; ; looks++ {
 		if atomic.LoadUint32(&c.w.state) == done {
 			c.used = 0
@@ -163,7 +163,7 @@ func (c *child) finish(patience time.Duration) (uintptr, syscall.Errno) {
 		if c.reaped() {
 			return 0, errDead
 		}
-		if looks >= enough(patience) && time.Now().After(end) {
+		if looks >= enough(timeout) && time.Now().After(end) {
 			return 0, errHangs
 		}
 	}
@@ -202,11 +202,11 @@ func (c *child) end() {
 	if !c.executed && !c.reaped() {
 		c.start(unix.SYS_EXIT_GROUP, 0)
 	}
-	limit := time.Now().Add(c.patience)
+	limit := time.Now().Add(c.timeout)
 	// Polling would take the only processor from it.
 	if !c.reaped() {
 		if fd, err := unix.PidfdOpen(c.pid, 0); err == nil {
-			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(c.patience.Milliseconds()))
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(c.timeout.Milliseconds()))
 			_ = unix.Close(fd)
 		}
 	}

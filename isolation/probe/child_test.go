@@ -83,11 +83,11 @@ func TestChildEnds(t *testing.T) {
 	if _, e, _ := x.step("pair p stream"); e != 0 {
 		t.Fatal(errnoName(e))
 	}
-	x.tasks[0].child.patience = 50 * time.Millisecond
+	x.tasks[0].child.timeout = 50 * time.Millisecond
 	if _, e, _ := x.step("read p0"); errnoName(e) != "hangs" {
 		t.Errorf("a read of what never comes: %q", errnoName(e))
 	}
-	x.tasks[0].child.patience = time.Minute
+	x.tasks[0].child.timeout = time.Minute
 }
 
 // The rings of an io_uring are in the child's window, and requests come back

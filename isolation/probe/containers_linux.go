@@ -21,16 +21,16 @@ import (
 // errExit plus a number is the exit status of a command.
 const errExit = syscall.Errno(0x7000)
 
-// commandPatience is the timeout of a command as a multiple of patience: starting
+// commandTimeout is the timeout of a command in multiples of that of a system call: starting
 // a container takes hundreds of system calls.
-const commandPatience = 20
+const commandTimeout = 20
 
 // run runs a shell command; its value is what it printed.
 func (c *call) run() (int, string, syscall.Errno) {
 	if len(c.words) == 0 {
 		panic(badStep("no command to run"))
 	}
-	ctx, cancel := context.WithTimeout(c.x.ctx, commandPatience*c.x.patience)
+	ctx, cancel := context.WithTimeout(c.x.ctx, commandTimeout*c.x.timeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-c", strings.Join(c.words, " "))
 	var out bytes.Buffer
@@ -105,7 +105,7 @@ func (c *call) killOf(monitor bool) (int, string, syscall.Errno) {
 
 // until waits for a condition, with the timeout of a command.
 func (x *experiment) until(ok func() bool) syscall.Errno {
-	for end := time.Now().Add(commandPatience * x.patience); !ok(); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(commandTimeout * x.timeout); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) || x.ctx.Err() != nil {
 			return unix.ETIMEDOUT
 		}
@@ -178,7 +178,7 @@ func (c *call) left() (int, string, syscall.Errno) {
 	}
 	// What was killed ends a moment later. Looking several times matters more
 	// than the time: the machine itself may have stood still.
-	end := time.Now().Add(c.x.patience / 2)
+	end := time.Now().Add(c.x.timeout / 2)
 	for looks := 1; ; looks++ {
 		now := survey()
 		if name != "" {

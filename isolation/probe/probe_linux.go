@@ -35,7 +35,7 @@ import (
 type experiment struct {
 	ctx      context.Context
 	plan     isolation.Plan
-	patience time.Duration
+	timeout  time.Duration
 	compiled [][]byte // beside plan.Policy
 	init     int      // pid of the container's init
 	spaces   map[string]int
@@ -72,7 +72,7 @@ func Run(ctx context.Context, in io.Reader, out io.Writer) (err error) {
 	if err != nil {
 		return fmt.Errorf("read the plan: %w", err)
 	}
-	x.patience = time.Duration(max(1, x.plan.Patience) * float64(time.Second))
+	x.timeout = time.Duration(max(1, x.plan.Timeout) * float64(time.Second))
 	defer func() { err = errors.Join(err, x.undo()) }()
 	if err := x.prepare(); err != nil {
 		return err
@@ -120,7 +120,7 @@ func (x *experiment) prepare() error {
 			return fmt.Errorf("load policy into namespace %q: %w", p.Namespace, err)
 		}
 	}
-	if err := os.MkdirAll(isolation.Folder, 0o755); err != nil {
+	if err := os.MkdirAll(isolation.Directory, 0o755); err != nil {
 		return err
 	}
 	if x.plan.Container == "" {
@@ -332,7 +332,7 @@ func (x *experiment) start(spec isolation.Task) (*task, error) {
 		}
 		defer func() { _ = unix.Setns(x.home, unix.CLONE_NEWPID) }()
 	}
-	c, err := fork(x.patience)
+	c, err := fork(x.timeout)
 	if err != nil {
 		return nil, err
 	}

@@ -177,7 +177,7 @@ func (c *call) exec() (int, string, syscall.Errno) {
 	binary.NativeEndian.PutUint64(b, uint64(path))
 	env, _ := c.room(8)
 	c.start(unix.SYS_EXECVE, path, p, env)
-	end := time.Now().Add(c.patience)
+	end := time.Now().Add(c.timeout)
 	for looks := 0; ; looks++ {
 		if _, e := c.finish(2 * time.Millisecond); e != errHangs {
 			return 0, "", e // execve returned, so it failed; or the task is dead
@@ -186,7 +186,7 @@ func (c *call) exec() (int, string, syscall.Errno) {
 			c.executed = true
 			return 0, "", 0
 		}
-		if looks >= enough(c.patience) && time.Now().After(end) {
+		if looks >= enough(c.timeout) && time.Now().After(end) {
 			return 0, "", errHangs
 		}
 	}

@@ -604,7 +604,7 @@ func TestOpen(t *testing.T) {
 }
 
 // Records of the same event are alike whatever the time, the process and the
-// folder; those of another are not.
+// directory; those of another are not.
 func TestStable(t *testing.T) {
 	same := strings.NewReplacer("1795558638.211:147", "1.2:3", "pid=1414", "pid=7", "class=\"file\" ", "").Replace(denial)
 	if stable(same) != stable(denial) {

@@ -15,7 +15,7 @@ import (
 
 var now = time.Date(2026, 11, 24, 23, 59, 0, 0, time.UTC)
 
-// ours are the entries that come along.
+// ours are the entries that are built in.
 func ours(t *testing.T) List {
 	t.Helper()
 	list, err := Load()

@@ -13,7 +13,7 @@ import (
 	"proofhouse/reports"
 )
 
-// written is the page of the run, in a folder of its own. Its log exists.
+// written is the page of the run, in a directory of its own. Its log exists.
 func written(t testing.TB, run *reports.Run, history ...reports.Past) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -218,7 +218,7 @@ func TestE2EPageHostile(t *testing.T) {
 	if got := b.text("document.title"); !strings.Contains(got, "FAIL") {
 		t.Errorf("the policy let a script run: title %q", got)
 	}
-	for end := time.Now().Add(patience); len(b.complaints()) == 0; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(timeout); len(b.complaints()) == 0; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the browser does not tell of a script that the policy stopped: this test would not see one")
 		}

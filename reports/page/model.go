@@ -371,7 +371,7 @@ func (b *builder) attempt(s reports.Spec, rest string) attempt {
 
 // link is the address of a file of the run, relative to the page; none if it
 // is not there. Names come from a journal, which is a file like any other: a
-// link leads nowhere but into the run's folder.
+// link leads nowhere but into the run's directory.
 func (b *builder) link(name string) string {
 	if name == "" || !reports.IsFile(b.dir, name) {
 		return ""

@@ -92,7 +92,7 @@ func profileFolder(t testing.TB) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		for end := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+		for end := time.Now().Add(timeout); ; time.Sleep(100 * time.Millisecond) {
 			err := os.RemoveAll(dir)
 			if err == nil {
 				return
@@ -180,14 +180,14 @@ func (b *browser) text(expression string, args ...any) string {
 	return fmt.Sprint(s)
 }
 
-// patience is how long a page may take for what it does at once, where the
+// timeout is how long a page may take for what it does at once, where the
 // machine is busy with other things.
-const patience = time.Minute
+const timeout = time.Minute
 
 // wait is over when the expression is true.
 func (b *browser) wait(what, expression string, args ...any) {
 	b.t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(timeout); ; time.Sleep(20 * time.Millisecond) {
 		var v any
 		b.js(&v, expression, args...)
 		if v != nil && v != false && v != "" && v != 0.0 {
