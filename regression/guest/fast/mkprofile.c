@@ -73,10 +73,14 @@ static void start(void)
 	_exit(127);
 }
 
-static int all(int fd, char *buf, size_t n, int out)
+enum way { IN, OUT, TO_SERVER };
+
+static int all(int fd, char *buf, size_t n, enum way way)
 {
 	while (n) {
-		ssize_t k = out ? write(fd, buf, n) : read(fd, buf, n);
+		/* A server that has just ended must not end this process by SIGPIPE. */
+		ssize_t k = way == IN ? read(fd, buf, n) :
+			way == OUT ? write(fd, buf, n) : send(fd, buf, n, MSG_NOSIGNAL);
 
 		if (k < 0 && errno == EINTR)
 			continue;
@@ -140,13 +144,13 @@ int main(int argc, char **argv)
 			return plain(argc, argv);
 	size = used - 4;
 	memcpy(request, &size, 4);
-	if (!all(fd, request, used, 1) || !all(fd, (char *)head, sizeof(head), 0) ||
+	if (!all(fd, request, used, TO_SERVER) || !all(fd, (char *)head, sizeof(head), IN) ||
 	    head[1] > MAX_REPLY || head[2] > MAX_REPLY)
 		return plain(argc, argv);
 	text = malloc(head[1] + head[2] + 1);
-	if (!text || !all(fd, text, head[1] + head[2], 0))
+	if (!text || !all(fd, text, head[1] + head[2], IN))
 		return plain(argc, argv);
-	if (!all(1, text, head[1], 1) || !all(2, text + head[1], head[2], 1))
+	if (!all(1, text, head[1], OUT) || !all(2, text + head[1], head[2], OUT))
 		return 1;
 	return head[0];
 }
