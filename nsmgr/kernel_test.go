@@ -2,6 +2,7 @@ package nsmgr_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -289,22 +290,31 @@ func TestKernelLoadIsAtomic(t *testing.T) {
 	before, err := v.Profiles("atomic")
 	must(t, err)
 	more := compile(t, v, "abi <kernel>,\nprofile good { /etc/** r, }\nprofile more { /** r, }\n")
-	cut := slices.Clone(more)
-	cut[0].Data = cut[0].Data[:len(cut[0].Data)-100]
-	err = v.Load(ctx, "atomic", cut, nsmgr.LoadOptions{ReplaceAll: true})
+	// nsmgr itself refuses policy that is cut short; only the kernel checks the
+	// tables of a DFA.
+	broken := nsmgr.Policy{{Origin: more[0].Origin, Data: bytes.Clone(more[0].Data)}}
+	tables := bytes.LastIndex(broken[0].Data, []byte("aadfa\x00")) + 200
+	for i := range 200 {
+		broken[0].Data[tables+i] = 0xff
+	}
+	cut := nsmgr.Policy{{Origin: more[0].Origin, Data: more[0].Data[:len(more[0].Data)-100]}}
+	if err := v.Load(ctx, "atomic", cut, nsmgr.LoadOptions{ReplaceAll: true}); err == nil {
+		t.Error("cut policy was loaded")
+	}
+	err = v.Load(ctx, "atomic", broken, nsmgr.LoadOptions{ReplaceAll: true})
 	var loadErr *nsmgr.LoadError
 	if !errors.As(err, &loadErr) || loadErr.Err == nil || loadErr.Cause == "" {
-		t.Errorf("a load of cut policy: %v", err)
+		t.Errorf("a load of broken policy: %v", err)
 	}
 	if loadErr != nil && loadErr.Info == "" {
 		t.Logf("the kernel dropped its record: %v", err) // it logs ten in five seconds
 	}
-	t.Logf("cut policy: %v", err)
+	t.Logf("broken policy: %v", err)
 	if after, err := v.Profiles("atomic"); err != nil || !slices.Equal(after, before) {
 		t.Errorf("after a failed load: %+v, %v; before: %+v", after, err, before)
 	}
-	if err := v.Create(ctx, "never", nsmgr.Making{Policy: cut}); err == nil || v.Exists("never") {
-		t.Errorf("create with cut policy: %v, and it is there: %v", err, v.Exists("never"))
+	if err := v.Create(ctx, "never", nsmgr.Making{Policy: broken}); err == nil || v.Exists("never") {
+		t.Errorf("create with broken policy: %v, and it is there: %v", err, v.Exists("never"))
 	}
 	must(t, v.Delete(ctx, "atomic", nsmgr.Deletion{}))
 }
