@@ -179,6 +179,9 @@ func TestE2ESerialChannel(t *testing.T) {
 	whole := l.Plan.Builds[0]
 	// The same kernel, of which nothing is known, without that module.
 	modules := t.TempDir()
+	if err := os.CopyFS(modules, os.DirFS(whole.Modules)); err != nil {
+		t.Fatal(err)
+	}
 	dep, err := os.ReadFile(filepath.Join(whole.Modules, "modules.dep"))
 	if err != nil {
 		t.Fatal(err)
@@ -187,11 +190,8 @@ func TestE2ESerialChannel(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(modules, "modules.dep"), []byte(strings.Join(lines, "\n")), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(filepath.Join(whole.Modules, "kernel"), filepath.Join(modules, "kernel")); err != nil {
-		t.Fatal(err)
-	}
 	opts := l.Plan.Options(whole)
-	opts.Kernel = &kernels.Build{Spec: whole.Spec, Kind: whole.Kind, Image: whole.Image, Modules: modules, Release: whole.Release, SHA256: whole.SHA256}
+	opts.Kernel = &kernels.Build{Spec: whole.Spec, Kind: whole.Kind, Arch: whole.Arch, Image: whole.Image, Modules: modules, Release: whole.Release, SHA256: whole.SHA256}
 	m, err := machines.Open(context.Background(), opts)
 	if err != nil {
 		t.Fatal(err)
