@@ -141,6 +141,7 @@ func (p *parser) matches(rules []rule, line string) bool {
 func (p *parser) line(line string) {
 	p.context = append(p.context, line)
 	if p.matches(rules, line) {
+		p.joinedVerdict(line)
 		return
 	}
 	if len(p.unknown) == maxTroubles {
@@ -153,6 +154,28 @@ func (p *parser) line(line string) {
 		p.unknown = append(p.unknown, fmt.Sprintf("unknown line, perhaps a failure: %q", cutText(line, 200)))
 	}
 }
+
+// quiet matches the start of a line that reports no failure.
+var quiet = regexp.MustCompile(`^(?:ok(?: \([^)]*\))?: |x(?:pass|fail|signal\d*): |PASS: |SKIP: )`)
+
+// joinedVerdict finds a verdict behind one that is no failure, in one line: some
+// program did not end its line. The second one would be lost otherwise, and the
+// exit status does not count each failure.
+func (p *parser) joinedVerdict(line string) {
+	start := quiet.FindString(line)
+	if start == "" {
+		if !strings.Contains(strings.ToLower(line), "skipping") || failureStart.MatchString(line) {
+			return
+		}
+	}
+	if inLine.MatchString(line[len(start):]) {
+		p.trouble("a verdict in the middle of a line: %q", cutText(line, 200))
+	}
+}
+
+// failureStart matches the start of a line that reports a failure, and a reason
+// that may be any text.
+var failureStart = regexp.MustCompile(`^(?:XFAIL: |Error: |Alert: |FAIL: |Fatal Error )`)
 
 // cutText is the start of s, at most n bytes.
 func cutText(s string, n int) string { return strings.ToValidUTF8(s[:min(len(s), n)], "\ufffd") }

@@ -43,6 +43,32 @@ func sample(tb testing.TB, file string) (script string, output []byte, exit Exit
 }
 
 // Every sample is read as its golden file says.
+// A verdict behind another one in the same line is not lost: some scripts do not
+// count their failures.
+func TestParseJoinedVerdicts(t *testing.T) {
+	for _, line := range []string{
+		"ok (pass): readError: (foo)", "ok (pass): aFAIL: (gzip) level 4 x", "ok: aok (pass): b",
+		"PASS: (gzip) level 3 FAIL: (gzip) level 4 x", "PASS: a FAIL: b", "SKIP: a FAIL: b", "xfail: a FAIL: b",
+		"ok (pass): a\rError: (b)", "ok (pass): \"a\n_post\" Error: (b)", "  skipping a FAIL: b",
+		"not supported by kernel - skipping mount options=(a), FAIL: b",
+	} {
+		results := Parse("x", []byte("ok (pass): first\n"+line+"\n"), Exit{})
+		if last := results[len(results)-1]; last.ID != ScriptID("x") || last.Status != reports.Error {
+			t.Errorf("%q: %+v", line, results)
+		}
+	}
+	for _, line := range []string{
+		"Error: open failed. Test 'a' was expected to 'pass'. Reason for failure 'FAIL: open skipping'",
+		"XFAIL: Error: corefile expected but not present - a",
+	} {
+		for _, r := range Parse("x", []byte(line+"\n"), Exit{Status: strings.Count(line, "Reason")}) {
+			if r.Status == reports.Error {
+				t.Errorf("%q: %+v", line, r)
+			}
+		}
+	}
+}
+
 func TestParseSamples(t *testing.T) {
 	for _, file := range samples(t) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
