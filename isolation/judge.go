@@ -139,8 +139,22 @@ func attribute(found []Found, audit string) auditLog {
 // a record that was damaged.
 func harmless(line string) bool {
 	line = strings.TrimSpace(line)
-	return line == "" || mark.MatchString(line) || strings.Contains(line, "audit(") && !strings.Contains(line, "apparmor")
+	if line == "" || mark.MatchString(line) {
+		return true
+	}
+	if !strings.Contains(line, "audit(") || strings.Contains(line, "apparmor") {
+		return false
+	}
+	if strings.Contains(line, "avc:") || strings.Contains(line, "lsm=") {
+		return true
+	}
+	// Of AppArmor's own type, AUDIT_AVC, and without the mark of another module:
+	// the start of a record of AppArmor.
+	typed := recordType.FindStringSubmatch(line)
+	return typed != nil && typed[1] != "1400" && typed[1] != "AVC"
 }
+
+var recordType = regexp.MustCompile(`\btype=(\w+)`)
 
 // kinds are those of records of AppArmor (security/apparmor/audit.c,
 // aa_audit_type); a record of another was cut or damaged.

@@ -206,12 +206,16 @@ func TestJudgeLostRecords(t *testing.T) {
 	for _, line := range []string{
 		"records were lost: the kernel logged faster than they could be read\n", "audit_lost=3 audit_rate_limit=0 audit_backlog_limit=64\n",
 		"… 4096 bytes left out …\n", "apparmor=\"DEN",
+		"audit: type=1400 audit(1795559335.519:8): appar\n", "type=AVC msg=audit(1795559335.519:8): \n", "audit(1795559335.519:8): a\n",
 	} {
 		if n := statuses(r.Judge(tested, found, audit+line)); n[reports.Error] != 40 {
 			t.Errorf("%q: %v", line, n)
 		}
 	}
-	for _, line := range []string{"sync-12.\n", "\n", "audit(1795559335.519:8): avc: denied { read } for pid=7\n"} {
+	for _, line := range []string{
+		"sync-12.\n", "\n", "audit(1795559335.519:8): avc: denied { read } for pid=7\n",
+		"type=1400 audit(1795559335.519:8): lsm=SMACK fn=smack_inode_permission action=denied\n", "type=1334 audit(1795559335.519:8): prog-id=7 op=LOAD\n",
+	} {
 		if n := statuses(r.Judge(tested, found, audit+line)); n[reports.Pass] != 40 {
 			t.Errorf("%q: %v", line, n)
 		}
