@@ -81,6 +81,65 @@ func verdictOf(t *testing.T, l *Bench) (int, *reports.Run) {
 
 const twoPasses = "ok (pass): A\nok (fail): B\n"
 
+// What is cut from the console while no test is running may have been a
+// complaint, too.
+func TestConsoleFloodBetweenTests(t *testing.T) {
+	for _, when := range []string{"while it boots", "after the last"} {
+		t.Run(when, func(t *testing.T) {
+			m := &scripted{prints: twoPasses}
+			l, b := onScripted(t, m, "regression/open")
+			flood := func() {
+				line := []byte(strings.Repeat("flood ", 1<<10) + "\n")
+				for range 2 << 10 {
+					_, _ = m.console.Write(line)
+				}
+			}
+			if when == "while it boots" {
+				flood()
+			}
+			l.unclaimed(context.Background(), l.machine, "while it booted")
+			l.Script(context.Background(), b, regression.Script{Name: "open", Speaks: true})
+			if when == "after the last" {
+				flood()
+			}
+			l.drop("")
+			if status, run := verdictOf(t, l); status != exit.NoVerdict {
+				t.Errorf("exit status %d: %+v", status, run.Kernels[0].Specs)
+			}
+		})
+	}
+}
+
+// A warning does not explain why the probe did not come back: the row would pass
+// without its cells where the warning is expected.
+func TestWarningExcusesNoLoss(t *testing.T) {
+	for title, c := range map[string]struct {
+		console string
+		errors  bool
+	}{
+		"a warning": {complaintText, true},
+		"a panic":   {"[   12.3] Kernel panic - not syncing: Fatal exception\n", false},
+		"a lockup":  {"[   12.3] watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [probe:107]\n", false},
+	} {
+		t.Run(title, func(t *testing.T) {
+			m := &scripted{err: fmt.Errorf("%w: no answer", machines.ErrLost)}
+			m.after = func() { _, _ = m.console.Write([]byte("Linux version 7.9.9\n" + c.console)) }
+			l, b := onScripted(t, m, "isolation/limits/y")
+			row := isolation.Row{Group: "limits", Name: "y", CrashFails: true, Cases: []isolation.Case{{Name: "a"}}}
+			spec := l.Isolation(context.Background(), b, row)
+			missing, lost, failed := false, false, false
+			for _, r := range spec.Results {
+				missing = missing || r.ID == "isolation/limits/y/a" && r.Status == reports.Error
+				lost = lost || r.ID == "isolation/limits/y" && r.Status == reports.Error
+				failed = failed || r.Status == reports.Fail
+			}
+			if missing != c.errors || lost != c.errors || !failed {
+				t.Errorf("%+v", spec.Results)
+			}
+		})
+	}
+}
+
 // A script passes only if the machine answers after it, its taint can be read,
 // the kernel did not complain, the output came whole and the status fits.
 func TestScriptPassIsEarned(t *testing.T) {

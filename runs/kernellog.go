@@ -75,9 +75,17 @@ var kernelLog = reports.NewID(reports.KernelLogs, "log").String()
 func (l *Bench) unclaimed(ctx context.Context, m *bench, when string) {
 	spec := reports.Spec{ID: kernelLog, Kernel: m.build.ID(), Machine: m.record.ID, Start: time.Now().UTC()}
 	var texts []string
-	for _, c := range crash.All(m.unread()) {
+	console := m.unread()
+	for _, c := range crash.All(console) {
 		spec.Results = append(spec.Results, complaint(kernelLog, c.Title, when))
 		texts = append(texts, c.Text)
+	}
+	if strings.Contains(console, machines.LogCut) {
+		// What was cut may have been a complaint.
+		spec.Results = append(spec.Results, reports.Result{
+			ID: kernelLog + "/(cut)", Status: reports.Error,
+			Reason: "the kernel's console printed too much " + when + ": a part of it was cut",
+		})
 	}
 	if taint := m.Info().Taint; taint != 0 && !m.taintReported && len(spec.Results) == 0 {
 		spec.Results = append(spec.Results, complaint(kernelLog, "tainted", fmt.Sprintf("before the first test: /proc/sys/kernel/tainted has %#x, and its console does not say why", taint)))
@@ -143,6 +151,16 @@ func complaints(spec *reports.Spec, console string) []crash.Crash {
 	}
 	spec.Console = strings.Join(texts, "\n\n")
 	return crashes
+}
+
+// lockups are titles of complaints after which tasks do not continue.
+var lockups = regexp.MustCompile(`^(soft lockup|hard lockup|task .+ (hung|cannot die))`)
+
+// stops reports whether the complaints explain why a probe did not reach all
+// cells. A warning does not: the kernel continues after it, so whatever else
+// ended the probe must be reported.
+func stops(crashes []crash.Crash, console string) bool {
+	return crash.Died(console) || slices.ContainsFunc(crashes, func(c crash.Crash) bool { return lockups.MatchString(c.Title) })
 }
 
 // crashResults turns the complaints of the kernel in a "limits" row into FAILs:

@@ -115,8 +115,12 @@ func (l *Bench) runRow(ctx context.Context, b *kernels.Build, row probed, h half
 	switch {
 	case spec.Crash != "" && row.Survives():
 		text := m.Console().Since(console)
-		cut := err != nil || crash.Died(text)
-		spec.Results = crashResults(spec.ID, complaints(spec, text), cut, spec.Results)
+		crashes := complaints(spec, text)
+		stopped := stops(crashes, text)
+		spec.Results = crashResults(spec.ID, crashes, stopped, spec.Results)
+		if err != nil && !stopped {
+			failed(err.Error())
+		}
 	case spec.Crash != "":
 		failed("the kernel crashed: " + spec.Crash)
 	case ctx.Err() != nil:
