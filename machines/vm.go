@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"proofhouse/internal/child"
 	"proofhouse/internal/sandbox"
 	"proofhouse/machines/crash"
 	"proofhouse/machines/wire"
@@ -71,6 +72,7 @@ func boot(ctx context.Context, o Options, l launch, ours net.Conn, key ssh.Publi
 	}
 	life, kill := context.WithCancel(context.WithoutCancel(ctx))
 	m := &vm{info: info, console: console, kill: kill, exited: make(chan struct{}), dir: dir}
+	l.sandbox.Files = 1 // the channel
 	m.cmd, err = l.sandbox.Command(life, l.args...)
 	if err != nil {
 		kill()
@@ -103,10 +105,7 @@ func boot(ctx context.Context, o Options, l launch, ours net.Conn, key ssh.Publi
 		dir.pin(ctx, m.cmd.Process.Pid)
 	}
 	go func() {
-		if err := m.cmd.Wait(); errors.Is(err, exec.ErrWaitDelay) {
-			// It has ended, and something that it started has not.
-			_ = unix.Kill(-m.cmd.Process.Pid, unix.SIGKILL)
-		}
+		_ = child.Wait(m.cmd)
 		_ = ours.Close()
 		console.close()
 		audit.close()

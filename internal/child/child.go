@@ -23,6 +23,21 @@ func Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// Wait is cmd.Wait for a command of this package that is not trusted to end what it
+// started: when it ends, the rest of its process group is killed, before the
+// group's number can be another's.
+func Wait(cmd *exec.Cmd) error {
+	for {
+		err := unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if err == nil {
+			_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
+		}
+		if err != unix.EINTR {
+			return cmd.Wait()
+		}
+	}
+}
+
 // DieWithParent has the kernel kill this process when the one that started it
 // dies. To be called before that can have happened, by a program whose parent
 // is known not to hand it on to another.

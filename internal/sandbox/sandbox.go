@@ -21,10 +21,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"unsafe"
 
@@ -53,6 +55,9 @@ type Spec struct {
 	// MaxFile is the largest size of a file that it writes, in bytes; 0 = not
 	// limited.
 	MaxFile uint64 `json:",omitempty"`
+	// Files is the number of the command's ExtraFiles. What else this process
+	// has inherited is not handed on.
+	Files int `json:",omitempty"`
 }
 
 // argv0 is the name by which [init] knows that it is the process between.
@@ -176,6 +181,9 @@ func become(text string, args []string) error {
 	if err := limits(s); err != nil {
 		return err
 	}
+	if err := closeOthers(3 + s.Files); err != nil {
+		return fmt.Errorf("close the inherited descriptors: %w", err)
+	}
 	if err := dropCapabilities(); err != nil {
 		return fmt.Errorf("drop the capabilities: %w", err)
 	}
@@ -200,6 +208,27 @@ func limits(s Spec) error {
 	if s.MaxFile > 0 {
 		if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: s.MaxFile, Max: s.MaxFile}); err != nil && !errors.Is(err, unix.EPERM) {
 			return fmt.Errorf("limit the size of files: %w", err)
+		}
+	}
+	return nil
+}
+
+// closeOthers has all descriptors from first on closed by execve. Go does so for
+// those that it opens, but not for those that the process was started with: a
+// shell's log, a lock, a terminal.
+func closeOthers(first int) error {
+	err := unix.CloseRange(uint(first), math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
+	if err == nil {
+		return nil
+	}
+	// Linux before 5.11.
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd >= first {
+			unix.CloseOnExec(fd)
 		}
 	}
 	return nil

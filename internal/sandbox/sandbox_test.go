@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,6 +40,8 @@ type victims struct {
 	TCP    string // an address that listens
 	Parent int
 }
+
+const signalByKernel = "have the kernel signal another process"
 
 // attempts are what a hostile program would do. Each must succeed outside of a
 // sandbox, or it proves nothing.
@@ -100,6 +103,80 @@ var attempts = []struct {
 		return unix.Prlimit(v.Parent, unix.RLIMIT_NOFILE, nil, &l)
 	}},
 	{"leave its process group", func(victims) error { return unix.Setpgid(0, unix.Getppid()) }},
+	{"survive the process that started it", func(victims) error { return unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0) }},
+	{"start a process that is not its child", func(victims) error {
+		return withAttr(&syscall.SysProcAttr{Cloneflags: unix.CLONE_PARENT})
+	}},
+	{"write to an inherited descriptor", func(v victims) error {
+		for fd := 3; fd < 1024; fd++ {
+			if to, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd)); err == nil && strings.HasPrefix(to, v.Dir) {
+				_, err := unix.Pwrite(fd, []byte("x"), 0)
+				return err
+			}
+		}
+		return unix.EBADF
+	}},
+	{"change the attributes of a file that it was given", func(v victims) error {
+		f, err := os.Open(v.Dir + "/given")
+		if err != nil {
+			return err
+		}
+		defer func() { _ = f.Close() }()
+		flags, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS)
+		if err != nil {
+			return err
+		}
+		return unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags|0x40) // FS_NODUMP_FL
+	}},
+	{"trace another process", func(v victims) error {
+		_, _, errno := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_SEIZE, uintptr(v.Parent), 0, 0, 0, 0)
+		if errno == 0 {
+			// It ends with this process.
+			return nil
+		}
+		return errno
+	}},
+	{"read the memory of another process", func(v victims) error {
+		f, err := os.Open(fmt.Sprintf("/proc/%d/mem", v.Parent))
+		if err == nil {
+			_ = f.Close()
+		}
+		return err
+	}},
+	{signalByKernel, func(v victims) error { return sigio(v.Parent) }},
+	{"take a lease on a file that it was given", func(v victims) error {
+		f, err := os.Open(v.Dir + "/given")
+		if err != nil {
+			return err
+		}
+		defer func() { _ = f.Close() }()
+		_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
+		return err
+	}},
+	{"list the mounts of the host", func(victims) error {
+		// struct mnt_id_req, for LSMT_ROOT
+		request := [4]uint64{24, 1<<64 - 1, 0}
+		var ids [8]uint64
+		_, _, errno := unix.Syscall6(unix.SYS_LISTMOUNT, uintptr(unsafe.Pointer(&request)), uintptr(unsafe.Pointer(&ids)), uintptr(len(ids)), 0, 0, 0)
+		if errno == unix.ENOSYS {
+			return nil // before Linux 6.8
+		}
+		if errno != 0 {
+			return errno
+		}
+		return nil
+	}},
+	{"get a handle of a file", func(v victims) error {
+		_, _, err := unix.NameToHandleAt(unix.AT_FDCWD, v.Dir+"/secret", 0)
+		return err
+	}},
+	{"make a userfaultfd", func(victims) error {
+		fd, _, errno := unix.Syscall(unix.SYS_USERFAULTFD, unix.O_CLOEXEC, 0, 0)
+		if errno != 0 {
+			return errno
+		}
+		return unix.Close(int(fd))
+	}},
 	{"write a large file", func(v victims) error {
 		f, err := os.Create(v.Own + "/large")
 		if err != nil {
@@ -129,6 +206,33 @@ var allowed = []struct {
 		defer func() { _ = f.Close() }()
 		return unix.Fchmod(int(f.Fd()), 0o777)
 	}},
+}
+
+// withAttr starts a program with attr.
+func withAttr(attr *syscall.SysProcAttr) error {
+	cmd := exec.Command("/proc/self/exe", "-test.run=^$")
+	cmd.SysProcAttr = attr
+	return cmd.Start()
+}
+
+// sigio has SIGUSR1 sent to the process. The call itself works: whether the signal
+// came is for the process to say.
+func sigio(pid int) error {
+	var fds [2]int
+	if err := unix.Pipe(fds[:]); err != nil {
+		return err
+	}
+	if _, err := unix.FcntlInt(uintptr(fds[0]), unix.F_SETSIG, int(unix.SIGUSR1)); err != nil {
+		return err
+	}
+	if _, err := unix.FcntlInt(uintptr(fds[0]), unix.F_SETOWN, pid); err != nil {
+		return err
+	}
+	if _, err := unix.FcntlInt(uintptr(fds[0]), unix.F_SETFL, unix.O_ASYNC); err != nil {
+		return err
+	}
+	_, err := unix.Write(fds[1], []byte("x"))
+	return err
 }
 
 func dial(network, address string) error {
@@ -228,6 +332,9 @@ func TestSandbox(t *testing.T) {
 				v.TCP = l.Addr().String()
 			}
 		}
+		signals := make(chan os.Signal, 2)
+		signal.Notify(signals, unix.SIGUSR1, unix.SIGUSR2)
+		defer signal.Stop(signals)
 		text, err := json.Marshal(v)
 		if err != nil {
 			t.Fatal(err)
@@ -240,6 +347,12 @@ func TestSandbox(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		// As a program leaves one open that starts this one.
+		inherited, err := unix.Open(v.Dir+"/inherited", unix.O_RDWR|unix.O_CREAT, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = unix.Close(inherited) }()
 		var errOut bytes.Buffer
 		cmd.Stderr = &errOut
 		out, err := cmd.Output()
@@ -249,6 +362,15 @@ func TestSandbox(t *testing.T) {
 		worked := map[string]string{}
 		if err := json.Unmarshal(out, &worked); err != nil {
 			t.Fatalf("%v: %s", err, out)
+		}
+		// The signals of one process are handed on in the order of their numbers.
+		if err := unix.Kill(os.Getpid(), unix.SIGUSR2); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-signals; got == unix.SIGUSR1 {
+			<-signals
+		} else {
+			worked[signalByKernel] = "no signal came"
 		}
 		if confined {
 			for _, f := range []string{"secret", "removable", "renamable", "other"} {

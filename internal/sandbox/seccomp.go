@@ -20,9 +20,9 @@ var refused = append([]uint32{
 	unix.SYS_SETXATTR, unix.SYS_LSETXATTR, unix.SYS_FSETXATTR, unix.SYS_REMOVEXATTR, unix.SYS_LREMOVEXATTR, unix.SYS_FREMOVEXATTR,
 	463, 466, // setxattrat, removexattrat: Linux 6.13
 	469, // file_setattr: Linux 6.17
-	unix.SYS_OPEN_BY_HANDLE_AT, unix.SYS_MKNODAT,
+	unix.SYS_NAME_TO_HANDLE_AT, unix.SYS_OPEN_BY_HANDLE_AT, unix.SYS_MKNODAT,
 	unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_PROCESS_MADVISE, unix.SYS_PIDFD_GETFD,
-	unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_SEND_SIGNAL, unix.SYS_KCMP,
+	unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_SEND_SIGNAL, unix.SYS_PROCESS_MRELEASE, unix.SYS_KCMP,
 	unix.SYS_RT_SIGQUEUEINFO, unix.SYS_RT_TGSIGQUEUEINFO, unix.SYS_MIGRATE_PAGES, unix.SYS_MOVE_PAGES,
 	unix.SYS_SETPRIORITY, unix.SYS_IOPRIO_SET,
 	unix.SYS_SETSID, unix.SYS_SETPGID, // its process group is how all of it is killed
@@ -31,7 +31,9 @@ var refused = append([]uint32{
 	unix.SYS_MSGGET, unix.SYS_MSGSND, unix.SYS_MSGRCV, unix.SYS_MSGCTL,
 	unix.SYS_MQ_OPEN, unix.SYS_MQ_UNLINK,
 	unix.SYS_UNSHARE, unix.SYS_SETNS, unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT,
-	unix.SYS_OPEN_TREE, unix.SYS_MOVE_MOUNT, unix.SYS_FSOPEN, unix.SYS_FSPICK, unix.SYS_MOUNT_SETATTR,
+	unix.SYS_OPEN_TREE, unix.SYS_MOVE_MOUNT, unix.SYS_FSOPEN, unix.SYS_FSPICK, unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_MOUNT_SETATTR,
+	467, // open_tree_attr: Linux 6.15
+	unix.SYS_STATMOUNT, unix.SYS_LISTMOUNT, unix.SYS_USERFAULTFD,
 	unix.SYS_BPF, unix.SYS_PERF_EVENT_OPEN, unix.SYS_FANOTIFY_INIT, unix.SYS_INOTIFY_ADD_WATCH,
 	unix.SYS_LOOKUP_DCOOKIE, unix.SYS_QUOTACTL, unix.SYS_QUOTACTL_FD, unix.SYS_ACCT, unix.SYS_SYSLOG,
 	unix.SYS_VHANGUP, unix.SYS_SWAPON, unix.SYS_SWAPOFF, unix.SYS_REBOOT,
@@ -55,8 +57,9 @@ var others = []uint32{
 	unix.SYS_SCHED_SETPARAM, unix.SYS_SCHED_SETATTR,
 }
 
-// newNamespaces are the flags of clone that make one.
-const newNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
+// noClone are the flags of clone that make a namespace, or a child of the parent,
+// which would have to wait for it.
+const noClone = unix.CLONE_PARENT | unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
 	unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET
 
 // frequent are the calls with which a User Mode Linux kernel and QEMU spend their
@@ -66,6 +69,13 @@ var frequent = []uint32{
 	unix.SYS_FUTEX, unix.SYS_RT_SIGRETURN, unix.SYS_TGKILL, unix.SYS_READ, unix.SYS_WRITE, unix.SYS_MMAP, unix.SYS_MUNMAP,
 	unix.SYS_CLOSE, unix.SYS_RECVMSG, unix.SYS_PPOLL, unix.SYS_CLOCK_NANOSLEEP, unix.SYS_TIMER_SETTIME, unix.SYS_EPOLL_PWAIT,
 }
+
+// Of include/uapi: tiocLinux (asm-generic/ioctls.h) pastes into a console; kvmType
+// is the type of KVM's ioctl numbers (linux/kvm.h).
+const (
+	tiocLinux = 0x541c
+	kvmType   = 0xae
+)
 
 // Offsets in struct seccomp_data. Both architectures are little-endian, so the
 // lower half of an argument stands first.
@@ -120,14 +130,30 @@ func program() []unix.SockFilter {
 	}
 	// All processes that can be reached (-1).
 	check(unix.SYS_KILL, stmt(load, offArgs), jump(equal, 1<<32-1, 0, 1), stmt(ret, refuse), stmt(ret, unix.SECCOMP_RET_ALLOW))
-	check(unix.SYS_CLONE, stmt(load, offArgs), jump(anyBit, newNamespaces, 0, 1), stmt(ret, refuse), stmt(ret, unix.SECCOMP_RET_ALLOW))
+	check(unix.SYS_CLONE, stmt(load, offArgs), jump(anyBit, noClone, 0, 1), stmt(ret, refuse), stmt(ret, unix.SECCOMP_RET_ALLOW))
 	// A pair of connected streams can reach nobody else; a datagram socket can.
 	check(unix.SYS_SOCKETPAIR,
 		stmt(load, offArgs), jump(equal, unix.AF_UNIX, 1, 0), stmt(ret, refuse),
 		stmt(load, offArgs+8), stmt(bitAnd, 0xf), jump(equal, unix.SOCK_STREAM, 1, 0), stmt(ret, refuse),
 		stmt(ret, unix.SECCOMP_RET_ALLOW))
+	// It dies with this process: the signal for that may be set, not cleared.
+	check(unix.SYS_PRCTL,
+		stmt(load, offArgs), jump(equal, unix.PR_SET_PDEATHSIG, 1, 0), stmt(ret, unix.SECCOMP_RET_ALLOW),
+		stmt(load, offArgs+8), jump(equal, uint32(unix.SIGKILL), 1, 0), stmt(ret, refuse),
+		stmt(ret, unix.SECCOMP_RET_ALLOW))
+	// A lease has others wait for a file that this one may only read.
+	check(unix.SYS_FCNTL, stmt(load, offArgs+8), jump(equal, unix.F_SETLEASE, 1, 0), jump(equal, unix.F_NOTIFY, 0, 1),
+		stmt(ret, refuse), stmt(ret, unix.SECCOMP_RET_ALLOW))
+	// Of ioctl, those of terminals and of KVM: a file system's change the
+	// attributes of files that are open for reading, which Landlock does not see.
 	// Characters pushed into a terminal are typed by whoever sits there.
-	check(unix.SYS_IOCTL, stmt(load, offArgs+8), jump(equal, unix.TIOCSTI, 0, 1), stmt(ret, refuse), stmt(ret, unix.SECCOMP_RET_ALLOW))
+	ioctls := []unix.SockFilter{stmt(load, offArgs+8)}
+	for _, nr := range []uint32{unix.TIOCSTI, tiocLinux, unix.TIOCSETD, unix.TIOCSCTTY} {
+		ioctls = append(ioctls, jump(equal, nr, 0, 1), stmt(ret, refuse))
+	}
+	ioctls = append(ioctls, stmt(bitAnd, 0xff00),
+		jump(equal, 'T'<<8, 1, 0), jump(equal, kvmType<<8, 0, 1), stmt(ret, unix.SECCOMP_RET_ALLOW), stmt(ret, refuse))
+	check(unix.SYS_IOCTL, ioctls...)
 	return append(p, stmt(ret, unix.SECCOMP_RET_ALLOW))
 }
 
