@@ -270,6 +270,9 @@ func TestTable(t *testing.T) {
 		if r.Cases == nil && r.Deny == "" && r.Bare == "" {
 			t.Errorf("row %s: nothing denies", r.ID())
 		}
+		for _, rule := range badDeny(r.Deny) {
+			t.Errorf("row %s: Deny: %q: want \"audit deny …,\": other rules deny nothing, or log nothing", r.ID(), rule)
+		}
 		names := map[string]bool{}
 		for _, c := range r.Cases {
 			if names[c.Name] || len(c.Do) == 0 || len(c.Tasks) == 0 {
@@ -281,6 +284,29 @@ func TestTable(t *testing.T) {
 	for _, g := range []string{"file", "exec", "capability", "network", "mount", "signal", "ptrace", "ipc", "view", "administration", "modes", "live", "lifecycle", "limits"} {
 		if !groups[g] {
 			t.Errorf("no row in group %s", g)
+		}
+	}
+}
+
+// badDeny returns the lines of a Deny that do not deny and log, or that the
+// parser would reject for want of a comma.
+func badDeny(deny string) (bad []string) {
+	for rule := range strings.Lines(deny) {
+		rule = strings.TrimSpace(rule)
+		if rule != "" && (!strings.HasPrefix(rule, "audit ") || !strings.Contains(rule, "deny ") || !strings.HasSuffix(rule, ",")) {
+			bad = append(bad, rule)
+		}
+	}
+	return bad
+}
+
+func TestBadDeny(t *testing.T) {
+	for deny, want := range map[string]int{
+		"": 0, "audit deny /iso/f r,": 0, "audit deny /a r,\n  audit deny /b w,": 0, "audit owner deny /a r,": 0,
+		"deny /iso/f r,": 1, "audit /iso/f r,": 1, "audit deny /iso/f r": 1, "audit deny /a r,\n  deny /b w,": 1,
+	} {
+		if got := badDeny(deny); len(got) != want {
+			t.Errorf("%q: %q, want %d", deny, got, want)
 		}
 	}
 }

@@ -25,6 +25,10 @@ type operation struct {
 	do func(c *call) (n int, value string, e syscall.Errno)
 }
 
+// A system call of a task is made by another process. Its arguments are numbers
+// and addresses of the window that the two share: str, bytes and room put data
+// there. The address of a Go variable is an EFAULT.
+
 // call is one step: its parameters, and who does it.
 type call struct {
 	*child // of the task; nil for the manager

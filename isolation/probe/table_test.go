@@ -44,6 +44,7 @@ func TestTableSteps(t *testing.T) {
 		all = append(all, d)
 	}
 	for _, row := range all {
+		wrong := map[string]bool{} // a row's cells have the same steps: say it once
 		for _, c := range row.Plan(k).Cells {
 			tasks := map[string]bool{"": true, isolation.Manager: true}
 			for _, task := range c.Tasks {
@@ -62,7 +63,7 @@ func TestTableSteps(t *testing.T) {
 					words = words[1:]
 				}
 				if !tasks[who] {
-					t.Errorf("%s/%s: %q is by no task", row.ID(), c.Key, step)
+					t.Errorf("%s/%s: %q: the cell has no such task", row.ID(), c.Key, step)
 				}
 				operations := taskOperations
 				if who == isolation.Manager {
@@ -70,13 +71,17 @@ func TestTableSteps(t *testing.T) {
 				}
 				op := find(operations, words[0])
 				if op == nil {
-					t.Errorf("%s/%s: %q: unknown operation", row.ID(), c.Key, step)
+					if !wrong[step] {
+						t.Errorf("%s: %q: unknown operation %q: go doc ./isolation lists them", row.ID(), step, words[0])
+					}
+					wrong[step] = true
 					continue
 				}
 				used[op] = true
 				least, most := parameters(op.usage)
-				if n := len(words) - 1; n < least || most >= 0 && n > most {
-					t.Errorf("%s/%s: %q: %s takes %q", row.ID(), c.Key, step, op.name, op.usage)
+				if n := len(words) - 1; (n < least || most >= 0 && n > most) && !wrong[step] {
+					t.Errorf("%s: %q: the parameters of %s are %q", row.ID(), step, op.name, op.usage)
+					wrong[step] = true
 				}
 			}
 		}
@@ -84,7 +89,7 @@ func TestTableSteps(t *testing.T) {
 	for _, list := range [][]operation{taskOperations, managerOperations} {
 		for i := range list {
 			if !used[&list[i]] {
-				t.Errorf("no row uses the operation %s", list[i].name)
+				t.Errorf("no row uses the operation %s: add a row that does", list[i].name)
 			}
 			if find(list, list[i].name) != &list[i] {
 				t.Errorf("the operation %s is in the table twice", list[i].name)
