@@ -56,6 +56,36 @@ func TestAll(t *testing.T) {
 	}
 }
 
+// A pattern without a sample is untested: removing it would not be noticed.
+func TestEachPatternHasASample(t *testing.T) {
+	lines, err := os.ReadFile("testdata/lines.tsv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(lines)
+	files, _ := filepath.Glob("testdata/*.txt")
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += "\n" + string(b)
+	}
+	used := map[int]bool{}
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+		line = stamp.ReplaceAllString(line, "")
+		if i := slices.IndexFunc(patterns, func(p pattern) bool { return p.re.MatchString(line) }); i >= 0 {
+			used[i] = true
+		}
+	}
+	for i, p := range patterns {
+		if !used[i] {
+			t.Errorf("no sample in testdata has %s as its first match: add one, or remove the pattern", p.re)
+		}
+	}
+}
+
 // Each kind by the kernel's own words.
 func TestFindLines(t *testing.T) {
 	b, err := os.ReadFile("testdata/lines.tsv")
