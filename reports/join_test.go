@@ -3,6 +3,7 @@ package reports
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -334,6 +335,41 @@ func TestRequire(t *testing.T) {
 				t.Errorf("%v: %d %s", c.kernels, status, line)
 			}
 		}
+	}
+}
+
+// tells reports whether a format writes a run whose second subtest has the
+// status differently from the same run in which it passed.
+func tells(t *testing.T, f Format, status Status) bool {
+	t.Helper()
+	write := func(st Status) string {
+		s := newSample("v1", []Kernel{trixie()}, "open")
+		s.spec(1, trixie().ID, "open", 9, append(passes(1), Result{ID: "SUBTEST 2", Status: st, Reason: "a reason"})...)
+		var b strings.Builder
+		if err := f.Write(&b, s.end().run(), FormatOptions{Origin: KCIDBOrigin}); err != nil {
+			t.Fatal(f.Name, err)
+		}
+		return b.String()
+	}
+	return write(status) != write(Pass)
+}
+
+// TestFormatsTellStatuses: what is not a PASS does not look like one, in any
+// format.
+func TestFormatsTellStatuses(t *testing.T) {
+	for _, f := range Formats() {
+		for _, status := range []Status{Fail, Error, Skip, XFail, XPass, Recorded} {
+			if !tells(t, f, status) {
+				t.Errorf("%s writes %s as it writes PASS", f.Name, status)
+			}
+		}
+	}
+	blind := Format{Name: "blind", Write: plain(func(w io.Writer, run *Run) error {
+		_, err := io.WriteString(w, run.Kernels[0].ID+" PASS\n")
+		return err
+	})}
+	if tells(t, blind, Fail) {
+		t.Error("a format that writes everything as PASS was not noticed")
 	}
 }
 

@@ -76,7 +76,10 @@ func (t totals) sentence(run *Run) string {
 	case t.counts[Fail] > 0:
 		first = fmt.Sprintf("%s of %s failed", number(t.counts[Fail]), plural(t.counts.Total(), "subtest"))
 	case t.status() == exit.OK:
-		first = fmt.Sprintf("%s passed", plural(t.counts[Pass]+t.counts[XPass]+t.counts[Recorded], "subtest"))
+		first = fmt.Sprintf("%s passed", plural(t.counts[Pass]+t.counts[XPass], "subtest"))
+		if n := t.counts[Recorded]; n > 0 {
+			first += fmt.Sprintf(", %s recorded", number(n))
+		}
 	}
 	var rest []string
 	if run.CutShort {
