@@ -83,6 +83,9 @@ type Build struct {
 func Resolve(ctx context.Context, spec string, progress func(string)) (*Build, error) {
 	b, err := resolve(ctx, spec, progress)
 	if err != nil {
+		if spec == "" {
+			return nil, err // it says that no kernel is given
+		}
 		return nil, fmt.Errorf("kernel %s: %w", spec, err)
 	}
 	return b, nil

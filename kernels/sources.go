@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"strings"
+	"unicode"
 
 	"proofhouse/internal/apt"
 	"proofhouse/internal/exit"
@@ -89,16 +90,42 @@ func pathName(base string) (string, bool, error) {
 	case strings.HasPrefix(base, "debian:"), strings.HasPrefix(base, "uml:debian:"):
 		return "", false, exit.BadInputf("neither a Debian suite, for amd64 or arm64, nor a kernel release")
 	}
+	if form := formLike(base); form != "" {
+		return "", false, exit.BadInputf("invalid name: want %s", form)
+	}
 	if _, err := os.Lstat(base); os.IsNotExist(err) && !strings.ContainsAny(base, "/.") {
 		return "", false, exit.BadInputf("unknown kernel: want %s", forms)
 	}
 	return base, true, nil
 }
 
-// forms is [Forms], which needs the table that pathName is in.
-var forms string
+// formLike returns the form that base begins like (snapshot:NAME, for
+// snapshot:../x), or "". A name that its source rejects must not be read as a
+// path.
+func formLike(base string) string {
+	for prefix, form := range prefixes {
+		if strings.HasPrefix(base, prefix) {
+			return form
+		}
+	}
+	return ""
+}
 
-func init() { forms = Forms() }
+// forms is [Forms], and prefixes are the forms by what they begin with, such as
+// "debian:". They need the table that pathName is in.
+var (
+	forms    string
+	prefixes = map[string]string{}
+)
+
+func init() {
+	forms = Forms()
+	for _, s := range sources {
+		if i := strings.IndexFunc(s.form, unicode.IsUpper); i > 0 && s.form[i-1] == ':' {
+			prefixes[s.form[:i]] = s.form
+		}
+	}
+}
 
 // sourceOf finds the source of a spec without its options.
 func sourceOf(base string) (*source, string, error) {

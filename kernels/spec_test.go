@@ -9,6 +9,7 @@ import (
 )
 
 func TestParseSpec(t *testing.T) {
+	tested := map[string]bool{}
 	for _, c := range []struct {
 		text, form string
 		want       spec
@@ -38,16 +39,22 @@ func TestParseSpec(t *testing.T) {
 		if c.form == "a path" {
 			c.form = sources[len(sources)-1].form
 		}
+		tested[form] = true
 		if err != nil || form != c.form || got.name != c.want.name || got.modules != c.want.modules || !slices.Equal(got.append, c.want.append) {
 			t.Errorf("%s: %+v, %v, want %+v", c.text, got, err, c.want)
+		}
+	}
+	for _, source := range sources {
+		if !tested[source.form] {
+			t.Errorf("no case for the source %s: add one above", source.form)
 		}
 	}
 }
 
 func TestParseSpecErrors(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{"", "no kernel given: want uml:debian:SUITE, debian:SUITE[:arm64], debian:RELEASE, local, or the path of"},
-		{",append=quiet", "no kernel given: want uml:debian:SUITE, debian:SUITE[:arm64], debian:RELEASE, local, or the path of"},
+		{"", "no kernel given: want uml:debian:SUITE, "},
+		{",append=quiet", "no kernel given: want uml:debian:SUITE, "},
 		{"trixie", "unknown kernel: want"},
 		{"debain:trixie", "unknown kernel: want"},
 		{"debian:", "neither a Debian suite, for amd64 or arm64, nor a kernel release"},
@@ -93,4 +100,13 @@ func FuzzParseSpec(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestFormLike: a name that its source rejects is not read as a path.
+func TestFormLike(t *testing.T) {
+	for base, want := range map[string]string{"uml:debian:../x": "uml:debian:SUITE", "debian:": "debian:", "./debian:x": "", "bzImage": "", "local": ""} {
+		if got := formLike(base); !strings.HasPrefix(got, want) || (got == "") != (want == "") {
+			t.Errorf("%q: %q, want %q", base, got, want)
+		}
+	}
 }
