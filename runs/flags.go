@@ -64,7 +64,7 @@ func SplitNames(s string) []string {
 // MachineFlags defines the flags of every command that boots a kernel.
 func MachineFlags(f *pflag.FlagSet, c *Config) {
 	f.StringVar(&c.Guest, "guest", DefaultGuest, "Debian `suite` of the guest")
-	f.StringVar(&c.Source, "apparmor-src", DefaultSource, "source of the upstream suite, `SPEC`: debian:SUITE, a directory, a tarball")
+	f.StringVar(&c.Source, "apparmor-src", DefaultSource, "`SPEC` of the source of the upstream suite: debian:SUITE, a directory or a tarball")
 	f.StringVar(&c.Accelerator, "accel", "auto", "QEMU's accelerator: auto, kvm or tcg")
 	f.IntVar(&c.Memory, "memory", 0, fmt.Sprintf("memory of a machine in `MiB` (default %d)", machines.DefaultMemory))
 	f.BoolVar(&c.Plain, "plain", false, "boot without the kernel parameters that make a boot faster")
@@ -75,13 +75,13 @@ func MachineFlags(f *pflag.FlagSet, c *Config) {
 // same.
 func Flags(f *pflag.FlagSet, c *Config) {
 	// Not a list separated by commas: a SPEC may contain commas.
-	f.StringArrayVarP(&c.Kernels, "kernel", "k", nil, "kernel to test, `SPEC`: "+kernels.Forms()+"; may be given several times (default "+DefaultKernel+")")
+	f.StringArrayVarP(&c.Kernels, "kernel", "k", nil, "`SPEC` of a kernel to test: "+kernels.Forms()+"; may be given several times (default "+DefaultKernel+")")
 	MachineFlags(f, c)
 	f.Var(names{&c.Scripts}, "script", "run only these upstream scripts, `NAME[,NAME]...`")
 	f.Var(names{&c.Rows}, "row", "run only these rows of the isolation matrix, `GROUP/NAME[,GROUP/NAME]...`")
 	f.StringVar(&c.Rerun, "rerun", "", "run only what failed or did not run in an earlier `run`: its directory, or its results.json")
 	f.StringArrayVar(&c.Expectations, "expectations", nil, "`file` with expected failures, in addition to the built-in ones; may be given several times")
-	f.Var(shardFlag{&c.Shard}, "shard", "run only a part, `INDEX/COUNT`: proofhouse merge joins the parts")
+	f.Var(shardFlag{&c.Shard}, "shard", "run only part `INDEX/COUNT`; proofhouse merge joins the parts")
 	f.StringVar(&c.Durations, "durations", "", "take expected durations from an earlier `run`: its directory, or its results.json")
 	f.BoolVar(&c.Debug, "debug", false, "write what the harness does to debug.log in the run's directory")
 }

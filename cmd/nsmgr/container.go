@@ -292,7 +292,7 @@ func containerStopCommand(named func(string) containers.Container) *cobra.Comman
 			return nil
 		},
 	}
-	c.Flags().DurationVar(&timeout, "timeout", defaultTimeout, "how long it may take to shut down, `duration`")
+	c.Flags().DurationVar(&timeout, "timeout", defaultTimeout, "kill it if it has not shut down after this `duration`")
 	c.Flags().BoolVar(&kill, "kill", false, "kill it without shutting it down")
 	return c
 }

@@ -215,7 +215,7 @@ in them.`,
 	}
 	c.Flags().BoolVarP(&dryRun, "dry-run", "n", false, "only print what would be removed")
 	c.Flags().BoolVar(&foreign, "foreign", false, "also remove what LXC, Incus and LXD left")
-	c.Flags().DurationVar(&idle, "idle", 10*time.Minute, "minimum age of an unused namespace, `duration`")
+	c.Flags().DurationVar(&idle, "idle", 10*time.Minute, "remove only namespaces that were created this `duration` ago or earlier")
 	return c
 }
 

@@ -60,9 +60,9 @@ first, and the last object of each. On a terminal the screen is redrawn every
 			}
 		},
 	}
-	c.Flags().DurationVar(&interval, "interval", 2*time.Second, "time between two looks, `DURATION`")
-	c.Flags().DurationVar(&window, "window", 5*time.Minute, "how far back denials are counted, `DURATION`")
-	c.Flags().IntVar(&rounds, "rounds", 0, "end after so many looks, `N`; 0 is never on a terminal, otherwise 1")
+	c.Flags().DurationVar(&interval, "interval", 2*time.Second, "redraw the screen every `DURATION`")
+	c.Flags().DurationVar(&window, "window", 5*time.Minute, "count denials of the last `DURATION`")
+	c.Flags().IntVar(&rounds, "rounds", 0, "print the table `N` times; 0 is until interrupted on a terminal, otherwise once")
 	return c
 }
 

@@ -76,8 +76,8 @@ Exit status: 0 if the build was found, 3 if several are left.`,
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&good, "good", "", "a good build, `SPEC`")
-	f.StringVar(&bad, "bad", "", "a bad build, `SPEC`")
+	f.StringVar(&good, "good", "", "`SPEC` of a good build")
+	f.StringVar(&bad, "bad", "", "`SPEC` of a bad build")
 	f.StringVar(&t.Pattern, "test", "", patternHelp)
 	f.StringVar(&from, "from", "", "the builds are the linux-image packages in this `directory`; an end is a path, a file name, a release or a version")
 	f.StringVar(&builds, "builds", "", "the builds are the specs in this `file`, the oldest first")
@@ -213,7 +213,7 @@ func bisectStepCommand() *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringVarP(&kernel, "kernel", "k", "./", "kernel, `SPEC`: usually the path of a build tree or of an image in it")
+	f.StringVarP(&kernel, "kernel", "k", "./", "`SPEC` of the kernel: usually the path of a build tree or of an image in it")
 	f.StringVar(&t.Pattern, "test", "", patternHelp)
 	f.IntVar(&t.Repeat, "repeat", 1, "test `N` more times")
 	f.BoolVar(&crashIsBad, "crash-is-bad", false, "treat a kernel that crashes during a test as bad, not as untestable")

@@ -27,7 +27,7 @@ type onMachine struct {
 }
 
 func (o *onMachine) flags(c *cobra.Command) {
-	c.Flags().StringVarP(&o.spec, "kernel", "k", runs.DefaultKernel, "kernel, `SPEC`")
+	c.Flags().StringVarP(&o.spec, "kernel", "k", runs.DefaultKernel, "`SPEC` of the kernel")
 	runs.MachineFlags(c.Flags(), &o.cfg)
 }
 

@@ -73,7 +73,7 @@ With a PATTERN, only names that contain it are listed; in a PATTERN with *, the
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.Flags().StringVar(&source, "apparmor-src", source, "source of the upstream suite, `SPEC`")
+	c.Flags().StringVar(&source, "apparmor-src", source, "`SPEC` of the source of the upstream suite")
 	return c
 }
 

@@ -48,6 +48,21 @@ Exit status: 0 all as expected, 1 something failed, 2 bad usage or bad input,
 		mergeCommand(), runsCommand(), bisectCommand(), bisectStepCommand(), mutantsCommand(), cacheCommand(), doctorCommand(), setupCommand(), cli.Version("proofhouse"),
 		cli.Man("proofhouse", cli.Manual{SeeAlso: []string{"nsmgr(1)", "apparmor(7)", "apparmor_parser(8)"}}),
 	)
+	// Cobra's own prints the help for a shell that it does not know.
+	root.InitDefaultCompletionCmd()
+	if c, _, err := root.Find([]string{"completion"}); err == nil && c != root {
+		c.Args = func(_ *cobra.Command, got []string) error {
+			if len(got) > 0 {
+				return exit.BadInputf("completion: unknown shell %q: want bash, zsh, fish or powershell", got[0])
+			}
+			return nil
+		}
+		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+		c.Example = "  source <(proofhouse completion bash)"
+		for _, shell := range c.Commands() {
+			shell.Example = "  proofhouse completion " + shell.Name() + " > FILE"
+		}
+	}
 	return root
 }
 

@@ -40,6 +40,7 @@ func TestHelp(t *testing.T) {
 // before it is said.
 func TestBadUsage(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
+		{"completion tcsh", "unknown shell"}, {"runs --out /nonexistent", "list runs"},
 		{"run --accel none", `accelerator "none": want auto, kvm or tcg`},
 		{"exec --accel none true", `accelerator "none": want auto, kvm or tcg`},
 		{"run --memory -3", "memory of -3 MiB: a machine needs at least 128"},

@@ -49,7 +49,7 @@ func mutantsSitesCommand() *cobra.Command {
 			return w.Flush()
 		},
 	}
-	c.Flags().IntVar(&choose, "choose", 0, "only `N` of them, chosen by rule")
+	c.Flags().IntVar(&choose, "choose", 0, "list only `N` of them, chosen by rule")
 	return c
 }
 
@@ -86,7 +86,7 @@ func mutantsRunCommand() *cobra.Command {
 		Short: "Run the suite once for each planted fault",
 		Long: `Runs the suite on a kernel with planted faults: once with none, and once for
 each. A fault is caught if a result that is good without it is a FAIL with it. The
-outcomes are in the directory --out; the same command again continues there.`,
+outcomes are in the directory --out; run the same command again to continue.`,
 		Example: `  proofhouse mutants run -k path/to/linux --label-filter isolation --sample 12
   proofhouse mutants run -k path/to/linux --shard 1/4 --out out/mutants-1`,
 		Args: noArgs,
@@ -116,13 +116,13 @@ outcomes are in the directory --out; the same command again continues there.`,
 		},
 	}
 	f := c.Flags()
-	f.StringVarP(&k.Kernel, "kernel", "k", "", "kernel built from a planted tree, `SPEC`")
+	f.StringVarP(&k.Kernel, "kernel", "k", "", "`SPEC` of a kernel built from a planted tree")
 	runs.MachineFlags(f, &k.Config)
-	f.StringVar(&k.LabelFilter, "label-filter", "isolation", "only specs whose labels fit, Ginkgo's `EXPR`")
+	f.StringVar(&k.LabelFilter, "label-filter", "isolation", "run only specs whose labels match Ginkgo's `EXPR`")
 	f.IntVar(&k.Procs, "procs", 0, "`machines` side by side (default: one for each processor, as far as there is memory)")
 	f.StringVar(&k.Dir, "out", filepath.Join(runs.DefaultOut(), "mutants"), "`directory` of the campaign")
-	f.StringVar(&shard, "shard", "", "only a part of the faults, `INDEX/COUNT`")
-	f.IntVar(&sample, "sample", 0, "only `N` faults, spread over the table")
+	f.StringVar(&shard, "shard", "", "try only part `INDEX/COUNT` of the faults")
+	f.IntVar(&sample, "sample", 0, "try only `N` faults, spread over the table")
 	f.BoolVar(&k.Keep, "keep", false, "keep the directories of all runs")
 	k.Config.Out = runs.DefaultOut()
 	return c

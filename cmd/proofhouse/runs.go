@@ -32,7 +32,10 @@ func runsCommand() *cobra.Command {
 		},
 		Example: `  proofhouse runs
   proofhouse runs prune --keep 20 --dry-run`,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(c *cobra.Command, _ []string) error {
+			if _, err := os.Stat(out); err != nil && c.Flags().Changed("out") {
+				return exit.BadInputf("list runs: %w", err)
+			}
 			entries, err := history.List(out)
 			if err != nil {
 				return err

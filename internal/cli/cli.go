@@ -32,10 +32,15 @@ func Root(c *cobra.Command) *cobra.Command {
 	return c
 }
 
+// path is the command without the program, whose name [exit.Report] writes.
+func path(c *cobra.Command) string {
+	return strings.TrimPrefix(c.CommandPath(), c.Root().Name()+" ")
+}
+
 // NoArgs is cobra.NoArgs with the exit status of bad usage.
 func NoArgs(c *cobra.Command, got []string) error {
 	if len(got) > 0 {
-		return exit.BadInputf("%s takes no arguments, got %q", c.CommandPath(), strings.Join(got, " "))
+		return exit.BadInputf("%s takes no arguments, got %q", path(c), strings.Join(got, " "))
 	}
 	return nil
 }
@@ -45,7 +50,7 @@ func NoArgs(c *cobra.Command, got []string) error {
 func Args(least, most int, what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, got []string) error {
 		if len(got) < least || most >= max(least, 1) && len(got) > most {
-			return exit.BadInputf("%s: %s", c.CommandPath(), what)
+			return exit.BadInputf("%s: %s", path(c), what)
 		}
 		return nil
 	}

@@ -20,9 +20,9 @@ func TestBadUsage(t *testing.T) {
 		"nope":         `unknown command "nope"`,
 		"--nope":       "see x --help",
 		"version x":    "takes no argument",
-		"two a":        "x two: give two",
-		"two a b c":    "x two: give two",
-		"any":          "x any: give some",
+		"two a":        "x: two: give two",
+		"two a b c":    "x: two: give two",
+		"any":          "x: any: give some",
 		"version --no": "x version --help",
 	} {
 		root := Root(&cobra.Command{Use: "x"})
