@@ -91,6 +91,8 @@ func TestEarnedPass(t *testing.T) {
 		"started twice, ended once":   {beginning + specBegin + specBegin + pass + ending, exit.NoVerdict, "1 error"},
 		"a crash that nobody judged":  {beginning + specBegin + specEnd(`"crash":"BUG: oops",`, result("A", "PASS")) + ending, exit.NoVerdict, "1 error"},
 		"a crash that is known":       {beginning + specBegin + specEnd(`"crash":"BUG: oops",`, result("A", "PASS"), result("(kernel-log)", "XFAIL")) + ending, exit.OK, "PASS"},
+		"a crash, another is known":   {beginning + specBegin + specEnd(`"crash":"BUG: oops",`, result("A", "PASS"), result("B", "XFAIL")) + ending, exit.NoVerdict, "1 error"},
+		"lost, another is known":      {beginning + machine("machine-opened", "") + specBegin + specEnd("", result("A", "PASS"), result("B", "XFAIL")) + machine("machine-closed", `,"lost":"no answer"`) + ending, exit.NoVerdict, "machine uml-1 was lost, and no result says so: no answer"},
 		"a lost machine":              {beginning + machine("machine-opened", "") + specBegin + pass + machine("machine-closed", `,"lost":"no answer"`) + ending, exit.NoVerdict, "machine uml-1 was lost, and no result says so: no answer"},
 		"a machine that closed":       {beginning + machine("machine-opened", "") + specBegin + pass + machine("machine-closed", "") + ending, exit.OK, "PASS"},
 		"an expectation that cannot":  {beginning + specBegin + specEnd("", `{"id":"regression/open/A","status":"PASS","known":{"found":"FAIL","by":"x"}}`, result("B", "PASS")) + ending, exit.NoVerdict, "1 error"},
