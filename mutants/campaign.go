@@ -2,6 +2,7 @@ package mutants
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -90,7 +91,7 @@ func (c *Campaign) Run(ctx context.Context, faults []Mutant) (map[int]Outcome, e
 		o, ok := known[number]
 		return ok && o.Build == build.SHA256 && o.Filter == c.LabelFilter
 	}
-	record, err := os.OpenFile(filepath.Join(c.Dir, outcomesFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	record, err := openRecord(c.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -141,33 +142,73 @@ func (c *Campaign) try(ctx context.Context, number int, good []string) (Outcome,
 	if ctx.Err() != nil {
 		return o, context.Cause(ctx)
 	}
-	if number == 0 {
-		switch {
-		case err != nil:
-			return o, fmt.Errorf("%w: %w", errBaseline, err)
-		case len(run.Kernels) != 1:
-			return o, fmt.Errorf("%w: the run has %d kernels", errBaseline, len(run.Kernels))
-		}
-		o.Good = goodResults(&run.Kernels[0])
-		if len(o.Good) == 0 {
-			return o, fmt.Errorf("%w passes nothing: see %s", errBaseline, dir)
-		}
-		return o, nil
+	if o, err = outcomeOf(number, good, run, started(dir), err); err != nil {
+		return o, fmt.Errorf("%w: see %s", err, dir)
 	}
-	switch {
-	case run == nil && exit.Status(err) == exit.Usage:
-		return o, err // of the caller's, not of the kernel's
-	case run == nil:
-		o.Refused = err.Error()
-	case len(run.Kernels) != 1:
-		o.Refused = fmt.Sprintf("the run has %d kernels", len(run.Kernels))
-	default:
-		o.Caught, o.Broken = compare(good, &run.Kernels[0])
+	if number == 0 {
+		return o, nil
 	}
 	if !c.Keep {
 		return o, os.RemoveAll(dir)
 	}
 	return o, nil
+}
+
+// started reports whether the suite started in the directory of a run. What is
+// refused then is the kernel: it does not boot, or runs without AppArmor.
+func started(dir string) bool {
+	journals, _ := filepath.Glob(filepath.Join(dir, "journal-*.jsonl"))
+	return len(journals) > 0
+}
+
+// outcomeOf returns what the suite made of a fault, 0 being the baseline, by the
+// run, whether the suite started, and the error of it. An error of the host says nothing about the fault,
+// and must not become an outcome: the fault is tried again.
+func outcomeOf(number int, good []string, run *reports.Run, started bool, err error) (Outcome, error) {
+	o := Outcome{Number: number}
+	switch {
+	case number == 0 && err != nil:
+		return o, fmt.Errorf("%w: %w", errBaseline, err)
+	case run == nil && exit.Status(err) == exit.Usage && !started:
+		return o, err // of the caller's, not of the kernel's
+	case run == nil:
+		o.Refused = err.Error()
+		return o, nil
+	case err != nil:
+		return o, fmt.Errorf("fault %d: %w", number, err)
+	case run.CutShort:
+		return o, fmt.Errorf("fault %d: the run was cut short", number)
+	case number == 0 && len(run.Doubts) > 0:
+		return o, fmt.Errorf("%w: %s", errBaseline, run.Doubts[0])
+	case number == 0 && len(run.Kernels) != 1:
+		return o, fmt.Errorf("%w: the run has %d kernels", errBaseline, len(run.Kernels))
+	case len(run.Kernels) != 1:
+		o.Refused = fmt.Sprintf("the run has %d kernels", len(run.Kernels))
+	case number == 0:
+		if o.Good = goodResults(&run.Kernels[0]); len(o.Good) == 0 {
+			return o, fmt.Errorf("%w passes nothing", errBaseline)
+		}
+	default:
+		o.Caught, o.Broken = compare(good, &run.Kernels[0])
+	}
+	return o, nil
+}
+
+// openRecord opens the record of the campaign in dir to append to it. A last line
+// that was cut by a kill is removed: the next outcome would become a part of it.
+func openRecord(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, outcomesFile), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, exit.BadInputf("open the record of the campaign: %w", err)
+	}
+	text, err := io.ReadAll(f)
+	if err == nil {
+		err = f.Truncate(int64(bytes.LastIndexByte(text, '\n') + 1))
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open the record of the campaign: %w", err), f.Close())
+	}
+	return f, nil
 }
 
 // good reports whether a status says that the kernel did what it should.
@@ -180,7 +221,7 @@ func statuses(k *reports.Kernel) map[string]reports.Status {
 	all := map[string]reports.Status{}
 	for _, spec := range k.Specs {
 		for _, r := range spec.Results {
-			if old, ok := all[r.ID]; !ok || isGood(old) {
+			if old, ok := all[r.ID]; !ok || isGood(old) || r.Status == reports.Fail {
 				all[r.ID] = r.Status
 			}
 		}
@@ -253,8 +294,10 @@ func readOutcomes(r io.Reader) (map[int]Outcome, error) {
 	in := bufio.NewReader(r)
 	for n := 1; ; n++ {
 		line, err := in.ReadString('\n')
-		if err != nil {
+		if errors.Is(err, io.EOF) {
 			return all, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("read the campaign: %s line %d: %w", outcomesFile, n, err)
 		}
 		var o Outcome
 		if err := json.Unmarshal([]byte(line), &o); err != nil {

@@ -1,6 +1,7 @@
 package mutants
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -178,6 +179,62 @@ func TestReadOutcomes(t *testing.T) {
 	}
 	if _, err := readOutcomes(strings.NewReader("no json\n")); exit.Status(err) != exit.Usage {
 		t.Errorf("damaged line: got %v", err)
+	}
+}
+
+// A campaign that was killed in the middle of a line continues after the line
+// before: neither that outcome nor those before it are lost.
+func TestRecordAfterKill(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, outcomesFile)
+	if err := os.WriteFile(path, []byte(`{"number":1,"build":"x","filter":""}`+"\n"+`{"number":2,"bui`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := openRecord(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteString(`{"number":2,"build":"x","filter":"","caught":["a/b"]}` + "\n")
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	all, err := ReadOutcomes(dir)
+	if err != nil || len(all) != 2 || all[2].Verdict() != "caught" {
+		t.Errorf("got %v, %v", all, err)
+	}
+}
+
+// What the host did to a run is no outcome of the fault, and no baseline.
+func TestOutcomeOf(t *testing.T) {
+	kernel := *kernelOf(map[string]reports.Status{"isolation/file/read/a": reports.Pass})
+	whole := &reports.Run{Kernels: []reports.Kernel{kernel}}
+	none := &reports.Run{Kernels: []reports.Kernel{{}}}
+	good := []string{"isolation/file/read/a"}
+	full := errors.New("no space left on device")
+	for _, c := range []struct {
+		name    string
+		number  int
+		run     *reports.Run
+		err     error
+		verdict string // "" = an error
+	}{
+		{"the baseline", 0, whole, nil, "survived"},
+		{"a baseline that was cut short", 0, &reports.Run{CutShort: true, Kernels: whole.Kernels}, nil, ""},
+		{"a baseline with doubts", 0, &reports.Run{Doubts: []string{"x"}, Kernels: whole.Kernels}, nil, ""},
+		{"a baseline and an error", 0, whole, full, ""},
+		{"an empty baseline", 0, none, nil, ""},
+		{"survived", 1, whole, nil, "survived"},
+		{"results are missing", 1, none, nil, "broken"},
+		{"the run was cut short", 1, &reports.Run{CutShort: true, Kernels: none.Kernels}, nil, ""},
+		{"the reports could not be written", 1, none, full, ""},
+		{"the kernel does not boot", 1, nil, errors.New("no machine"), "broken"},
+		{"the caller's error", 1, nil, exit.BadInputf("x"), ""},
+		{"the kernel runs without AppArmor", 1, nil, exit.BadInputf("x"), "broken"},
+	} {
+		o, err := outcomeOf(c.number, good, c.run, c.name != "the caller's error", c.err)
+		if (err != nil) != (c.verdict == "") || err == nil && o.Verdict() != c.verdict {
+			t.Errorf("%s: %s, %v", c.name, o.Verdict(), err)
+		}
 	}
 }
 
