@@ -253,8 +253,55 @@ func TestForPattern(t *testing.T) {
 			t.Errorf("%q: %q, %q, %v", c.pattern, scripts, filter, err)
 		}
 	}
-	if scripts, filter := forSpecs([]string{"regression/open", "isolation/signal/x"}); scripts != nil || filter != "isolation || script:open" {
-		t.Errorf("%q, %q", scripts, filter)
+	for _, c := range []struct{ specs, scripts, filter string }{
+		{"regression/open regression/pipe", "open pipe", ""},
+		{"regression/open isolation/signal/x isolation/file/y", "", "script:open || isolation"},
+		{"known-defects/a known-defects/b", "", "defect:a || defect:b"},
+		{"known-defects/a regression/open isolation/signal/x", "", "defect:a || script:open || isolation"},
+		{"regression/open kernel/log", "", ""}, // whatever makes the kernel complain
+	} {
+		scripts, filter := forSpecs(strings.Fields(c.specs))
+		if strings.Join(scripts, " ") != c.scripts || filter != c.filter {
+			t.Errorf("%q: %q, %q", c.specs, scripts, filter)
+		}
+	}
+}
+
+// A run with doubts proves a failure, and nothing else: neither is a build good
+// by it, nor is it the good end, nor is it kept.
+func TestDoubtIsNotGood(t *testing.T) {
+	kernel := func(st reports.Status) reports.Kernel {
+		return reports.Kernel{Release: "7.9", Specs: []reports.Spec{{ID: "regression/open", Results: []reports.Result{{ID: "regression/open/A", Status: st}}}}}
+	}
+	evidence := func(st reports.Status, run reports.Run) *Evidence {
+		run.Kernels = append(run.Kernels, kernel(st))
+		e := gather(&run.Kernels[0], "")
+		e.Doubt = doubtOf(&run)
+		return e
+	}
+	ids := []string{"regression/open/A"}
+	if good, bad, why := evidence(reports.Pass, reports.Run{}).judge(ids); !good || bad || why != "" {
+		t.Errorf("without doubts: %t, %t, %q", good, bad, why)
+	}
+	for name, run := range map[string]reports.Run{
+		"damaged":   {Doubts: []string{"line 6 is ignored"}},
+		"cut short": {CutShort: true},
+	} {
+		passed, failed := evidence(reports.Pass, run), evidence(reports.Fail, run)
+		if good, bad, why := passed.judge(ids); good || bad || why == "" || !passed.open() {
+			t.Errorf("%s: %t, %t, %q, open %t", name, good, bad, why, passed.open())
+		}
+		if good, bad, _ := failed.judge(ids); good || !bad {
+			t.Errorf("%s and failed: %t, %t", name, good, bad)
+		}
+		if got, err := targets("open", passed, failed); err == nil {
+			t.Errorf("%s: targets %q", name, got)
+		}
+	}
+	k := kernel(reports.Pass)
+	k.NotRun = []string{"regression/pipe"}
+	if doubtOf(&reports.Run{Kernels: []reports.Kernel{k}}) == "" {
+		t.Error("no doubt where a test did not run")
 	}
 }
 

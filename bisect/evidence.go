@@ -16,6 +16,9 @@ type Evidence struct {
 	Kernel   reports.Kernel `json:"kernel"` // without its specs
 	Dir      string         `json:"dir"`    // of the run
 	Subtests []Subtest      `json:"subtests"`
+	// Doubt says why the run proves nothing where it shows no failure; "" if
+	// nothing does.
+	Doubt string `json:"doubt,omitempty"`
 }
 
 // Subtest is one subtest on one build, over all attempts.
@@ -34,6 +37,23 @@ const crash = "(crash)"
 
 // maxDenials is the number of records that are kept with a subtest.
 const maxDenials = 4
+
+// doubtOf returns why a run without a failure is no proof, or "": its records are
+// damaged or contradictory, it was cut short, or planned tests did not run.
+func doubtOf(run *reports.Run) string {
+	switch {
+	case len(run.Doubts) > 0:
+		return run.Doubts[0]
+	case run.CutShort:
+		return "the run was cut short"
+	}
+	for i := range run.Kernels {
+		if missing := run.Kernels[i].NotRun; len(missing) > 0 {
+			return missing[0] + " did not run"
+		}
+	}
+	return ""
+}
 
 // gather collects the evidence of a run on one kernel.
 func gather(k *reports.Kernel, dir string) *Evidence {
@@ -201,6 +221,8 @@ func targets(pattern string, good, bad *Evidence) ([]string, error) {
 		what = pattern
 	}
 	switch {
+	case len(ids) > 0 && good.Doubt != "":
+		return nil, exit.BadInputf("the good build %s gives no clear result: %s", good.name(), good.Doubt)
 	case len(ids) > 0:
 		return ids, nil
 	case matched == 0:
@@ -254,6 +276,9 @@ func (e *Evidence) judge(targets []string) (good, bad bool, why string) {
 	}
 	if bad {
 		return false, true, ""
+	}
+	if why == "" && e.Doubt != "" {
+		why = "no result: " + e.Doubt
 	}
 	return why == "", false, why
 }

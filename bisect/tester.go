@@ -97,9 +97,10 @@ func (t *Tester) Test(ctx context.Context, build kernels.Candidate, specs []stri
 // result.
 var errOpen = errors.New("no clear result")
 
-// open reports whether there is an ERROR that was not a crash of the kernel.
+// open reports whether the run has doubts, or an ERROR that was not a crash of
+// the kernel.
 func (e *Evidence) open() bool {
-	return slices.ContainsFunc(e.Subtests, func(s Subtest) bool { return slices.Contains(s.Attempts, reports.Error) })
+	return e.Doubt != "" || slices.ContainsFunc(e.Subtests, func(s Subtest) bool { return slices.Contains(s.Attempts, reports.Error) })
 }
 
 func untestable(ctx context.Context, err error) error {
@@ -138,7 +139,9 @@ func (t *Tester) run(ctx context.Context, cfg runs.Config, filter string, specs 
 	case len(run.Kernels) != 1 || len(files) == 0:
 		return nil, fmt.Errorf("the run has %d kernels, not 1", len(run.Kernels))
 	}
-	return gather(&run.Kernels[0], filepath.Dir(files[0])), nil
+	e := gather(&run.Kernels[0], filepath.Dir(files[0]))
+	e.Doubt = doubtOf(run)
+	return e, nil
 }
 
 // selection returns what to run for the specs, or without specs, for the
@@ -194,21 +197,30 @@ func forPattern(pattern string, scripts []string) (chosen []string, filter strin
 	return chosen, "", nil // none: a * may match more than the name of a script
 }
 
+// forSpecs returns the scripts, or the label filter, that cover specs.
 func forSpecs(specs []string) (scripts []string, filter string) {
-	var others bool
+	var labels []string
+	only := true
 	for _, id := range specs {
-		if id := reports.ID(id); id.In(reports.Regression) {
+		id := reports.ID(id)
+		label := ""
+		switch id.Root() {
+		case reports.Regression:
 			scripts = append(scripts, id.Rest())
-		} else {
-			others = true
+			label = "script:" + id.Rest()
+		case reports.Isolation:
+			label, only = string(reports.Isolation), false
+		case reports.KnownDefects:
+			label, only = "defect:"+id.Rest(), false
+		default:
+			return nil, "" // all, to be safe: it may come after any test
+		}
+		if !slices.Contains(labels, label) {
+			labels = append(labels, label)
 		}
 	}
-	if !others {
+	if only {
 		return scripts, ""
-	}
-	labels := []string{string(reports.Isolation)}
-	for _, s := range scripts {
-		labels = append(labels, "script:"+s)
 	}
 	return nil, strings.Join(labels, " || ")
 }
