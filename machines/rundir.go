@@ -88,7 +88,7 @@ func sweep(ctx context.Context, parent string) {
 		now, cancel := context.WithTimeout(ctx, time.Nanosecond)
 		if unlock, err := cache.Lock(now, filepath.Join(d, ".lock")); err == nil {
 			removeMemory(d)
-			_ = os.RemoveAll(d)
+			_ = removeAll(d)
 			unlock()
 		}
 		cancel()
@@ -99,7 +99,7 @@ func sweep(ctx context.Context, parent string) {
 func removeMemory(dir string) {
 	target, err := os.Readlink(filepath.Join(dir, memoryLink))
 	if err == nil && filepath.Dir(target) == shm && strings.HasPrefix(filepath.Base(target), memoryPrefix) {
-		_ = os.RemoveAll(target)
+		_ = removeAll(target)
 	}
 }
 
@@ -110,9 +110,9 @@ func (d *runDir) remove() error {
 	}
 	removeMemory(d.path)
 	if d.memory != "" && d.memory != d.guest {
-		_ = os.RemoveAll(d.memory)
+		_ = removeAll(d.memory)
 	}
-	err := os.RemoveAll(d.path)
+	err := removeAll(d.path)
 	d.unlock()
 	return err
 }
