@@ -141,7 +141,7 @@ func canBoot(arch string) bool { return arch == X86_64 }
 
 func (b *Build) check(canBoot func(arch string) bool) error {
 	if b.Kind == Image && !canBoot(b.Arch) {
-		return exit.BadInputf("kernel %s is for %s, and no machine of proofhouse boots one yet", b.Spec, b.Arch)
+		return exit.BadInputf("kernel %s is for %s: booting such a kernel is not supported yet", b.Spec, b.Arch)
 	}
 	if _, known := b.ConfigValue(""); !known {
 		if b.noAppArmor {

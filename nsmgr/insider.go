@@ -134,7 +134,7 @@ func (i *insider) enter(ns Name) {
 // sees reports whether the kernel shows the label in the namespace.
 func (i *insider) sees(read func() error) (bool, error) {
 	if i.err != nil {
-		return false, fmt.Errorf("look from within the namespace: %w", i.err)
+		return false, fmt.Errorf("read tasks from within the namespace: %w", i.err)
 	}
 	i.ask <- read
 	switch err := <-i.told; {

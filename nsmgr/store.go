@@ -289,7 +289,7 @@ func (v *View) lockFor(ctx context.Context, ns Name) (unlock func(), err error) 
 		select {
 		case <-ctx.Done():
 			unlock()
-			return nil, fmt.Errorf("another nsmgr is at work on namespace %q: %w", ns, context.Cause(ctx))
+			return nil, fmt.Errorf("another nsmgr is changing namespace %q: %w", ns, context.Cause(ctx))
 		case <-time.After(wait):
 		}
 	}

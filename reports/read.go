@@ -257,7 +257,7 @@ func decodeLine(line []byte) (Event, error) {
 		return e, fmt.Errorf("unknown event %q", e.Event)
 	}
 	if !ok(&e) {
-		return e, fmt.Errorf("event %q lacks what it is about", e.Event)
+		return e, fmt.Errorf("event %q is incomplete", e.Event)
 	}
 	return e, nil
 }

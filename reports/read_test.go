@@ -45,9 +45,9 @@ func TestReadRemarks(t *testing.T) {
 	for line, want := range map[string]string{
 		`{"event":"spec-sta`:     "line 2 is ignored: it was cut, as by a kill",
 		`not JSON`:               "line 2 is ignored: invalid character",
-		`{"event":"spec-ended"}`: `event "spec-ended" lacks what it is about`,
+		`{"event":"spec-ended"}`: `event "spec-ended" is incomplete`,
 		`{"event":"haircut"}`:    `unknown event "haircut"`,
-		`{"event":"kernel","kernel":{"release":"6.12"}}`:  `event "kernel" lacks`,
+		`{"event":"kernel","kernel":{"release":"6.12"}}`:  `event "kernel" is incomplete`,
 		`{"event":"spec-started","spec":{"id":7}}`:        "line 2 is ignored: json",
 		`{"event":"process-started","time":"2026-01-01"}`: "line 2 is ignored: ",
 	} {

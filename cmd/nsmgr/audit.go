@@ -87,9 +87,9 @@ func (a auditFlags) run(c *cobra.Command, ns nsmgr.Name) error {
 	}
 	switch {
 	case a.follow && a.file != "":
-		return exit.BadInputf("nsmgr audit: --follow reads this host's logs; of a file, use: tail -F FILE | nsmgr audit --file -")
+		return exit.BadInputf("audit: --follow reads this host's logs, and --file another's: use tail -F FILE | nsmgr audit --file -")
 	case a.follow && a.rules:
-		return exit.BadInputf("nsmgr audit: --rules is about what was denied, and --follow about what will be: give one of them")
+		return exit.BadInputf("audit: give --rules or --follow, not both: rules are made from records that exist")
 	case a.follow && a.asJSON:
 		a.asJSON, a.asLines = false, true
 	}
@@ -276,7 +276,7 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 		}
 		return t, nil
 	}
-	return time.Time{}, exit.BadInputf("nsmgr audit: invalid time %q for --since: want a duration such as 10m or 2d, a date such as 2026-11-28, or a time such as \"2026-11-28 07:00\" or 07:00", s)
+	return time.Time{}, exit.BadInputf("audit: invalid time %q for --since: want a duration such as 10m or 2d, a date such as 2026-11-28, or a time such as \"2026-11-28 07:00\" or 07:00", s)
 }
 
 // parseAge is time.ParseDuration that also takes days, and no negative ones.

@@ -141,10 +141,10 @@ func (o *containerCreation) run(c *cobra.Command, ct containers.Container, templ
 	}
 	m := o.making
 	if m.Args = templateArgs; len(m.Args) > 0 && m.Template == "" {
-		return exit.BadInputf("nsmgr container create: arguments for a template (%s) without --template", strings.Join(m.Args, " "))
+		return exit.BadInputf("container create: arguments for a template (%s) without --template", strings.Join(m.Args, " "))
 	}
 	if m.Template != "" && m.Rootfs != "" {
-		return exit.BadInputf("nsmgr container create: give --template or --rootfs, not both")
+		return exit.BadInputf("container create: give --template or --rootfs, not both")
 	}
 	v, ns, err := onNamespace(cmp.Or(o.namespace, ct.Name))
 	if err != nil {
@@ -232,7 +232,7 @@ is killed by the same signal: $? in a shell is 128 plus the signal's number.`,
 		RunE: func(c *cobra.Command, got []string) error {
 			for _, kv := range cmd.Env {
 				if name, _, ok := strings.Cut(kv, "="); !ok || name == "" {
-					return exit.BadInputf("nsmgr container run: --env %q is not NAME=VALUE", kv)
+					return exit.BadInputf("container run: --env %q is not NAME=VALUE", kv)
 				}
 			}
 			cmd.Args = got[1:]

@@ -137,7 +137,7 @@ declared kinds are loaded on the host if they are not loaded yet.
 		Example: "  nsmgr apply -f namespaces.yaml --dry-run",
 		RunE: func(c *cobra.Command, _ []string) error {
 			if file == "" {
-				return exit.BadInputf("nsmgr apply: give the file with -f")
+				return exit.BadInputf("apply: give the file with -f")
 			}
 			return apply(c, file, dryRun, prune, r())
 		},

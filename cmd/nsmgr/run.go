@@ -31,7 +31,7 @@ is removed.`,
 		Args: args(2, 0, "give the namespace and the command"), ValidArgsFunction: completeNames,
 		RunE: func(_ *cobra.Command, got []string) error {
 			if t.Flat && t.Host != "" {
-				return exit.BadInputf("nsmgr exec: --flat excludes --stack-on")
+				return exit.BadInputf("exec: give --flat or --stack-on, not both")
 			}
 			v, ns, err := onNamespace(got[0])
 			if err != nil {
@@ -72,7 +72,7 @@ func onlyProfile(v *nsmgr.View, ns nsmgr.Name) (string, error) {
 	}
 	switch len(names) {
 	case 0:
-		return "", exit.BadInputf("namespace %q has no profile (nsmgr load)", ns)
+		return "", exit.BadInputf("namespace %q has no profile (nsmgr load loads one)", ns)
 	case 1:
 		return names[0], nil
 	}

@@ -28,7 +28,7 @@ first, and the last object of each. On a terminal the screen is redrawn every
 		Example: "  nsmgr top\n  nsmgr top --window 1h --rounds 1",
 		RunE: func(c *cobra.Command, _ []string) error {
 			if interval < 100*time.Millisecond || window <= 0 || rounds < 0 {
-				return exit.BadInputf("nsmgr top: --interval must be at least 100ms, --window positive and --rounds not negative")
+				return exit.BadInputf("top: --interval must be at least 100ms, --window positive and --rounds not negative")
 			}
 			if _, err := nsmgr.Open(); err != nil {
 				return err

@@ -55,7 +55,7 @@ input, 3 the two have nothing in common, or NEW was cut short or is damaged.`,
   proofhouse compare out/good/results.json out/latest --format markdown`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) != 2 {
-				return exit.BadInputf("%s: give two runs, BASE and NEW", c.CommandPath())
+				return exit.BadInputf("compare: give two runs, BASE and NEW")
 			}
 			return nil
 		},

@@ -137,7 +137,7 @@ func (o Options) check() error {
 		return exit.BadInputf("label filter %q: %s", o.LabelFilter, plainly(err))
 	}
 	if _, err := regexp.Compile(o.Focus); err != nil {
-		return exit.BadInputf("focus: %w", err)
+		return exit.BadInputf("--focus: %w", err)
 	}
 	return nil
 }
