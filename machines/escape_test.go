@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -25,8 +26,27 @@ func TestMain(m *testing.M) {
 			hostile(strings.Fields(victim)[0])
 			os.Exit(0)
 		}
+		if strings.Contains(a, "fill-the-host") {
+			fill()
+		}
 	}
 	os.Exit(m.Run())
+}
+
+// fill writes files of the largest size that it may, until it is killed.
+func fill() {
+	for i := 0; i < 16; i++ {
+		f, err := os.Create(filepath.Join(os.Getenv("TMPDIR"), strconv.Itoa(i)))
+		if err == nil {
+			_ = os.Remove(f.Name())
+			err = unix.Fallocate(int(f.Fd()), 0, 0, 128<<20)
+		}
+		if err != nil {
+			fmt.Println("fill:", err)
+			break
+		}
+	}
+	time.Sleep(time.Hour)
 }
 
 // hostile tries to reach what is not the machine's, and says on its console what
@@ -147,5 +167,25 @@ func TestHostileProcess(t *testing.T) {
 				t.Errorf("left behind: %q", left)
 			}
 		})
+	}
+}
+
+// A kernel that writes more than a machine has reason to is killed, and says why.
+func TestMachineFillsHost(t *testing.T) {
+	t.Setenv("PROOFHOUSE_CACHE", t.TempDir())
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := filepath.Join(t.TempDir(), "root.ext4")
+	if err := os.WriteFile(root, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Open(t.Context(), Options{
+		Kernel: &kernels.Build{Spec: "hostile", Kind: kernels.UML, Arch: "x86_64", Image: self, Append: []string{"fill-the-host"}},
+		Root:   root, Init: root, Memory: 1, BootTimeout: 2 * time.Minute,
+	})
+	if err == nil || !strings.Contains(err.Error(), "the machine was killed: its process wrote") {
+		t.Errorf("%v", err)
 	}
 }

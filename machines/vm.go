@@ -104,6 +104,11 @@ func boot(ctx context.Context, o Options, l launch, ours net.Conn, key ssh.Publi
 	if l.pinned {
 		dir.pin(ctx, m.cmd.Process.Pid)
 	}
+	// Two files may have the full size: the memory, and what is written to the disk.
+	go watchUsage(m.cmd.Process.Pid, l.sandbox.WriteDirs, 2*l.sandbox.MaxFile, m.exited, time.Second, func(reason string) {
+		_, _ = fmt.Fprintf(console, "\nproofhouse: the machine was killed: its process %s\n", reason)
+		kill()
+	})
 	go func() {
 		_ = child.Wait(m.cmd)
 		_ = ours.Close()
