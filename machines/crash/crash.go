@@ -103,16 +103,28 @@ func kernelTitle(title string, rest []string) string {
 	return strings.TrimSpace(title)
 }
 
+// starts matches titles of complaints that are the first line of a report, and
+// never a line of another one. An oops counter or a panic can be either.
+var starts = regexp.MustCompile(`^(?:KASAN: |KMSAN: |KFENCE: |KCSAN: |UBSAN: |lockdep: |WARNING in |kernel BUG |NULL pointer dereference|bad page fault|paging request|general protection fault)`)
+
+// startsReport reports whether another report begins with this line. Not all
+// reports have an end marker, and what is known must not hide what follows it.
+func startsReport(line string) bool {
+	title, ok := complaint(line)
+	return ok && starts.MatchString(title)
+}
+
 // report returns the complaint's text: from its "cut here" line to its end marker,
-// or to the next complaint's "cut here" line. end is the index of the line after it.
+// or to the start of the next complaint. end is the index of the line after it.
 func report(lines []string, i int) (text string, end int) {
+	second := i + 1 // it may be the start of a report that the title announces
 	if i > 0 && strings.Contains(lines[i-1], cutHere) {
 		i--
 	}
 	end = i + 1
 	for end < len(lines) && end-i < reportLines {
 		line := lines[end]
-		if end > i+1 && strings.Contains(line, cutHere) {
+		if end > i+1 && strings.Contains(line, cutHere) || end > second && startsReport(line) {
 			break // another's
 		}
 		end++
