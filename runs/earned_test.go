@@ -117,9 +117,10 @@ func TestWarningExcusesNoLoss(t *testing.T) {
 		console string
 		errors  bool
 	}{
-		"a warning": {complaintText, true},
-		"a panic":   {"[   12.3] Kernel panic - not syncing: Fatal exception\n", false},
-		"a lockup":  {"[   12.3] watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [probe:107]\n", false},
+		"a warning":                              {complaintText, true},
+		"a warning, and what looks like an oops": {complaintText + "---[ end trace 0 ]---\nprogram: [#1]\n", true},
+		"a panic":                                {"[   12.3] Kernel panic - not syncing: Fatal exception\n", false},
+		"a lockup":                               {"[   12.3] watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [probe:107]\n", false},
 	} {
 		t.Run(title, func(t *testing.T) {
 			m := &scripted{err: fmt.Errorf("%w: no answer", machines.ErrLost)}

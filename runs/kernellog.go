@@ -158,9 +158,11 @@ var lockups = regexp.MustCompile(`^(soft lockup|hard lockup|task .+ (hung|cannot
 
 // stops reports whether the complaints explain why a probe did not reach all
 // cells. A warning does not: the kernel continues after it, so whatever else
-// ended the probe must be reported.
-func stops(crashes []crash.Crash, console string) bool {
-	return crash.Died(console) || slices.ContainsFunc(crashes, func(c crash.Crash) bool { return lockups.MatchString(c.Title) })
+// ended the probe must be reported. What a program prints is no explanation.
+func stops(crashes []crash.Crash) bool {
+	return slices.ContainsFunc(crashes, func(c crash.Crash) bool {
+		return crash.Died(c.Text) || strings.HasSuffix(c.Title, "(then a panic)") || lockups.MatchString(c.Title)
+	})
 }
 
 // crashResults turns the complaints of the kernel in a "limits" row into FAILs:

@@ -116,7 +116,7 @@ func (l *Bench) runRow(ctx context.Context, b *kernels.Build, row probed, h half
 	case spec.Crash != "" && row.Survives():
 		text := m.Console().Since(console)
 		crashes := complaints(spec, text)
-		stopped := stops(crashes, text)
+		stopped := stops(crashes)
 		spec.Results = crashResults(spec.ID, crashes, stopped, spec.Results)
 		if err != nil && !stopped {
 			failed(err.Error())
