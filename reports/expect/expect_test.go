@@ -182,6 +182,8 @@ func TestRange(t *testing.T) {
 		{">= 6.2, < 6.13", "6.1.176", false},
 		{">= 5.0", "5.0.2-5", true},
 		{"< 5.0", "4.1.8 (built here)", true},
+		{"< 6.0", "1:6.0.4-4+b3", false}, // with an epoch
+		{">= 6.0", "1:6.0.4-4+b3", true},
 		{"< 5.0", "", false},
 		{"< 5.0", "master", false},
 		{">= 0", "v5", false},

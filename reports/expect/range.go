@@ -37,9 +37,14 @@ func parseRange(text string) (Range, error) {
 
 var versionStart = regexp.MustCompile(`^[0-9]{1,9}(?:\.[0-9]{1,9})*`)
 
+// epoch is that of a Debian version: "1:" of "1:6.0.4-4". It is no part of
+// upstream's version, which a range is about.
+var epoch = regexp.MustCompile(`^[0-9]+:`)
+
 // numbers are those that a version starts with: 6, 12, 107 of
 // "6.12.107+deb13-cloud-amd64"; none of one that is no version.
 func numbers(version string) []int {
+	version = epoch.ReplaceAllString(version, "")
 	start := versionStart.FindString(version)
 	if start == "" {
 		return nil
