@@ -80,9 +80,9 @@ type Plan struct {
 	Modules map[string]string   `json:"modules"` // Build.ID -> disk image with its modules
 	Scripts []regression.Script `json:"scripts"` // in the order of their starts
 	// Rows are the IDs of the isolation rows to run; nil: all.
-	Rows []string `json:"rows,omitempty"`
+	Rows []string `json:"rows"` // [] is none: without a value it would be all
 	// Only has the specs that Config.Rerun selects, by kernel ID; nil: all.
-	Only    map[string][]string `json:"only,omitempty"`
+	Only    map[string][]string `json:"only"`
 	Seconds map[string]float64  `json:"seconds"` // expected, by script
 	// Pace is the factor to Seconds on a build, by Build.ID.
 	Pace   map[string]float64 `json:"pace,omitempty"`

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"path/filepath"
 	"slices"
@@ -31,8 +32,16 @@ func TestRows(t *testing.T) {
 		if err := p.rows(); err != nil || !slices.Equal(p.Rows, c.want) || (p.Rows == nil) != (c.want == nil) {
 			t.Errorf("%s: %q, %v", name, p.Rows, err)
 		}
-		if has := p.HasRow("isolation/file/write"); has != (c.want == nil) {
-			t.Errorf("%s: file/write: %v", name, has)
+		// The suite reads the plan from its file.
+		text, err := json.Marshal(p)
+		read := new(Plan)
+		if err := errors.Join(err, json.Unmarshal(text, read)); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range []*Plan{p, read} {
+			if has := p.HasRow("isolation/file/write"); has != (c.want == nil) {
+				t.Errorf("%s: file/write: %v", name, has)
+			}
 		}
 	}
 	p := &Plan{Config: Config{Rows: []string{"no/such"}}}
