@@ -65,7 +65,7 @@ func TestWatchUsage(t *testing.T) {
 		reason, exited := make(chan string, 1), make(chan struct{})
 		defer close(exited)
 		go watchUsage(os.Getpid(), []string{dir}, 1<<20, exited, time.Millisecond, func(s string) { reason <- s })
-		// Others may free space at the same time: go on until it is noticed.
+		// Others may free space at the same time: write until it is noticed.
 		text := make([]byte, 1<<20)
 		for i := range 1000 {
 			if err := os.WriteFile(filepath.Join(dir, strings.Repeat("f", i%200+1)), text, 0o600); err != nil {
