@@ -982,7 +982,7 @@ func TestKernelAdopt(t *testing.T) {
 	if said, _, err := output(t, ct, "cat /proc/1/attr/current; hostname"); err != nil || said != "container (enforce)\nkept\n" {
 		t.Errorf("%q, %v", said, err)
 	}
-	if err := ct.Create(t.Context(), Making{Label: labelIn("adopted")}); exit.Status(err) != exit.Usage || !strings.Contains(fmt.Sprint(err), "runs") {
+	if err := ct.Create(t.Context(), Making{Label: labelIn("adopted")}); exit.Status(err) != exit.Usage || !strings.Contains(fmt.Sprint(err), "is running") {
 		t.Errorf("adopted while it runs: %v", err)
 	}
 }

@@ -56,7 +56,7 @@ var containerSession = []step{
 	{sh: "nsmgr container create web -n container-ns --profile nope", status: 2, want: []string{`no such profile "nope"`}},
 	{sh: "nsmgr container create web -n container-ns --template nope", status: 2, want: []string{`template "nope"`}},
 	{sh: "nsmgr container create web -n container-ns --rootfs /nope", status: 2, want: []string{"/nope"}},
-	{sh: "nsmgr container create web -n container-ns -- x", status: 2, want: []string{"no --template"}},
+	{sh: "nsmgr container create web -n container-ns -- x", status: 2, want: []string{"without --template"}},
 	{sh: "nsmgr container create we:b -n container-ns", status: 2, want: []string{"':'"}},
 
 	// Nested namespaces, and unprivileged containers.
