@@ -75,7 +75,7 @@ func isRun(dir string) bool {
 
 // resultsOf reads the results.json of the directory.
 func resultsOf(dir string) (*summary, error) {
-	b, err := os.ReadFile(filepath.Join(dir, reports.ResultsFile))
+	b, err := reports.ReadFile(dir, reports.ResultsFile)
 	if err != nil {
 		return nil, err
 	}
@@ -241,7 +241,7 @@ func (e *Entry) take(s *summary) {
 }
 
 // summaryOf reads results.json if it is newer than the journals, else the
-// journals.
+// journals. The verdict is that of the results, whatever the file claims.
 func summaryOf(dir string) (*summary, error) {
 	results := filepath.Join(dir, reports.ResultsFile)
 	made := modTime(results)
@@ -249,14 +249,15 @@ func summaryOf(dir string) (*summary, error) {
 	for _, j := range journals(dir) {
 		old = old || modTime(j).After(made)
 	}
-	if !old {
-		if s, err := resultsOf(dir); err == nil && s.Format > 0 && s.Format <= reports.FormatVersion {
-			return s, nil
-		}
+	var run *reports.Run
+	var err error
+	if !old && reports.IsFile(dir, reports.ResultsFile) {
+		run, err = reports.Open(results)
 	}
-	run, err := reports.Read(dir)
-	if err != nil {
-		return nil, err
+	if run == nil || err != nil {
+		if run, err = reports.Read(dir); err != nil {
+			return nil, err
+		}
 	}
 	var text strings.Builder
 	if err := reports.JSON(&text, run); err != nil {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -113,6 +114,38 @@ func TestList(t *testing.T) {
 	}
 	if entries, err := List(filepath.Join(out, "none")); err != nil || len(entries) != 0 {
 		t.Errorf("%v, %v", entries, err)
+	}
+}
+
+// The verdict in the list is that of the results: a results.json from somebody
+// else may claim another one, or be no file.
+func TestListIgnoresClaims(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, reports.ResultsFile)
+	text := `{"verdict":"PASS: 1 subtest passed","status":0,"format":2,"planned":1,"started":"2026-01-01T00:00:00Z","ended":"2026-01-01T00:00:03Z",
+"kernels":[{"id":"k1","specs":[{"id":"regression/open","start":"2026-01-01T00:00:01Z","end":"2026-01-01T00:00:02Z",
+"results":[{"id":"regression/open/A","status":"FAIL"},{"id":"regression/open/B","status":"PASS"}]}]}]}`
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if e := read(dir); e.Status != exit.Failed || !strings.HasPrefix(e.Verdict, "FAIL") {
+		t.Errorf("%+v", e)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan bool)
+	go func() { done <- isRun(dir) }()
+	select {
+	case is := <-done:
+		if is {
+			t.Error("a named pipe is a run")
+		}
+	case <-time.After(time.Minute):
+		t.Error("the list waits for a named pipe")
 	}
 }
 
