@@ -42,6 +42,18 @@ func (r *Run) settle() {
 	}
 }
 
+// Edit applies the edits, such as another list of expectations, and examines what
+// they left: a failure that is excused now may have been the only one that told of
+// a crash.
+func (r *Run) Edit(edits ...func(*Run)) {
+	for _, edit := range edits {
+		edit(r)
+	}
+	if len(edits) > 0 {
+		r.settle()
+	}
+}
+
 // doubt adds a doubt, once.
 func (r *Run) doubt(why string) {
 	if !slices.Contains(r.Doubts, why) {

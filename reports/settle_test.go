@@ -258,3 +258,13 @@ func TestManyNamesakes(t *testing.T) {
 		t.Errorf("took %v", took)
 	}
 }
+
+// A list of expectations that excuses the only failure of a spec does not hide
+// that the kernel crashed in it.
+func TestEditHidesNoCrash(t *testing.T) {
+	run := readJournal(t, beginning+specBegin+specEnd(`"crash":"BUG: oops",`, result("A", "FAIL"), result("B", "PASS"))+ending)
+	run.Edit(func(r *Run) { r.Kernels[0].Specs[0].Results[0].Status = XFail })
+	if status, line := Verdict(run); status != exit.NoVerdict {
+		t.Errorf("%d %s", status, line)
+	}
+}

@@ -48,9 +48,7 @@ func Write(dir string, edits ...func(*Run)) (*Run, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, edit := range edits {
-		edit(run)
-	}
+	run.Edit(edits...)
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return run, nil, fmt.Errorf("write the reports: %w", err)

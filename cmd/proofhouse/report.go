@@ -89,9 +89,7 @@ func printRun(path string, write func(io.Writer, *reports.Run) error, edits []fu
 	if err != nil {
 		return err
 	}
-	for _, edit := range edits {
-		edit(run)
-	}
+	run.Edit(edits...)
 	if err := write(os.Stdout, run); err != nil {
 		return err
 	}
