@@ -194,7 +194,7 @@ func (t *trial) result(recorded string, f Found, records []nsmgr.Record, lost st
 		r.Output = evidence(f, records)
 		return r
 	}
-	problems := append(t.problems, t.missing...)
+	problems := slices.Concat(t.problems, t.missing)
 	switch {
 	case recorded != "":
 		r.Status, r.Expected = reports.Recorded, ""

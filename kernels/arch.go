@@ -38,7 +38,6 @@ func archOf(name string, of func(arch) string) *arch {
 
 func byDebian(a arch) string { return a.debian }
 func byKernel(a arch) string { return a.kernel }
-func byName(a arch) string   { return a.name }
 
 // debianArch is Debian's name of the architecture that a package's name or a
 // kernel's release ends in; amd64 if it ends in none.

@@ -313,7 +313,7 @@ func (c *client) watch(ctx context.Context) error {
 		_, _, err := c.request(ctx, wire.TaintRequest, nil)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // the command has ended: nobody waits for a sign of life
 		case err == nil:
 			missed = 0
 		default:

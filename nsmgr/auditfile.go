@@ -169,7 +169,7 @@ func scan(in io.Reader, name string, parse func(line string) (Record, bool), tak
 	if packed {
 		z, err := gzip.NewReader(r)
 		if err != nil {
-			return []Gap{{name, "it is damaged: " + err.Error()}}, nil
+			return []Gap{{name, "it is damaged: " + err.Error()}}, nil //nolint:nilerr // a gap is what the caller reports
 		}
 		r = bufio.NewReaderSize(io.LimitReader(z, maxUnpacked), maxLine)
 	}

@@ -811,21 +811,18 @@ func TestKernelForkChain(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	escaped := 0
 	for round := range rounds {
 		err := v.Delete(ctx, "chain", nsmgr.Deletion{})
 		var inUse *nsmgr.InUseError
 		if !errors.As(err, &inUse) || inUse.Late || !v.Exists("chain") {
-			escaped++
 			t.Fatalf("round %d: delete under a chain of forks: %v", round, err)
 		}
 		err = v.Unload(ctx, "chain", nsmgr.Removal{}, "p")
 		if !errors.As(err, &inUse) || inUse.Late {
-			escaped++
 			t.Fatalf("round %d: unload under a chain of forks: %v", round, err)
 		}
 	}
-	t.Logf("%d rounds, %d escapes", rounds, escaped)
+	t.Logf("%d rounds, no escape", rounds)
 	must(t, os.WriteFile(stop, nil, 0o600))
 	for range 500 {
 		if tasks, err := v.Tasks("chain"); err == nil && len(tasks) == 0 {

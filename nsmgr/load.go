@@ -608,17 +608,6 @@ func (v *View) policyOf(ns Name, profiles []Profile) (Policy, error) {
 	return p, nil
 }
 
-// tops are the profiles of a snapshot that are no hats.
-func (p Policy) tops() []string {
-	var names []string
-	for _, b := range p {
-		if top(b.Origin) == b.Origin {
-			names = append(names, b.Origin)
-		}
-	}
-	return names
-}
-
 // Save returns the policy of the namespace as it was loaded. [View.Load] with
 // ReplaceAll gives this namespace, or another one on a kernel with the same
 // features, the same policy again. The Origin of a Blob is the name of its profile.

@@ -35,6 +35,15 @@ type Unit struct {
 // namespace. Written as it is, it would create one of that name below.
 func (u Unit) bare() []byte { return slices.Concat(u.version, u.profile) }
 
+// skipSpaces returns the name without what the kernel's skip_spaces skips, byte
+// by byte: isspace of Latin-1.
+func skipSpaces(name string) string {
+	for name != "" && strings.IndexByte(" \t\n\v\f\r\xa0", name[0]) >= 0 {
+		name = name[1:]
+	}
+	return name
+}
+
 // foreign is the namespace that the kernel would load the unit into instead of
 // the one it is written to, or "". It is named by a field, or by the profile's
 // name: the kernel skips white space before the colon (security/apparmor/lib.c
@@ -43,7 +52,7 @@ func (u Unit) foreign() string {
 	if u.Namespace != "" {
 		return u.Namespace
 	}
-	rest, ok := strings.CutPrefix(strings.TrimLeft(u.Name, " \t\n\v\f\r\xa0"), ":")
+	rest, ok := strings.CutPrefix(skipSpaces(u.Name), ":")
 	if !ok {
 		return ""
 	}

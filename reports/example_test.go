@@ -18,7 +18,8 @@ var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 func record(dir string, results ...reports.Result) {
 	j, err := reports.Create(dir, 1)
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	spec := reports.Spec{ID: "regression/open", Kernel: "6.12.107-1f2e", Start: start, End: start.Add(2 * time.Second), Results: results}
 	j.RunStarted(reports.RunStart{Tool: "example", Planned: []reports.Planned{{ID: spec.ID, Kernel: spec.Kernel}}})
@@ -27,7 +28,8 @@ func record(dir string, results ...reports.Result) {
 	j.SpecEnded(spec)
 	j.RunEnded()
 	if err := j.Close(); err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 }
 
@@ -49,7 +51,8 @@ func Example() {
 	)
 	run, files, err := reports.Write(dir)
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	status, verdict := reports.Verdict(run)
 	fmt.Println(status, verdict)
@@ -84,12 +87,14 @@ func ExampleFindFormat() {
 	record(dir, reports.Result{ID: "regression/open/OPEN RW", Status: reports.Pass})
 	run, err := reports.Read(dir)
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	ktap, _ := reports.FindFormat("ktap")
 	var text strings.Builder
 	if err := ktap.Write(&text, run, reports.FormatOptions{}); err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	fmt.Print(text.String())
 	// Output:
@@ -110,14 +115,17 @@ func ExampleJoin() {
 	record(filepath.Join(dir, "part-1"), reports.Result{ID: "regression/open/OPEN RW", Status: reports.Pass})
 	out := filepath.Join(dir, "merged")
 	if err := reports.Join(out, false, filepath.Join(dir, "part-1")); err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	if err := reports.Require(out, "debian:trixie", "debian:sid"); err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	run, err := reports.Read(out)
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	status, verdict := reports.Verdict(run)
 	fmt.Println(status, verdict)

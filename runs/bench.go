@@ -221,7 +221,7 @@ func (l *Bench) ready(ctx context.Context, b *kernels.Build) (*bench, error) {
 		l.drop(err.Error())
 		return nil, err
 	}
-	l.unclaimed(ctx, m, "while it booted")
+	l.unclaimed(m, "while it booted")
 	return m, nil
 }
 
@@ -274,7 +274,7 @@ func (l *Bench) drop(why string) {
 		return
 	}
 	if why == "" {
-		l.unclaimed(context.Background(), m, "after its last test")
+		l.unclaimed(m, "after its last test")
 	}
 	l.machine = nil
 	err := m.Close()

@@ -97,7 +97,7 @@ func TestConsoleFloodBetweenTests(t *testing.T) {
 			if when == "while it boots" {
 				flood()
 			}
-			l.unclaimed(context.Background(), l.machine, "while it booted")
+			l.unclaimed(l.machine, "while it booted")
 			l.Script(context.Background(), b, regression.Script{Name: "open", Speaks: true})
 			if when == "after the last" {
 				flood()
@@ -220,7 +220,7 @@ func TestComplaintsAreInTheVerdict(t *testing.T) {
 			say := func(text string) { _, _ = m.console.Write([]byte(text)) }
 			l, b := onScripted(t, m, "regression/open", "regression/pipe")
 			say("Linux version 7.9.9\n" + c.before)
-			l.unclaimed(context.Background(), l.machine, "while it booted")
+			l.unclaimed(l.machine, "while it booted")
 			m.after = func() { say(c.during); m.after = nil }
 			l.Script(context.Background(), b, regression.Script{Name: "open", Speaks: true})
 			if l.machine != nil {
@@ -254,7 +254,7 @@ func TestComplaintsAreInTheVerdict(t *testing.T) {
 func TestTaintAtBoot(t *testing.T) {
 	m := &scripted{prints: twoPasses, info: machines.Info{Taint: 1 << 9}}
 	l, b := onScripted(t, m, "regression/open")
-	l.unclaimed(context.Background(), l.machine, "while it booted")
+	l.unclaimed(l.machine, "while it booted")
 	l.Script(context.Background(), b, regression.Script{Name: "open", Speaks: true})
 	if status, run := verdictOf(t, l); status != exit.Failed || run.Kernels[0].Specs[0].Results[0].ID != "kernel/log/tainted" {
 		t.Errorf("exit status %d: %+v", status, run.Kernels[0].Specs[0])

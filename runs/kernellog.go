@@ -72,7 +72,7 @@ var kernelLog = reports.NewID(reports.KernelLogs, "log").String()
 // complaint is in no test's results, and must be in the verdict. Like a
 // complaint in a "limits" row it is a FAIL under its title, so that an
 // expectation can excuse exactly this one.
-func (l *Bench) unclaimed(ctx context.Context, m *bench, when string) {
+func (l *Bench) unclaimed(m *bench, when string) {
 	spec := reports.Spec{ID: kernelLog, Kernel: m.build.ID(), Machine: m.record.ID, Start: time.Now().UTC()}
 	var texts []string
 	console := m.unread()

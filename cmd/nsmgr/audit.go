@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strconv"
@@ -230,7 +229,7 @@ func printRules(c *cobra.Command, s profiles.RuleSet) {
 
 // file prints the records of a log of any host.
 func (p *recordPrinter) file(path string, since time.Time) error {
-	var in io.Reader = p.c.InOrStdin()
+	in := p.c.InOrStdin()
 	if path != "-" {
 		file, err := os.Open(path)
 		if err != nil {

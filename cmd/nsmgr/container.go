@@ -414,7 +414,7 @@ func notLoaded(s containers.Status) (lost []string, err error) {
 	}
 	l, err := nsmgr.ParseLabel(s.Confined)
 	if err != nil {
-		return nil, nil // it has no AppArmor label
+		return nil, nil //nolint:nilerr // it has no AppArmor label
 	}
 	v, err := nsmgr.Open()
 	if err != nil {

@@ -70,9 +70,7 @@ var checks = []check{
 	}},
 	{"LXC's own confinement", false,
 		"let the labels of containers begin with lxc-, as in lxc-host-ct//&:NAMESPACE:PROFILE, or add \"change_profile -> host-ct//&**,\" to " + containers.StartAbstraction,
-		func(ctx context.Context, v *nsmgr.View) (string, error) {
-			return containers.CheckLXCConfinement(ctx, v)
-		}},
+		containers.CheckLXCConfinement},
 	{"container commands", false, "install the package nsmgr-lxc", func(context.Context, *nsmgr.View) (string, error) {
 		err := containers.Available()
 		if self, selfErr := os.Executable(); err != nil && selfErr == nil {

@@ -53,7 +53,7 @@ input, 3 the two have nothing in common, or NEW was cut short or is damaged.`,
 		Example: `  proofhouse compare out/2026-03-01T12-00-00 out/latest
   proofhouse compare out/latest:debian:trixie out/latest:debian:trixie-backports
   proofhouse compare out/good/results.json out/latest --format markdown`,
-		Args: func(c *cobra.Command, args []string) error {
+		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 2 {
 				return exit.BadInputf("compare: give two runs, BASE and NEW")
 			}

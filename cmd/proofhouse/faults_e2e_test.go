@@ -198,7 +198,7 @@ func TestE2EFaultsInRuns(t *testing.T) {
 			c.struck++
 		}
 		select {
-		case <-ended:
+		case <-ended: //nolint:errcheck // the exit status is read below
 		case <-time.After(10 * time.Minute):
 			t.Fatalf("%s after %v: the run does not end\n%s", kind, delay, out.String())
 		}
