@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package bisect finds the first build on which a test fails, or passes, in a
 // line of builds from an older to a newer one. It runs tests through package
 // runner; bisecting commits is left to git (see Tester.Step).

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package containers creates, starts and stops LXC containers that a policy
 // namespace confines, and runs commands in them, through liblxc
 // (github.com/lxc/go-lxc, with cgo and the build tag lxc). Without liblxc it has

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Makes the guest's root and its image in $PROOFHOUSE_BUILD, which is the
 # working directory; the arguments are mmdebstrap's: its options, the suite,
 # the word ROOT where the target goes, and the archive.

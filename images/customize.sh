@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # mmdebstrap's customize hook: $1 is the root, with /dev and /proc in place.
 # Builds the upstream tests' helpers in there, against the libapparmor that
 # they will run with, and writes down what the root is made of.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package images makes the disks of a virtual machine: the guest's root file
 // system, a Debian with everything that a test suite needs, and small disks made
 // from directories, such as a kernel's modules. What a suite needs, its own

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Runs a command in a root's build directory: $1 is the directory, $2 the number of
 # directories of the host that the command sees, at the paths that they have
 # here, then come these, then the command with its arguments.

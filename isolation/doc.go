@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package isolation defines what must hold where a host's AppArmor policy and a
 // container's policy meet: rows of operations, labels and policies, as data. It
 // makes the plan that the probe (proofhouse/isolation/probe) carries out on the

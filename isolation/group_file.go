@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package isolation
 
 const filePerm = "each profile of the label decides and audits by itself, the worst counts: file.c, aa_path_perm, fn_for_each_confined"

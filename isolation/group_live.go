@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package isolation
 
 // live is a profile that is replaced while tasks run under it.

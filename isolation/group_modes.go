@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package isolation
 
 const modeWhy = "each profile of the label has its own mode: policy.h, COMPLAIN_MODE, KILL_MODE; audit.c, aa_audit"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package isolation
 
 const mountWhy = "mount.c: every profile of the label decides by itself (fn_for_each_confined)"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package isolation
 
 const netWhy = "net.c, aa_sk_perm, aa_af_perm: every profile of the label decides by itself"

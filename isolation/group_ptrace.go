@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package isolation
 
 const ptraceWhy = "both ends are asked, each profile of each label: ipc.c, aa_may_ptrace, xcheck_labels; a profile does not mediate what it does not see: label.c, label_compound_match"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package isolation
 
 const signalWhy = "both ends are asked, each profile of each label: ipc.c, aa_may_signal, xcheck_labels; the record is the sender's. A profile sees of the other's label only the parts in its own namespace or below: label.c, label_compound_match; what it does not see it does not mediate"

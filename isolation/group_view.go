@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package isolation
 
 const viewWhy = "a task sees its own namespace and what is below: policy_ns.c, aa_ns_visible; apparmorfs.c"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package kernels turns a spec, such as "debian:trixie" or the path of a
 // bzImage, a .deb or a build tree, into a kernel build: an image that can be
 // started, its modules, its config and its identity.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package machines runs commands on a kernel: one in a virtual machine that is
 // booted for it (User Mode Linux, QEMU), or the one that this host runs. What a
 // virtual machine's process may reach on the host is limited (internal/sandbox).

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package mutants plants faults in the AppArmor of a kernel source tree, each
 // switched on by the kernel parameter apparmor.mutant=N, and measures which of
 // them the suite catches. The suite is worth what it can see: a fault that no

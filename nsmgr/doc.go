@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package nsmgr manages AppArmor policy namespaces through the files that the
 // kernel shows in securityfs. It is pure Go, prints nothing, and knows nothing
 // of containers but the name that LXC gives their namespaces.

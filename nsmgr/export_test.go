@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package nsmgr
 
 // MarkRemoving writes the record that a removal writes before it begins.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package profiles holds the AppArmor policy that nsmgr ships, as files that
 // people can read, and compiles policy for the kernel at hand with
 // apparmor_parser. It loads nothing.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package regression
 
 // seconds is how long each script took on Debian's User Mode Linux 7.2um1 with

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package regression knows the upstream AppArmor suite
 // tests/regression/apparmor: where its source comes from, which scripts it
 // has, what they need, and what the lines mean that they print. It builds and

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package reports holds what a run found: the results model, the journal that
 // a run appends to, and the writers that make JUnit, JSON, KTAP and text from
 // it. It runs nothing, and reads and writes only below the directory of a run.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package runs runs tests on kernels. It prepares what a run needs (Plan), opens
 // machines, runs one script or one isolation row at a time on them (Bench), and
 // writes the results to the journal.

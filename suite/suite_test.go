@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package suite has the specs: what must hold on a kernel build. They run on the
 // host and reach the kernel only through a machine, so that a kernel that dies
 // takes no result with it. How a spec is run is in package runs.

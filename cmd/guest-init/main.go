@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // guest-init is the first process of a virtual machine that proofhouse boots:
 // it mounts the guest's root and serves the command channel. It refuses to run as
 // any other process.

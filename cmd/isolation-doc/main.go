@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Isolation-doc writes docs/isolation.md from the results of runs of the isolation
 // matrix:
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command nsmgr manages AppArmor policy namespaces. This package has its commands:
 // flags, calls of the packages nsmgr, profiles and containers, and output. Logic
 // lives in those packages.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // proofhouse proves AppArmor on a kernel build before anyone ships it.
 package main
 

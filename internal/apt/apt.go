@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package apt is a private apt: Debian packages and sources of any suite,
 // checked by apt itself against the host's archive keyring, without reading
 // or changing the host's own sources, lists, pins or package state. It

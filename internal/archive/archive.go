@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package archive unpacks archives and copies directories that somebody else
 // made, and trusts nothing in them: no path and no link leads out of the
 // directory, there are no devices and no set-id bits afterwards, nothing is

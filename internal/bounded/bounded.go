@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package bounded keeps text that another program writes, and no more of it than
 // there is room for. It does not parse it.
 package bounded

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package cache keeps what is expensive to make (fetched kernels, guest roots,
 // built test helpers) under the user's cache directory. An entry is a directory that
 // is complete or absent: it is filled in a temporary directory beside

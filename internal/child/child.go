@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package child starts processes that do not outlive this one. Finding programs
 // and reading what they say belongs to package host.
 package child

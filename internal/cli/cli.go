@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package cli has what the project's commands share: a user error is one line and
 // exit status 2. Commands and their flags live in cmd.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package exit holds the exit statuses of proofhouse's commands and the kinds
 // of error that lead to them.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package host finds and runs programs of this host and copies its files.
 //
 // Processes that outlive a call belong to package child, archives to package

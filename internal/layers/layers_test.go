@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package layers holds the test that keeps the project's layers: an import
 // points down, never up or across. It has no code of its own.
 //

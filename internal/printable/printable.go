@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package printable makes text that other programs, kernels and guests wrote
 // safe to print on a terminal. It formats nothing else.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package sandbox starts programs that are not trusted, such as a kernel that
 // is an ordinary process, without any privilege: Landlock limits the files, a
 // seccomp filter the system calls. A program sees what its [Spec] names and

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package defects lists known defects of AppArmor in the kernel, and checks by
 // the kernel's behaviour, never by its version, whether a build has the fix. A
 // check is a plan for the probe (proofhouse/isolation/probe) with a judge of its

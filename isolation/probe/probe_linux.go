@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package probe carries out a plan of package isolation on the kernel that it runs
 // on, and reports each cell. Its tasks are forked processes that make no system
 // call but those of their steps, so that each record that the kernel logs for a

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package crash finds the kernel's complaints in console text: panics, oopses,
 // warnings, sanitizer and lockdep reports. It reads text only.
 //

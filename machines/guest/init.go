@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package guest is the inside of a virtual machine: the init that runs as its
 // first process, and the SSH server that runs commands for the host.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package wire defines the protocol of a machine's channel, for both ends: SSH with a
 // few extensions, and the configuration file of guest-init. An ordinary sshd refuses
 // the extensions, as RFC 4254 requires. The package sends and reads nothing itself.

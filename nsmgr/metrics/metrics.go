@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package metrics counts denials and writes metrics of policy namespaces for
 // monitoring. Reading records is package nsmgr's.
 package metrics

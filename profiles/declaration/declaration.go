@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package declaration reads the YAML files in which users declare policy
 // namespaces, and compiles the policy that they name. It changes nothing in the
 // kernel: that is nsmgr's.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package compare finds what changed from one kernel to another, or from one run
 // of a kernel to the next: regressions, fixes, changed coverage, and what else
 // differs and may be the cause.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package expect knows the failures that are expected: which subtest, on which
 // kernel and with which userspace, why, and until when.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package page makes index.html: one run as a page for people. It needs no
 // network and no server; what it shows is inside it, except the logs, which it
 // links to.

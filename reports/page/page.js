@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 "use strict";
 // Draws the page from the data in it: see model.go for what they mean.
 // Whatever came from a test is put into the page by text nodes only.

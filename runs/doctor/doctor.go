@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package doctor examines what this host can do, what it lacks, and how to fix
 // it. It installs Debian packages on request and changes nothing else.
 package doctor

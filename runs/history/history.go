@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package history lists the runs in the directory of all runs, out/, and removes
 // old ones. It reads results.json and journals through package reports.
 //

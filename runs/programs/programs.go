@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package programs finds our own programs. Those of a build are in the directory
 // of the running program; in a checkout with a Go toolchain they are built on
 // demand. Host programs of others are not its subject.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package progress shows the progress of a run: the steps of its preparation,
 // then the events in the journals of its directory. On a terminal it redraws a
 // few lines in place; in a pipe, on a dumb terminal and in CI it prints a few

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package runner runs the compiled suite through the ginkgo program, for
 // `proofhouse run`: it prepares the run, shows its progress, and makes the
 // reports from the journals. It runs no test itself: that is in package runs,

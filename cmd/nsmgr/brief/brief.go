@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package brief shortens the start of nsmgr. It works before most of what a Go
 // program does until main, so it does it when it is imported, imports almost
 // nothing, and has the names of nsmgr's commands. It has no other purpose.

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # A stacked task is denied a capability by both parts: each should log it. Run
 # as root; exit status 1 shows the defect.
 fs=/sys/kernel/security/apparmor/policy ns=repro-cap file=/tmp/repro-cap

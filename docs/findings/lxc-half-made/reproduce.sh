@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # LXC takes a container whose making was killed for one that is still being
 # made, for ever. Run as root, with LXC; exit status 1 shows the defect.
 set -u

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # A task that a namespace confines, with the host's folder of namespaces as its
 # working folder, makes and removes namespaces there. Run as root; exit status 1
 # shows the defect.

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Makes namespaces in each other as deep as the kernel lets, and removes the
 # outermost. Run as root on a kernel that may be lost; exit status 1 shows the
 # defect: a warning in the kernel's log.

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Several processes make and remove the same policy namespace. Run as root on a
 # kernel that may be lost: the defect is a BUG in the kernel's log, and tasks
 # that hang.

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Makes namespaces, loads a profile into each and removes them again, as fast as
 # it can. Run as root; exit status 1 shows the defect: the kernel warns of a
 # reference count.

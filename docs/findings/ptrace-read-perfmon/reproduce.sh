@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # A task whose policy denies it ptrace (read) reads another's environment. Run
 # as root; exit status 1 shows that it is read, though the denial is logged.
 fs=/sys/kernel/security/apparmor/policy

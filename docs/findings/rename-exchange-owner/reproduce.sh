@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # A task under an owner rule exchanges its file for another user's. Run as root,
 # with coreutils 9.5 or newer; exit status 1 shows the defect.
 fs=/sys/kernel/security/apparmor dir=/srv/repro-exchange

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # A stacked task, and two replacements of its namespace's profile: the second
 # must be in force like the first. Run as root; exit status 1 shows the defect.
 fs=/sys/kernel/security/apparmor/policy ns=repro-replace file=/tmp/repro-replace

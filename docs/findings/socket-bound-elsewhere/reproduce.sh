@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Denies a profile two UNIX sockets by the paths that its task connects to. One
 # was bound by that path, the other by the path of a bind mount. Run as root;
 # exit status 1 shows the defect: the second is not denied.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /*
  * ldd FILE for mkprofile.pl, which starts it for every profile of every test.
  *

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /*
  * mkprofile.pl, from a server that has perl, its modules and upstream's own
  * mkprofile.pl loaded already, and that forks for each call (mkprofile-server).
