@@ -99,7 +99,7 @@ func TestE2EBisect(t *testing.T) {
 	if want := "first bad build: " + builds[3] + " or earlier; unclear: " + builds[2] + "; last good build: " + builds[1]; e.status != 3 || !strings.HasPrefix(e.stdout, want+"\n") {
 		t.Errorf("exit status %d, want %q\n%s%s", e.status, want, e.stdout, e.stderr)
 	}
-	if !strings.Contains(e.stdout, "runs without AppArmor: its command line says apparmor=0") {
+	if !strings.Contains(e.stdout, "runs without AppArmor: its command line has apparmor=0") {
 		t.Errorf("why it could not be told:\n%s", e.stdout)
 	}
 	// From the other side, and from what was found.
