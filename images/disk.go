@@ -45,16 +45,16 @@ var labelRE = regexp.MustCompile(`^[a-z][a-z0-9-]{0,15}$`)
 // namespaces. Links that lead out of their directory and what is no file, link
 // or directory are left out. A directory that does not exist is exit.BadInput.
 // progress may be nil.
-func Disk(ctx context.Context, label string, folders map[string]string, progress func(string)) (string, error) {
+func Disk(ctx context.Context, label string, directories map[string]string, progress func(string)) (string, error) {
 	if !labelRE.MatchString(label) {
 		return "", fmt.Errorf("disk %q: not a label", label)
 	}
-	for inside := range folders {
+	for inside := range directories {
 		if !filepath.IsLocal(inside) || filepath.Clean(inside) == "." {
 			return "", fmt.Errorf("disk %s: %q is not a path in it", label, inside)
 		}
 	}
-	c, err := survey(folders)
+	c, err := survey(directories)
 	if err != nil {
 		return "", fmt.Errorf("disk %s: %w", label, err)
 	}
@@ -62,7 +62,7 @@ func Disk(ctx context.Context, label string, folders map[string]string, progress
 		if progress != nil {
 			progress(fmt.Sprintf("disk %s: packing %d MB", label, c.bytes/1e6))
 		}
-		return makeDisk(ctx, dir, label, folders, c)
+		return makeDisk(ctx, dir, label, directories, c)
 	})
 	if err != nil {
 		return "", fmt.Errorf("disk %s: %w", label, err)
@@ -80,18 +80,18 @@ type content struct {
 const blockSize = 4096
 
 // survey reads the directories.
-func survey(folders map[string]string) (content, error) {
+func survey(directories map[string]string) (content, error) {
 	var c content
 	h := sha256.New()
 	_, _ = fmt.Fprintln(h, diskRecipe, mke2fsConf)
-	for _, inside := range sorted(folders) {
-		if st, err := os.Stat(folders[inside]); err != nil {
+	for _, inside := range sorted(directories) {
+		if st, err := os.Stat(directories[inside]); err != nil {
 			return c, exit.BadInput(fmt.Errorf("read the directory: %w", err))
 		} else if !st.IsDir() {
-			return c, exit.BadInputf("%s is not a directory", folders[inside])
+			return c, exit.BadInputf("%s is not a directory", directories[inside])
 		}
 		_, _ = fmt.Fprintf(h, "%q\n", inside)
-		if err := c.survey(h, folders[inside]); err != nil {
+		if err := c.survey(h, directories[inside]); err != nil {
 			return c, fmt.Errorf("read the directory: %w", err)
 		}
 	}
@@ -141,7 +141,7 @@ func (c *content) survey(h io.Writer, dir string) error {
 }
 
 // makeDisk fills dir, a cache entry in the making.
-func makeDisk(ctx context.Context, dir, label string, folders map[string]string, c content) error {
+func makeDisk(ctx context.Context, dir, label string, directories map[string]string, c content) error {
 	if err := host.Need("mkfs.ext4"); err != nil {
 		return err
 	}
@@ -149,10 +149,10 @@ func makeDisk(ctx context.Context, dir, label string, folders map[string]string,
 	if err := errors.Join(os.Mkdir(stage, 0o755), os.Chmod(stage, 0o755)); err != nil { // whatever the umask
 		return err
 	}
-	for _, inside := range sorted(folders) {
+	for _, inside := range sorted(directories) {
 		o := archive.Options{MaxBytes: maxDisk, MaxFiles: maxDiskFiles, Symlinks: true}
-		if err := archive.Copy(ctx, folders[inside], filepath.Join(stage, inside), o); err != nil {
-			return fmt.Errorf("copy %s: %w", folders[inside], err)
+		if err := archive.Copy(ctx, directories[inside], filepath.Join(stage, inside), o); err != nil {
+			return fmt.Errorf("copy %s: %w", directories[inside], err)
 		}
 	}
 	conf := filepath.Join(dir, "mke2fs.conf")

@@ -47,16 +47,16 @@ var settings = map[string]File{
 // writeTar packs files, and the content of directories (path inside -> directory of
 // the host), as root's and readable by all: upstream's scripts run helpers as
 // nobody and refuse to start where a parent directory shuts that user out.
-func writeTar(name string, files map[string]File, folders map[string]string) error {
+func writeTar(name string, files map[string]File, directories map[string]string) error {
 	out, err := os.Create(name)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = out.Close() }()
 	buffered := bufio.NewWriterSize(out, 1<<20)
-	t := &tarWriter{Writer: tar.NewWriter(buffered), folders: map[string]bool{"/": true}}
-	for _, inside := range sorted(folders) {
-		if err := t.folder(inside, folders[inside]); err != nil {
+	t := &tarWriter{Writer: tar.NewWriter(buffered), directories: map[string]bool{"/": true}}
+	for _, inside := range sorted(directories) {
+		if err := t.folder(inside, directories[inside]); err != nil {
 			return err
 		}
 	}
@@ -70,23 +70,23 @@ func writeTar(name string, files map[string]File, folders map[string]string) err
 
 type tarWriter struct {
 	*tar.Writer
-	folders map[string]bool // written already
+	directories map[string]bool // written already
 }
 
 // add writes a header, and those of the directories above that are not there yet.
 func (t *tarWriter) add(h *tar.Header) error {
 	dir := path.Dir(path.Clean(h.Name))
-	if !t.folders[dir] {
+	if !t.directories[dir] {
 		if err := t.add(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755, ModTime: epoch}); err != nil {
 			return err
 		}
 	}
 	if h.Typeflag == tar.TypeDir {
 		name := path.Clean(h.Name)
-		if t.folders[name] {
+		if t.directories[name] {
 			return nil
 		}
-		t.folders[name] = true
+		t.directories[name] = true
 	}
 	relative := *h
 	relative.Name = "." + path.Clean(h.Name)

@@ -225,7 +225,7 @@ var administrationRows = []Row{
 				Prepare:  []string{"d = open " + fs + "policy/namespaces rd"},
 				Do:       []string{"@: hold outer", "mkdirat d planted", "@: held", "rmdirat d planted", "@: held"},
 				Clean:    []string{"@: rmns planted"},
-				Recorded: "the kernel asks whether the task may manage its own namespace, not the one of the folder: apparmorfs.c, ns_mkdir_op, ns_rmdir_op (\"TODO: improve permission check\"). See docs/findings/namespace-folder",
+				Recorded: "the kernel asks whether the task may manage its own namespace, not the one of the directory: apparmorfs.c, ns_mkdir_op, ns_rmdir_op (\"TODO: improve permission check\"). See docs/findings/namespace-folder",
 			},
 			{
 				Name: "file-of-the-host", Tasks: []Task{{Name: "t", Where: OnHost, Label: "host-allow//&:outer:p"}},

@@ -53,7 +53,7 @@ var ipcRows = []Row{
 	},
 	{
 		Group: "ipc", Name: "dbus", About: "what the kernel answers a bus that asks whether a task may send",
-		Why:        "the bus asks (libapparmor, aa_query_label) and decides; the kernel joins the answers of all parts: apparmorfs.c, query_label. But \"label\", which is what buses ask for, is of the parts in the label's own namespace only, so the host's part of a stack is not asked: see docs/findings/dbus-query-of-a-stack. A file below features/dbus says that the kernel answers, the folder alone does not",
+		Why:        "the bus asks (libapparmor, aa_query_label) and decides; the kernel joins the answers of all parts: apparmorfs.c, query_label. But \"label\", which is what buses ask for, is of the parts in the label's own namespace only, so the host's part of a stack is not asked: see docs/findings/dbus-query-of-a-stack. A file below features/dbus says that the kernel answers, the directory alone does not",
 		BlindStack: []string{"host"},
 		Needs:      []string{"dbus/mask send"}, Deny: "audit deny dbus,", Do: []string{"dbussend"},
 	},
