@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"proofhouse/internal/exit"
+	"proofhouse/internal/printable"
 	"proofhouse/reports"
 	"proofhouse/runs"
 	"proofhouse/runs/progress"
@@ -87,7 +88,7 @@ func listRun(ctx context.Context, o runner.Options, asJSON bool) error {
 	var sum float64
 	for _, s := range specs {
 		sum += s.Seconds
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%.0f s\n", reports.Plain(s.ID), reports.Plain(s.Kernel), s.Seconds)
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%.0f s\n", printable.Line(s.ID), printable.Line(s.Kernel), s.Seconds)
 	}
 	_, _ = fmt.Fprintf(w, "%d specs\t\t%.0f s on one machine\n", len(specs), sum)
 	return w.Flush()

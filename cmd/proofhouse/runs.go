@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"proofhouse/internal/exit"
+	"proofhouse/internal/printable"
 	"proofhouse/reports"
 	"proofhouse/reports/page"
 	"proofhouse/runs"
@@ -70,7 +71,7 @@ func printRuns(w io.Writer, entries []history.Entry) error {
 		if e.Seconds > 0 {
 			took = reports.Elapsed(time.Duration(e.Seconds * float64(time.Second)))
 		}
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", reports.Plain(name), reports.Plain(kernelsOf(e)), took, reports.Plain(verdictOf(e)))
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", printable.Line(name), printable.Line(kernelsOf(e)), took, printable.Line(verdictOf(e)))
 	}
 	return t.Flush()
 }
