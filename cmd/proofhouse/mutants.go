@@ -8,11 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"proofhouse/internal/cli"
 	"proofhouse/internal/exit"
 	"proofhouse/mutants"
+	"proofhouse/reports"
 	"proofhouse/runs"
 	"proofhouse/runs/progress"
 )
@@ -52,7 +55,7 @@ func mutantsSitesCommand() *cobra.Command {
 			return w.Flush()
 		},
 	}
-	c.Flags().IntVar(&choose, "choose", 0, "list only `N` of them, chosen by rule")
+	c.Flags().Var(cli.Count(&choose, 1), "choose", "list only `N` of them, chosen by rule")
 	return c
 }
 
@@ -82,7 +85,8 @@ place is not in the tree, nothing is written.`,
 
 func mutantsRunCommand() *cobra.Command {
 	var k mutants.Campaign
-	var shard, only string
+	var only string
+	var part reports.Shard
 	var sample int
 	var stages []string
 	c := &cobra.Command{
@@ -106,10 +110,6 @@ one stopped, and tries faults that survived with rows that are new.`,
 				return exit.BadInputf("no kernel given: want --kernel SPEC, a kernel built from a planted tree")
 			}
 			faults, err := mutants.Table()
-			if err != nil {
-				return err
-			}
-			part, err := runs.ParseShard(shard)
 			if err != nil {
 				return err
 			}
@@ -146,12 +146,12 @@ one stopped, and tries faults that survived with rows that are new.`,
 	f.StringSliceVar(&stages, "stage", nil, "try only these `STAGES`: near, rest, scripts")
 	f.BoolVar(&k.All, "all", false, "do not stop at the first catch: compare what each spec catches")
 	f.BoolVar(&k.Again, "again", false, "try the faults that survived again, also with specs that are not new")
-	f.DurationVar(&k.Limit, "for", 0, "start no run after this `DURATION`, such as 9m")
+	f.Var(cli.Duration(&k.Limit, time.Second), "for", "start no run after this `DURATION`, such as 9m")
 	f.StringVar(&only, "fault", "", "try only these faults, `N[,N]...`")
-	f.IntVar(&k.Procs, "procs", 0, "`machines` side by side (default: one for each processor, as far as there is memory)")
+	f.Var(cli.Count(&k.Procs, 1), "procs", "`machines` side by side (default: one for each processor, as far as there is memory)")
 	f.StringVar(&k.Dir, "out", filepath.Join(runs.DefaultOut(), "mutants"), "`directory` of the campaign")
-	f.StringVar(&shard, "shard", "", "try only part `INDEX/COUNT` of the faults")
-	f.IntVar(&sample, "sample", 0, "try only `N` faults, spread over the table")
+	f.Var(runs.ShardFlag(&part), "shard", "try only part `INDEX/COUNT` of the faults")
+	f.Var(cli.Count(&sample, 1), "sample", "try only `N` faults, spread over the table")
 	f.BoolVar(&k.Keep, "keep", false, "keep the directories of all runs")
 	k.Config.Out = runs.DefaultOut()
 	return c

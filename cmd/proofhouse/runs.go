@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"proofhouse/internal/cli"
 	"proofhouse/internal/exit"
 	"proofhouse/internal/printable"
 	"proofhouse/reports"
@@ -129,7 +130,7 @@ that out/latest points to, or anything that is not a run.`,
 			return err
 		},
 	}
-	c.Flags().IntVar(&keep, "keep", 0, "keep the newest `N` runs")
+	c.Flags().Var(cli.Count(&keep, 0), "keep", "keep the newest `N` runs")
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "only print what would be removed")
 	return c
 }
