@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"strings"
 
-	"proofhouse/internal/printable"
 	"proofhouse/reports"
 )
 
@@ -34,7 +33,7 @@ func Text(w io.Writer, f *Found, c Changes, style reports.Style) error {
 	t.line("")
 	t.line("EVIDENCE")
 	for _, id := range f.Targets {
-		t.line("  %s", printable.Line(id))
+		t.line("  %s", reports.Plain(id))
 		for _, b := range []Tested{f.Last, f.First} {
 			t.subtest(b, id)
 		}
@@ -63,7 +62,7 @@ func Text(w io.Writer, f *Found, c Changes, style reports.Style) error {
 		if b.Why != "" {
 			text += ": " + b.Why
 		}
-		t.line("  %-34s %s", b.Name(), printable.Line(text))
+		t.line("  %-34s %s", b.Name(), reports.Plain(text))
 	}
 	if len(gone) > 0 {
 		t.line("  incomplete on the mirror: %s", strings.Join(gone, ", "))
@@ -125,11 +124,11 @@ func (t *writer) subtest(b Tested, id string) {
 		text += "  " + s.Reason
 	}
 	st := cmp.Or(s.stable(), reports.Error)
-	t.line("    %-34s %s", b.Name(), t.style.Paint(st, printable.Line(text)))
+	t.line("    %-34s %s", b.Name(), t.style.Paint(st, reports.Plain(text)))
 	for _, d := range s.Denials {
-		t.line("      %s", printable.Line(d))
+		t.line("      %s", reports.Plain(d))
 	}
-	t.line("      run  %s", printable.Line(b.Evidence.Dir))
+	t.line("      run  %s", reports.Plain(b.Evidence.Dir))
 }
 
 func (t *writer) differences(what string, list []Difference, none string) {
@@ -145,17 +144,17 @@ func (t *writer) differences(what string, list []Difference, none string) {
 		}
 		switch {
 		case d.Old == "":
-			t.line("    + %s %s", printable.Line(d.Name), short(d.New))
+			t.line("    + %s %s", reports.Plain(d.Name), short(d.New))
 		case d.New == "":
-			t.line("    - %s %s", printable.Line(d.Name), short(d.Old))
+			t.line("    - %s %s", reports.Plain(d.Name), short(d.Old))
 		default:
-			t.line("    ~ %s %s -> %s", printable.Line(d.Name), short(d.Old), short(d.New))
+			t.line("    ~ %s %s -> %s", reports.Plain(d.Name), short(d.Old), short(d.New))
 		}
 	}
 }
 
 func short(s string) string {
-	s = printable.Line(s)
+	s = reports.Plain(s)
 	if r := []rune(s); len(r) > valueShown {
 		return string(r[:valueShown]) + "…"
 	}
@@ -178,7 +177,7 @@ func (t *writer) log(f *Found, c Changes) {
 				continue
 			}
 			if shown++; shown <= changesShown {
-				t.line("    %s  %s", v.Version, printable.Line(l))
+				t.line("    %s  %s", v.Version, reports.Plain(l))
 			}
 		}
 	}

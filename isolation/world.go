@@ -2,11 +2,7 @@
 
 package isolation
 
-import (
-	"strings"
-
-	"proofhouse/internal/features"
-)
+import "strings"
 
 // The surroundings of all cells: a namespace with a container in it, and on each
 // side a profile that allows and one that denies a row's operation.
@@ -86,7 +82,7 @@ func wide(k Kernel) string {
 		{"io_uring,", "io_uring/mask", ""},
 		{"mqueue,", "ipc/posix_mqueue", ""},
 	} {
-		if features.Has(k.Features, r.file, r.word) {
+		if k.Has(r.file, r.word) {
 			rules = append(rules, r.rule)
 		}
 	}

@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 	"unicode"
-
-	"proofhouse/internal/kmsg"
 )
 
 // samples are the AppArmor lines of real kernel logs, by file.
@@ -132,9 +130,9 @@ func TestParseKmsg(t *testing.T) {
 		line:                                                                   false,
 		"":                                                                     false,
 	} {
-		m, ok := kmsg.Parse([]byte(text))
-		if ok && m.Kernel {
-			_, ok = parseKernels(kmsg.Unescape(m.Text))
+		m, ok := parseKmsg([]byte(text))
+		if ok && m.kernels {
+			_, ok = parseKernels(m.text)
 		} else {
 			ok = false
 		}
@@ -143,8 +141,8 @@ func TestParseKmsg(t *testing.T) {
 		}
 	}
 	// The kernel writes a backslash as \x5c there.
-	m, _ := kmsg.Parse([]byte(`5,9,12000000,-;audit: type=1400 audit(1.2:3): apparmor="DENIED" name="/a\x5cb\x5cx" pid=1`))
-	if r, ok := parseKernels(kmsg.Unescape(m.Text)); !ok || r.Name != `/a\b\x` || m.Sequence != 9 || m.SinceBoot != 12*time.Second {
+	m, _ := parseKmsg([]byte(`5,9,12000000,-;audit: type=1400 audit(1.2:3): apparmor="DENIED" name="/a\x5cb\x5cx" pid=1`))
+	if r, ok := parseKernels(m.text); !ok || r.Name != `/a\b\x` || m.sequence != 9 || m.sinceBoot != 12*time.Second {
 		t.Errorf("%+v of %+v", r, m)
 	}
 }
@@ -248,15 +246,15 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-func FuzzParseKernels(f *testing.F) {
+func FuzzParseKmsg(f *testing.F) {
 	f.Add([]byte(`5,339,5140900,-;audit: type=1400 audit(1795400718.740:6): apparmor="DENIED" name="/a\x5cb" pid=1`))
 	f.Add([]byte("6,1,2,c;x\n KEY=v"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		m, ok := kmsg.Parse(b)
-		if !ok || !m.Kernel {
+		m, ok := parseKmsg(b)
+		if !ok || !m.kernels {
 			return
 		}
-		if r, ok := parseKernels(kmsg.Unescape(m.Text)); ok && r.Kind == "" {
+		if r, ok := parseKernels(m.text); ok && r.Kind == "" {
 			t.Errorf("%q: %+v", b, r)
 		}
 	})

@@ -23,7 +23,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proofhouse/internal/exit"
-	"proofhouse/internal/kmsg"
 )
 
 // auditPath is auditd's log: log_file of its configuration (auditd.conf(5)).
@@ -373,10 +372,10 @@ type follower struct {
 func (f logFiles) follow() (*follower, []Gap, error) {
 	w := &follower{recent: map[string]string{}}
 	var gaps []Gap
-	kernel, err := openKernelLog(f.kmsg, true)
+	kernel, err := openKmsg(f.kmsg, true)
 	switch {
-	case errors.Is(err, kmsg.ErrNone):
-		gaps = append(gaps, Gap{f.kmsg, kmsg.ErrNone.Error()})
+	case errors.Is(err, errNoKernelLog):
+		gaps = append(gaps, Gap{f.kmsg, errNoKernelLog.Error()})
 	case err != nil:
 		return nil, nil, err
 	default:
@@ -407,7 +406,7 @@ func (w *follower) fd() int32 {
 	if w.kernel == nil {
 		return -1
 	}
-	return int32(w.kernel.FD())
+	return int32(w.kernel.fd)
 }
 
 // maxRecent is how many records are kept to recognize copies.

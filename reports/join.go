@@ -20,7 +20,6 @@ import (
 	"syscall"
 
 	"proofhouse/internal/exit"
-	"proofhouse/internal/printable"
 )
 
 // Join makes one run in the directory out, which must be empty or absent, of the
@@ -274,7 +273,7 @@ func differ(a, b *Kernel) string {
 
 // made reports whether [Write] makes the file of that name anew.
 func made(name string) bool {
-	return name == ConsoleFile || slices.ContainsFunc(formats, func(f Format) bool { return f.File == name })
+	return name == ConsoleFile || name == CoverageFile || name == CoveragePage || slices.ContainsFunc(formats, func(f Format) bool { return f.File == name })
 }
 
 var consoleName = regexp.MustCompile(`^console-([0-9]+)\.log$`)
@@ -415,7 +414,7 @@ func (p *piece) copyJournal(out string, j journal, process int, moved map[string
 // quote is s as a journal has it.
 func quote(s string) []byte {
 	var b bytes.Buffer
-	_ = printable.EncodeJSON(&b, s, "") // a string always can be
+	_ = EncodeJSON(&b, s, "") // a string always can be
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"proofhouse/internal/exit"
-	"proofhouse/internal/printable"
 )
 
 // Kind names what an [Event] is about.
@@ -60,7 +59,8 @@ type RunStart struct {
 	Shard *Shard    `json:"shard,omitempty"`
 	Whole []Planned `json:"whole,omitempty"`
 	// Kernels have to be in the run: see [Require].
-	Kernels []string `json:"kernels,omitempty"`
+	Kernels   []string   `json:"kernels,omitempty"`
+	Selection *Selection `json:"selection,omitempty"`
 }
 
 // Journal is the file in which one process of a run records what happens:
@@ -261,6 +261,6 @@ func now() time.Time { return time.Now().UTC().Round(0) }
 // labels are full of < and &, which stay readable.
 func encodeLine(e Event) ([]byte, error) {
 	var b bytes.Buffer
-	err := printable.EncodeJSON(&b, e, "")
+	err := EncodeJSON(&b, e, "")
 	return b.Bytes(), err
 }

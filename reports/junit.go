@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"proofhouse/internal/exit"
-	"proofhouse/internal/printable"
 )
 
 // wholeRun is the name of a result about the run as a whole.
@@ -128,6 +127,9 @@ func kernelPrefix(run *Run, k *Kernel) string {
 	return k.Spec + "."
 }
 
+// maxProperty is how much a property has of a list, in bytes: each suite has it.
+const maxProperty = 4000
+
 // junitProperties are those of a kernel, by name; the same for all its suites.
 func junitProperties(run *Run, k *Kernel) []junitProperty {
 	all := overlay(k.Properties, map[string]string{
@@ -135,6 +137,20 @@ func junitProperties(run *Run, k *Kernel) []junitProperty {
 		"sha256": k.SHA256, "source": k.Source, "append": k.Append, "proofhouse": run.Tool,
 		"gaps": strings.Join(k.Gaps, "; "),
 	})
+	if c := k.Coverage; c != nil && c.Totals != nil {
+		all["coverage"] = c.Summary()
+		if n := len(c.Missing); n > 0 {
+			all["coverage unknown"] = plural(n, "test")
+		}
+		if c.Patch != nil {
+			all["patch"] = c.Patch.Name
+			all["patch coverage"] = c.Patch.Sentence()
+			all["patch lines"] = clip(strings.Join(c.PatchReport(), "; "), maxProperty)
+		}
+	}
+	if s := run.Selection; s != nil {
+		all["selection"] = strings.TrimPrefix(selectionSentence(run), "; ")
+	}
 	if run.CutShort {
 		all["cut short"] = "the run was killed, or is still running"
 	}
@@ -299,7 +315,7 @@ func suiteOutput(o Outcome) (out, complaints *junitText) {
 
 // legal is s as XML 1.0 can hold it, which has no way to escape a control
 // character, and as people can read it.
-func legal(s string) string { return printable.Lines(s) }
+func legal(s string) string { return Visible(strings.ToValidUTF8(s, "\ufffd")) }
 
 func junitSeconds(s float64) string {
 	return fmt.Sprintf("%.3f", (time.Duration(max(s, 0) * float64(time.Second))).Seconds())

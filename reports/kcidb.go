@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"proofhouse/internal/exit"
-	"proofhouse/internal/printable"
 )
 
 // The objects of KCIDB's I/O schema 5.3 (github.com/kernelci/kcidb-io) that a
@@ -108,7 +107,7 @@ func KCIDB(w io.Writer, run *Run, origin string) error {
 			Comment: kcidbText(line), Status: kcidbStatus[Error], LogExcerpt: kcidbLog(strings.Join(run.Notes(), "\n")),
 		})
 	}
-	return printable.EncodeJSON(w, doc, " ")
+	return EncodeJSON(w, doc, " ")
 }
 
 func (d *kcidbDocument) kernel(origin string, run *Run, k *Kernel, known map[string]bool) {

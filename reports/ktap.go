@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"proofhouse/internal/exit"
-	"proofhouse/internal/printable"
 )
 
 // KTAP writes the run in the kernel's Test Anything Protocol, version 1
@@ -40,7 +39,7 @@ func KTAP(w io.Writer, run *Run) error {
 	}
 	out := &ktapWriter{w: bufio.NewWriter(w)}
 	out.plan(0, "", tests)
-	out.line(0, "# "+printable.Line(verdict))
+	out.line(0, "# "+Plain(verdict))
 	return out.w.Flush()
 }
 
@@ -154,14 +153,14 @@ func (k *ktapWriter) plan(level int, parent string, tests []ktapTest) {
 			k.plan(level+1, name, t.subtests)
 		}
 		for _, r := range t.remarks {
-			k.line(level, "# "+printable.Line(r))
+			k.line(level, "# "+Plain(r))
 		}
 		word := "ok"
 		if !t.ok {
 			word = "not ok"
 		}
 		line := fmt.Sprintf("%s %d %s", word, i+1, name)
-		if d := strings.TrimSpace(printable.Line(t.detail)); d != "" {
+		if d := strings.TrimSpace(Plain(t.detail)); d != "" {
 			// Some readers take the last directive of a line.
 			line += " # " + strings.ReplaceAll(d, "#", "%23")
 		}
@@ -174,7 +173,7 @@ var ktapAgain = regexp.MustCompile(` #(\d+)$`)
 // ktapName is a description: it can hold anything but #, which begins what is
 // no description.
 func ktapName(s string) string {
-	s = ktapAgain.ReplaceAllString(printable.Line(s), " ($1)")
+	s = ktapAgain.ReplaceAllString(Plain(s), " ($1)")
 	if s == "" {
 		s = "(no name)"
 	}

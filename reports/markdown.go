@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"proofhouse/internal/exit"
-	"proofhouse/internal/printable"
 )
 
 // MarkdownLimit is the most that [Markdown] writes, in bytes: a comment on
@@ -61,6 +60,15 @@ func (m *markdown) run(run *Run) {
 	for _, r := range run.Notes() {
 		m.line("> %s\n", mdText(clip(r, 300)))
 	}
+	if s := run.Selection; s != nil {
+		m.line("> %s selected by %s, from what %s reached\n", plural(s.Selected, "test"), mdCode(s.For), mdCode(s.Map))
+		m.fold("Selected, as it is not known what they reach", mdCodes(s.Unknown))
+		what := "Left out"
+		if s.Rest {
+			what = "Run after them"
+		}
+		m.fold(what, mdCodes(s.LeftOut))
+	}
 	for i := range run.Kernels {
 		m.kernel(run, &run.Kernels[i])
 	}
@@ -103,6 +111,40 @@ func (m *markdown) kernel(run *Run, k *Kernel) {
 		skips = append(skips, mdText(g.line("skip")))
 	}
 	m.fold("Skipped, by what is missing"+on, skips)
+	m.coverage(k, on)
+}
+
+// coverage says which lines of AppArmor the tests reached. What became of the
+// lines of a patch is open: it is what the reader asked for.
+func (m *markdown) coverage(k *Kernel, on string) {
+	c := k.Coverage
+	if c == nil || c.Totals == nil {
+		return
+	}
+	m.line("**Lines reached%s**: %s\n", on, mdText(c.Summary()))
+	if c.Patch != nil {
+		m.line("%s: %s\n", mdCode(c.Patch.Name), mdText(c.Patch.Sentence()))
+		lines := c.PatchReport()
+		for _, l := range lines[:min(len(lines), m.limit)] {
+			m.line("- %s", mdText(clip(l, 300)))
+		}
+		if rest := len(lines) - m.limit; rest > 0 {
+			m.line("- … and %d more", rest)
+		}
+		m.line("")
+	}
+	var missing []string
+	for _, u := range c.Missing {
+		missing = append(missing, mdCode(u.ID)+" "+mdText(clip(u.Reason, 300)))
+	}
+	m.fold("Unknown what these reached"+on, missing)
+}
+
+func mdCodes(texts []string) (list []string) {
+	for _, t := range texts {
+		list = append(list, mdCode(t))
+	}
+	return list
 }
 
 func eachSubtest(outcomes []Outcome, item func(Subtest) string) (list []string) {
@@ -184,14 +226,14 @@ func (m *markdown) records(o Outcome) {
 	}
 	m.line("\n  <details><summary>what the kernel said</summary>\n\n  %s", fence)
 	for _, l := range lines {
-		m.line("  %s", clip(printable.Line(l), 600))
+		m.line("  %s", clip(Plain(l), 600))
 	}
 	m.line("  %s\n  </details>\n", fence)
 }
 
 // mdCode is a text as it is, in a line: between more backquotes than it has.
 func mdCode(s string) string {
-	s = clip(printable.Line(s), 300)
+	s = clip(Plain(s), 300)
 	if s == "" {
 		return ""
 	}
@@ -209,7 +251,7 @@ var mdEscaper = strings.NewReplacer(`\`, `\\`, "`", "\\`", "*", `\*`, "_", `\_`,
 
 // mdText is a text whose signs mean nothing to Markdown; nor does it mention
 // anybody.
-func mdText(s string) string { return mdEscaper.Replace(printable.Line(s)) }
+func mdText(s string) string { return mdEscaper.Replace(Plain(s)) }
 
 // clip is s, cut where it is very long.
 func clip(s string, n int) string {

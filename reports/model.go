@@ -7,6 +7,8 @@ package reports
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -79,6 +81,11 @@ type Spec struct {
 	Console string   `json:"console,omitempty"`
 	Crash   string   `json:"crash,omitempty"`
 	Results []Result `json:"results,omitempty"`
+	// Coverage names the tracefile with the lines of the kernel that the spec
+	// reached, below the run's directory. NoCoverage says why they are unknown in
+	// a run that measures them.
+	Coverage   string `json:"coverage,omitempty"`
+	NoCoverage string `json:"no_coverage,omitempty"`
 }
 
 // Kernel is the build that was tested, the userspace it was tested with and
@@ -107,6 +114,24 @@ type Kernel struct {
 	// NotRun are the specs that were planned and never started, once for each
 	// time.
 	NotRun []string `json:"not_run,omitempty"`
+	// Coverage is nil unless the run measures it.
+	Coverage *Coverage `json:"coverage,omitempty"`
+}
+
+// HasFeature reports whether the kernel has a feature of AppArmor: a file in the
+// features directory whose content is not "no", a directory that is not empty,
+// or a word in the file above it.
+func (k *Kernel) HasFeature(path string) bool {
+	if v, ok := k.Features[path]; ok {
+		return strings.TrimSpace(v) != "no"
+	}
+	for p := range k.Features {
+		if strings.HasPrefix(p, path+"/") && len(p) > len(path)+1 {
+			return true
+		}
+	}
+	i := strings.LastIndexByte(path, '/')
+	return i >= 0 && slices.Contains(strings.Fields(k.Features[path[:i]]), path[i+1:])
 }
 
 // MachineKind returns what durations depend on: "uml", "qemu/tcg", "qemu/kvm".
@@ -160,9 +185,27 @@ type Run struct {
 	// Shard is set for a run that is one of several parts.
 	Shard *Shard `json:"shard,omitempty"`
 	// Parts are the runs that this one was joined from, if it was.
-	Parts   []Part   `json:"parts,omitempty"`
-	Kernels []Kernel `json:"kernels"`
+	Parts []Part `json:"parts,omitempty"`
+	// Selection is set for a run of only the tests that a patch may affect, or of
+	// these first.
+	Selection *Selection `json:"selection,omitempty"`
+	Kernels   []Kernel   `json:"kernels"`
 }
+
+// Selection says which tests a patch selected.
+type Selection struct {
+	For      string   `json:"for"` // the patch
+	Map      string   `json:"map"` // the run that measured which tests reach what
+	Selected int      `json:"selected"`
+	Unknown  []string `json:"unknown,omitempty"` // selected because the map lacks them
+	// LeftOut are the tests that were not selected, sorted. With Rest they ran
+	// after the others.
+	LeftOut []string `json:"left_out,omitempty"`
+	Rest    bool     `json:"rest,omitempty"`
+}
+
+// Partial reports whether tests were left out.
+func (s *Selection) Partial() bool { return s != nil && !s.Rest && len(s.LeftOut) > 0 }
 
 // Shard says that a run is part Index, from 1, of Count.
 type Shard struct {

@@ -400,6 +400,9 @@ func (m *merger) plan(part []journal) (planned map[specKey]int, of *split) {
 				m.run.Tool, m.run.Argv = e.Run.Tool, e.Run.Argv
 			}
 			m.run.Host = overlay(e.Run.Host, m.run.Host)
+			if e.Run.Selection != nil {
+				m.run.Selection = e.Run.Selection
+			}
 			if e.Run.Shard.valid() {
 				shard = e.Run.Shard
 			}
@@ -614,6 +617,7 @@ func joinKernel(newer, older *Kernel) *Kernel {
 	}
 	k.Properties = overlay(older.Properties, newer.Properties)
 	k.Features = overlay(older.Features, newer.Features)
+	k.Coverage = joinCoverage(newer.Coverage, older.Coverage)
 	k.Gaps = slices.Concat(older.Gaps, newer.Gaps)
 	slices.Sort(k.Gaps)
 	k.Gaps = slices.Compact(k.Gaps)

@@ -16,7 +16,6 @@ import (
 
 	"github.com/fatih/color"
 	"proofhouse/internal/exit"
-	"proofhouse/internal/printable"
 )
 
 // What is shown at most; the rest is in the files, and -v shows it.
@@ -39,6 +38,7 @@ func Terminal(w io.Writer, run *Run, style Style, files ...string) error {
 	for _, r := range run.Notes() {
 		t.item("  ", r)
 	}
+	t.selection()
 	t.eachKernel()
 	for i := range run.Kernels {
 		t.kernel(&run.Kernels[i])
@@ -63,12 +63,45 @@ func (t *terminal) line(format string, args ...any) {
 
 func (t *terminal) verdict(status int, line string) {
 	ink := map[int]color.Attribute{exit.OK: color.FgGreen, exit.Failed: color.FgRed, exit.NoVerdict: color.FgMagenta}
-	for i, l := range Wrap(printable.Line(line), cmp.Or(t.s.Width, 80)-2) {
+	for i, l := range Wrap(Plain(line), cmp.Or(t.s.Width, 80)-2) {
 		if i > 0 {
 			l = "  " + l
 		}
 		t.line("%s", t.s.paint(l, color.Bold, ink[status]))
 	}
+}
+
+// selection says what a selected run left out.
+func (t *terminal) selection() {
+	s := t.run.Selection
+	if s == nil {
+		return
+	}
+	t.item("  ", fmt.Sprintf("%s selected by %s, from what %s reached", plural(s.Selected, "test"), s.For, s.Map))
+	for _, l := range []struct {
+		what string
+		ids  []string
+	}{{"selected, as it is not known what they reach", s.Unknown}, {s.leftOut(), s.LeftOut}} {
+		if len(l.ids) > 0 {
+			t.item("  ", fmt.Sprintf("%s: %s", l.what, t.names(l.ids)))
+		}
+	}
+}
+
+// names has the IDs in short, all of them or the first ones.
+func (t *terminal) names(ids []string) string {
+	n := len(ids)
+	if !t.s.Verbose {
+		n = min(n, coverageShown)
+	}
+	var names []string
+	for _, id := range ids[:n] {
+		names = append(names, commonRoot(id))
+	}
+	if rest := len(ids) - n; rest > 0 {
+		names = append(names, fmt.Sprintf("and %s more (all with -v, and in results.json)", number(rest)))
+	}
+	return strings.Join(names, ", ")
 }
 
 // eachKernel is the verdict on each of several kernels.
@@ -101,13 +134,13 @@ func (t *terminal) files(files []string) {
 	var below []string
 	for _, f := range files {
 		if dir := filepath.Dir(f); dir == top {
-			t.line("  %s", printable.Line(f))
+			t.line("  %s", Plain(f))
 		} else if !slices.Contains(below, dir) {
 			below = append(below, dir)
 		}
 	}
 	for _, dir := range below {
-		t.line("  %s%c", printable.Line(dir), filepath.Separator)
+		t.line("  %s%c", Plain(dir), filepath.Separator)
 	}
 }
 
@@ -131,7 +164,7 @@ func (t *terminal) hang(first, text string, width int, ink []color.Attribute) {
 	if width > 0 {
 		width = max(width-indent, 20)
 	}
-	for i, l := range Wrap(printable.Line(text), width) {
+	for i, l := range Wrap(Plain(text), width) {
 		if i == 1 {
 			first = strings.Repeat(" ", indent)
 		}
@@ -162,13 +195,52 @@ func (t *terminal) kernel(k *Kernel) {
 	}
 	t.skipped(outcomes)
 	t.notRun(outcomes)
+	t.coverage(k)
+}
+
+// coverageShown is how many groups of lines of a patch, and tests whose coverage is
+// unknown, are shown.
+const coverageShown = 30
+
+// coverage says which lines of AppArmor the tests reached.
+func (t *terminal) coverage(k *Kernel) {
+	c := k.Coverage
+	if c == nil || c.Totals == nil {
+		return
+	}
+	t.heading("LINES REACHED")
+	t.item("  ", c.Summary())
+	shown := func(lines []string, what string) {
+		n := len(lines)
+		if !t.s.Verbose {
+			n = min(n, coverageShown)
+		}
+		for _, l := range lines[:n] {
+			t.item("    ", l)
+		}
+		if rest := len(lines) - n; rest > 0 {
+			t.line("    and %s more %s (all with -v, and in %s)", number(rest), what, CoveragePage)
+		}
+	}
+	if c.Patch != nil {
+		t.item("  ", c.Patch.Name+": "+c.Patch.Sentence())
+		shown(c.PatchReport(), "lines of the patch")
+	}
+	if len(c.Missing) > 0 {
+		t.item("  ", "unknown what these reached:")
+		var lines []string
+		for _, m := range c.Missing {
+			lines = append(lines, m.ID+": "+m.Reason)
+		}
+		shown(lines, "tests")
+	}
 }
 
 // header says what was tested, with what, and where.
 func (t *terminal) header(k *Kernel, outcomes []Outcome) {
 	t.line("")
-	name := t.s.paint(printable.Line(k.name()), color.Bold)
-	if spec := printable.Line(k.Spec); spec != "" && spec != printable.Line(k.name()) {
+	name := t.s.paint(Plain(k.name()), color.Bold)
+	if spec := Plain(k.Spec); spec != "" && spec != Plain(k.name()) {
 		name += "  " + spec
 	}
 	t.line("%s", name)
@@ -356,7 +428,7 @@ func (t *terminal) row(st Status, name string, o Outcome) {
 		mark, word = t.s.Mark(st), t.s.Paint(st, word)
 	}
 	head := fmt.Sprintf("  %s %s", mark, word)
-	name = printable.Line(name)
+	name = Plain(name)
 	if utf8.RuneCountInString(name) >= nameColumns { // a line of its own rather than half a name
 		t.line("%s%s", head, name)
 		head, name = strings.Repeat(" ", 10), ""
@@ -432,7 +504,7 @@ func (t *terminal) failures(title string, st Status, outcomes []Outcome) {
 			t.failure(sub)
 		}
 		if rest := len(bad) - shown; rest > 0 {
-			t.line("    and %s more of %s (all with -v, and in the reports)", number(rest), printable.Line(o.ID))
+			t.line("    and %s more of %s (all with -v, and in the reports)", number(rest), Plain(o.ID))
 		}
 		t.records(o)
 	}

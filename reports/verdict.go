@@ -18,7 +18,10 @@ func Verdict(run *Run) (status int, line string) {
 	t := tally(run)
 	word := map[int]string{exit.OK: "PASS", exit.Failed: "FAIL", exit.NoVerdict: "NO VERDICT"}
 	status = t.status()
-	return status, word[status] + ": " + t.sentence(run)
+	if run.Selection.Partial() && status == exit.OK {
+		word[status] = "PASS OF A SELECTION"
+	}
+	return status, word[status] + ": " + t.sentence(run) + selectionSentence(run) + coverageSentence(run)
 }
 
 // totals sum up a run.

@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"proofhouse/internal/exit"
-	"proofhouse/internal/printable"
+	"proofhouse/reports/coverage"
 )
 
 // The files that [Write] makes, in a run's directory and in that of each kernel.
@@ -35,7 +35,7 @@ type document struct {
 func JSON(w io.Writer, run *Run) error {
 	d := document{Run: run, Counts: tally(run).counts}
 	d.Status, d.Verdict = Verdict(run)
-	return printable.EncodeJSON(w, d, " ")
+	return EncodeJSON(w, d, " ")
 }
 
 // Write reads the journals in dir and makes results.json and junit.xml of them,
@@ -57,24 +57,27 @@ func Write(dir string, edits ...func(*Run)) (*Run, []string, error) {
 		return run, nil, fmt.Errorf("write the reports: %w", err)
 	}
 	defer func() { _ = root.Close() }()
+	totals := run.cover(root)
 	files, err := writeRun(root, dir, run)
 	if err != nil {
 		return run, files, err
 	}
 	for _, k := range run.Kernels {
-		its, err := writeKernel(root, dir, run, k)
+		its, err := writeKernel(root, dir, run, k, totals[k.ID])
 		if err != nil {
 			return run, files, err
 		}
 		if len(run.Kernels) > 1 {
 			files = append(files, its...)
+		} else if n := len(its); n > 0 && filepath.Base(its[n-1]) == CoverageFile {
+			files = append(files, its[n-1])
 		}
 	}
 	return run, files, nil
 }
 
 // writeKernel makes the reports in the directory of one kernel.
-func writeKernel(root *os.Root, dir string, run *Run, k Kernel) ([]string, error) {
+func writeKernel(root *os.Root, dir string, run *Run, k Kernel, reached coverage.Set) ([]string, error) {
 	name, err := directoryOf(k.ID)
 	if err != nil {
 		return nil, fmt.Errorf("write the reports in %s: %w", dir, err)
@@ -91,6 +94,13 @@ func writeKernel(root *os.Root, dir string, run *Run, k Kernel) ([]string, error
 	}
 	if err := writeConsole(sub); err != nil {
 		return files, fmt.Errorf("write the console in %s: %w", dir, noSpace(dir, err))
+	}
+	if len(reached) > 0 {
+		err := replace(sub, CoverageFile, func(w io.Writer) error { return coverage.WriteLCOV(w, reached, "all") })
+		if err != nil {
+			return files, fmt.Errorf("write %s in %s: %w", CoverageFile, dir, noSpace(dir, err))
+		}
+		files = append(files, filepath.Join(dir, name, CoverageFile))
 	}
 	return files, nil
 }

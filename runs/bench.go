@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"proofhouse/gcov"
 	"proofhouse/internal/exit"
 	"proofhouse/internal/version"
 	"proofhouse/isolation"
@@ -23,6 +24,7 @@ import (
 	"proofhouse/machines"
 	"proofhouse/regression"
 	"proofhouse/reports"
+	"proofhouse/reports/coverage"
 )
 
 // Bench is the part of a run that one process does. It has at most one machine
@@ -41,6 +43,8 @@ type Bench struct {
 
 	log    *slog.Logger
 	endLog func()
+
+	trees map[string]*gcov.Tree // of measured builds, by kernels.Build.ID
 
 	machine *bench // nil: none is open
 	opened  int    // machines so far
@@ -63,6 +67,10 @@ type bench struct {
 	// taintReported is set once the taint that the kernel booted with is in
 	// the journal.
 	taintReported bool
+	// counts is set while the machine's counters are about one test at a time.
+	// containerCounts is what the start of each container counted.
+	counts          bool
+	containerCounts map[string]coverage.Set
 }
 
 // faults is what a test breaks on purpose. The zero value breaks nothing.
@@ -135,6 +143,7 @@ func (l *Bench) RunStarted(planned []reports.Planned, processes int) {
 	start := reports.RunStart{
 		Tool: version.String(), Argv: os.Args, Processes: processes, Planned: planned, Host: Host(),
 	}
+	start.Selection = l.Plan.Selection
 	if s := l.Plan.Config.Shard; s.Count > 0 {
 		start.Shard, start.Whole = &s, l.Plan.Whole
 	}
@@ -143,7 +152,9 @@ func (l *Bench) RunStarted(planned []reports.Planned, processes int) {
 		// A kernel whose specs are all in other shards is not part of this run.
 		its := func(p reports.Planned) bool { return p.Kernel == b.ID() }
 		if len(planned) == 0 || slices.ContainsFunc(planned, its) {
-			l.journal.Kernel(l.describe(b))
+			k := l.describe(b)
+			k.Coverage = l.keepSource(b)
+			l.journal.Kernel(k)
 		}
 	}
 }
@@ -155,6 +166,7 @@ func (l *Bench) RunEnded() { l.journal.RunEnded() }
 // write to the journal.
 func (l *Bench) Close() error {
 	l.drop("")
+	l.closeTrees()
 	err := l.journal.Close()
 	l.log.Debug("process ends", "error", err)
 	l.endLog()
@@ -201,7 +213,7 @@ func (l *Bench) Machine(ctx context.Context, b *kernels.Build) (machines.Machine
 }
 
 func (l *Bench) ready(ctx context.Context, b *kernels.Build) (*bench, error) {
-	if l.machine != nil && l.machine.build.ID() == b.ID() {
+	if l.machine != nil && l.machine.build.ID() == b.ID() && (l.machine.counts || l.Plan.Measured[b.ID()] == nil) {
 		return l.machine, nil
 	}
 	l.drop("")
@@ -224,6 +236,13 @@ func (l *Bench) ready(ctx context.Context, b *kernels.Build) (*bench, error) {
 		return nil, err
 	}
 	l.unclaimed(m, "while it booted")
+	if err := l.beginCounting(ctx, m); err != nil {
+		if exit.Status(err) == exit.Usage {
+			s.refused = err
+		}
+		l.drop(err.Error())
+		return nil, err
+	}
 	return m, nil
 }
 

@@ -68,6 +68,19 @@ type Config struct {
 	Durations string
 	// Expectations are files with the user's own expected failures.
 	Expectations []string
+	// Coverage measures which lines of the kernel's AppArmor each test reaches.
+	// CoverageTree is the build tree; "": the kernel's spec is one.
+	Coverage     bool
+	CoverageTree string
+	// Patch is a file, or a range of commits in the build tree: report which of
+	// the lines that it changes were reached.
+	Patch string
+	// SelectFor is a patch in the same form: run only the tests that reach what
+	// it changes, as the run Map measured it; with SelectRest the others, too,
+	// but later.
+	SelectFor  string
+	Map        string
+	SelectRest bool
 }
 
 // Plan is everything that a run needs. It is complete: all files are on this
@@ -87,8 +100,14 @@ type Plan struct {
 	Only    map[string][]string `json:"only"`
 	Seconds map[string]float64  `json:"seconds"` // expected, by script
 	// Pace is the factor to Seconds on a build, by Build.ID.
-	Pace   map[string]float64 `json:"pace,omitempty"`
-	Source string             `json:"source"` // version and note of the upstream suite
+	Pace map[string]float64 `json:"pace,omitempty"`
+	// Measured has what is to be measured on each build, by Build.ID.
+	Measured map[string]*measuredBuild `json:"measured,omitempty"`
+	// Selection is what a patch selected, and First the selected specs in the
+	// order in which they are to start.
+	Selection *reports.Selection `json:"selection,omitempty"`
+	First     []string           `json:"first,omitempty"`
+	Source    string             `json:"source"` // version and note of the upstream suite
 	// Whole is what all shards together will run, if this run is a shard.
 	Whole []reports.Planned `json:"-"`
 	// Expectations are the user's own and the built-in ones, as they were when
@@ -150,6 +169,9 @@ func Prepare(ctx context.Context, cfg Config, progress func(string)) (*Plan, err
 	if err := p.builds(ctx, progress); err != nil {
 		return nil, err
 	}
+	if err := p.coverage(ctx); err != nil {
+		return nil, err
+	}
 	src, err := regression.Fetch(ctx, cfg.Source, progress)
 	if err != nil {
 		return nil, err
@@ -162,6 +184,9 @@ func Prepare(ctx context.Context, cfg Config, progress func(string)) (*Plan, err
 		if err := p.rerun(earlier); err != nil {
 			return nil, err
 		}
+	}
+	if err := p.selectFor(ctx); err != nil {
+		return nil, err
 	}
 	if !p.needsGuest() {
 		return p, nil

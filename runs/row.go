@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"proofhouse/internal/kmsg"
 	"proofhouse/isolation"
 	"proofhouse/isolation/defects"
 	"proofhouse/kernels"
@@ -87,6 +86,7 @@ func (l *Bench) runRow(ctx context.Context, b *kernels.Build, row probed, h half
 			failed("no container: " + err.Error())
 			// A complaint of the kernel belongs to this row, not to the next.
 			why := l.aftermath(ctx, m, nil, spec)
+			l.countTest(ctx, m, spec, nil)
 			if spec.Crash != "" {
 				failed("the kernel crashed: " + spec.Crash)
 			}
@@ -107,6 +107,7 @@ func (l *Bench) runRow(ctx context.Context, b *kernels.Build, row probed, h half
 		err = syncErr
 	}
 	why := l.aftermath(ctx, m, err, spec)
+	l.countTest(ctx, m, spec, m.containerCounts[plan.Container])
 	records := m.Audit().Since(audit)
 	if syncErr != nil {
 		records += isolation.LostRecords(syncErr.Error())
@@ -148,8 +149,10 @@ func (l *Bench) runRow(ctx context.Context, b *kernels.Build, row probed, h half
 // audit records (kernel/audit.c, audit_log_lost), or "".
 func lostNotice(console string) string {
 	for line := range strings.Lines(console) {
-		if kmsg.LostRecords(line) {
-			return strings.TrimSpace(line)
+		for _, notice := range []string{"audit_lost=", "audit: backlog limit exceeded", "audit: rate limit exceeded"} {
+			if strings.Contains(line, notice) {
+				return strings.TrimSpace(line)
+			}
 		}
 	}
 	return ""
@@ -227,6 +230,9 @@ func (l *Bench) container(ctx context.Context, m *bench, k isolation.Kernel, nam
 	err, tried := m.containers[name]
 	if !tried {
 		err = l.startContainer(ctx, m, k, name)
+		if err == nil {
+			l.countContainer(ctx, m, name)
+		}
 		if m.containers == nil {
 			m.containers = map[string]error{}
 		}

@@ -71,6 +71,7 @@ func (l *Bench) runScript(ctx context.Context, b *kernels.Build, script regressi
 	spec.Seconds = res.Usage.Wall.Seconds()
 	ended := regression.Exit{Status: res.Status, Signal: res.Signal, Deadline: res.Deadline}
 	why := l.aftermath(ctx, m, err, spec)
+	l.countTest(ctx, m, spec, nil)
 	ended.Crash = spec.Crash
 	spec.Results = script.Parse(out.bytes(), ended)
 	if reasons := doubts(ctx, err, why, spec.Crash, out); len(reasons) > 0 {

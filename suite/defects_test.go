@@ -22,7 +22,7 @@ var _ = Describe("known defects", Label("known-defects"), func() {
 				if !ours(build.ID(), d.ID()) {
 					continue
 				}
-				priority := turn(k, len(plan.Scripts)+len(isolation.Rows())+i)
+				priority := turn(k, len(plan.Scripts)+len(isolation.Rows())+i, d.ID())
 				It(d.Name, Label(defectLabel+d.Name), priority, func(ctx SpecContext) {
 					outcome(bench.Defect(ctx, build, d))
 				})

@@ -20,7 +20,7 @@ var _ = Describe("isolation of host and container", Label("isolation"), func() {
 				}
 				// After the scripts of the same kernel, in the order of the
 				// table: a machine that ran a row is not used for scripts.
-				priority := turn(k, len(plan.Scripts)+i)
+				priority := turn(k, len(plan.Scripts)+i, row.ID())
 				labels := Label(rowLabel+row.Group+"."+row.Name, groupLabel+row.Group)
 				if row.Smoke {
 					labels = append(labels, "smoke")

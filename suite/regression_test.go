@@ -21,7 +21,7 @@ var _ = Describe("upstream AppArmor regression suite", Label("regression"), func
 					continue
 				}
 				// The longest first.
-				priority := turn(k, i)
+				priority := turn(k, i, runs.SpecID(script.Name))
 				labels := Label(scriptLabel + script.Name)
 				if slices.Contains(smoke, script.Name) {
 					labels = append(labels, "smoke")

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -167,10 +168,15 @@ func takeShard(preview func() []reports.Planned) error {
 }
 
 // turn returns the priority of the i-th spec of the k-th kernel: specs start in
-// this order. All specs of a kernel run before those of the next kernel, so that
-// one machine runs many specs.
-func turn(k, i int) SpecPriority {
-	return SpecPriority((len(plan.Builds)-k)*(len(plan.Scripts)+len(isolation.Rows())+len(defects.All())) - i)
+// this order, but for those that a patch selected, which come before them. All
+// specs of a kernel run before those of the next kernel, so that one machine runs
+// many specs.
+func turn(k, i int, id string) SpecPriority {
+	all := len(plan.Scripts) + len(isolation.Rows()) + len(defects.All())
+	if n := slices.Index(plan.First, id); n >= 0 {
+		i = n - len(plan.First)
+	}
+	return SpecPriority((len(plan.Builds)-k)*(all+len(plan.First)) - i)
 }
 
 // refuse prints one line and exits before anything has run. It writes the exit

@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -139,7 +140,10 @@ func completeNames(_ *cobra.Command, got []string, _ string) ([]string, cobra.Sh
 
 // printJSON writes a value as the command's --json form.
 func printJSON(c *cobra.Command, value any) error {
-	return printable.EncodeJSON(c.OutOrStdout(), value, "  ")
+	e := json.NewEncoder(c.OutOrStdout())
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(value)
 }
 
 // say writes one line to the command's output. Control characters are escaped:

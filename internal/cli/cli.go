@@ -28,7 +28,9 @@ func Root(c *cobra.Command) *cobra.Command {
 		return nil
 	}
 	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
-	c.SetFlagErrorFunc(badFlag)
+	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return exit.BadInputf("%w (see %s --help)", err, c.CommandPath())
+	})
 	return c
 }
 

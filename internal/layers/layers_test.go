@@ -25,7 +25,7 @@ var layers = [][]string{
 	{"runs"},
 	{"isolation", "regression", "containers"},
 	{"machines"},
-	{"images", "kernels", "profiles"},
+	{"gcov", "images", "kernels", "profiles"},
 	{"nsmgr"},
 	{"reports"},
 	{"internal"},

@@ -57,6 +57,9 @@ type Spec struct {
 	// MaxFile is the largest size of a file that it writes, in bytes; 0 = not
 	// limited.
 	MaxFile uint64 `json:",omitempty"`
+	// MaxMemory is the largest address space of the program, in bytes; 0 = not
+	// limited.
+	MaxMemory uint64 `json:",omitempty"`
 	// Files is the number of the command's ExtraFiles. What else this process
 	// has inherited is not handed on.
 	Files int `json:",omitempty"`
@@ -198,6 +201,12 @@ func become(text string, args []string) error {
 	if Supported().Seccomp {
 		if err := filter(); err != nil {
 			return fmt.Errorf("seccomp: %w", err)
+		}
+	}
+	if s.MaxMemory > 0 {
+		// Last: Go's runtime reserves much address space itself.
+		if err := unix.Setrlimit(unix.RLIMIT_AS, &unix.Rlimit{Cur: s.MaxMemory, Max: s.MaxMemory}); err != nil && !errors.Is(err, unix.EPERM) {
+			return fmt.Errorf("limit the memory: %w", err)
 		}
 	}
 	return unix.Exec(s.Program, args, os.Environ())

@@ -5,10 +5,10 @@ package compare
 import (
 	"io"
 
-	"proofhouse/internal/printable"
+	"proofhouse/reports"
 )
 
 // JSON writes the comparison for programs.
 func JSON(w io.Writer, c *Comparison) error {
-	return printable.EncodeJSON(w, c, " ")
+	return reports.EncodeJSON(w, c, " ")
 }

@@ -23,7 +23,6 @@ import (
 	"time"
 
 	"proofhouse/internal/exit"
-	"proofhouse/internal/features"
 	"proofhouse/reports"
 )
 
@@ -112,12 +111,12 @@ func (w When) holds(k *reports.Kernel) bool {
 		return false
 	}
 	for _, f := range w.Feature {
-		if !features.HasPath(k.Features, f) {
+		if !k.HasFeature(f) {
 			return false
 		}
 	}
 	for _, f := range w.Lacks {
-		if features.HasPath(k.Features, f) {
+		if k.HasFeature(f) {
 			return false
 		}
 	}

@@ -203,8 +203,11 @@ func newDocument(dir string, run *reports.Run, history []reports.Past) *document
 // verdict is that of the run, its word apart.
 func verdict(run *reports.Run) (status int, word, line string) {
 	status, line = reports.Verdict(run)
-	word = words[status]
-	return status, word, strings.TrimPrefix(line, word+": ")
+	word, rest, found := strings.Cut(line, ": ")
+	if !found {
+		return status, words[status], line
+	}
+	return status, word, rest
 }
 
 // alone is the run as if it had been on one of its kernels alone.

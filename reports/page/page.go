@@ -25,10 +25,10 @@ import (
 	"html/template"
 	"io"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"proofhouse/internal/exit"
-	"proofhouse/internal/printable"
 	"proofhouse/reports"
 )
 
@@ -57,7 +57,11 @@ func Reports(dir string, edits ...func(*reports.Run)) (*reports.Run, []string, e
 	if err != nil {
 		return run, files, err
 	}
-	return run, append([]string{path}, files...), nil
+	covered, err := writeCoverage(dir, run)
+	if err != nil {
+		return run, files, err
+	}
+	return run, slices.Concat([]string{path}, covered, files), nil
 }
 
 // Write makes the page of the run in dir, with what the runs of the history
@@ -87,7 +91,7 @@ func HTML(w io.Writer, dir string, run *reports.Run, history []reports.Past) err
 	if err != nil {
 		return fmt.Errorf("write the page: %w", err)
 	}
-	data = printable.JSON(data) // page.js shows which they are
+	data = reports.EscapeHidden(data) // page.js shows which they are
 	var text bytes.Buffer
 	err = page.Execute(&text, map[string]any{
 		"Doc":    doc,
@@ -97,7 +101,7 @@ func HTML(w io.Writer, dir string, run *reports.Run, history []reports.Past) err
 		"Data":   template.JS(data),
 	})
 	if err == nil {
-		_, err = io.WriteString(w, printable.Lines(text.String()))
+		_, err = io.WriteString(w, reports.Visible(text.String()))
 	}
 	if err != nil {
 		return fmt.Errorf("write the page: %w", err)

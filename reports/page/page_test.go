@@ -16,7 +16,6 @@ import (
 
 	"golang.org/x/net/html"
 
-	"proofhouse/internal/printable"
 	"proofhouse/reports"
 )
 
@@ -474,7 +473,7 @@ func TestNastyText(t *testing.T) {
 	if err := HTML(&b, t.TempDir(), run, nil); err != nil {
 		t.Fatal(err)
 	}
-	if text := b.String(); text != printable.Lines(text) {
+	if text := b.String(); text != reports.Visible(text) {
 		t.Error("characters that are not seen")
 	}
 	if strings.Contains(b.String(), "<script>alert") {

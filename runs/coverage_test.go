@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package runs
+
+import (
+	"compress/gzip"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"proofhouse/internal/exit"
+	"proofhouse/kernels"
+	"proofhouse/regression"
+	"proofhouse/reports"
+	"proofhouse/reports/coverage"
+)
+
+const fileC = "int f(int a)\n{\n\treturn a;\n}\nint g(void)\n{\n\treturn 1;\n}\n"
+
+// mapped writes a run with coverage below out: open reaches f, swap reaches g, and
+// both reach nothing else. mount has no coverage.
+func mapped(t *testing.T, out string) string {
+	t.Helper()
+	dir, err := NewRunDir(out, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := build()
+	j, err := reports.Create(dir, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &Bench{Dir: dir}
+	set := func(f, g uint64) coverage.Set {
+		return coverage.Set{{
+			Name:      "security/apparmor/file.c",
+			Functions: []coverage.Function{{Name: "f", Start: 1, Count: f}, {Name: "g", Start: 5, Count: g}},
+			Lines:     []coverage.Line{{Number: 1, Count: f}, {Number: 3, Count: f}, {Number: 5, Count: g}, {Number: 7, Count: g}},
+		}}
+	}
+	c := &reports.Coverage{Tree: "/src/linux"}
+	if c.Source, err = l.writeCoverage(b, sourceFile, coverage.Source{"security/apparmor/file.c": fileC}.Write); err != nil {
+		t.Fatal(err)
+	}
+	begun := reports.RunStart{Tool: "v1"}
+	tests := map[string]coverage.Set{"open": set(1, 0), "swap": set(0, 1), "exec": set(1, 0), "mount": nil}
+	for name := range tests {
+		begun.Planned = append(begun.Planned, reports.Planned{ID: SpecID(name), Kernel: b.ID()})
+	}
+	j.RunStarted(begun)
+	j.Kernel(reports.Kernel{ID: b.ID(), Spec: "linux", Release: b.Release, Coverage: c})
+	for name, set := range tests {
+		s := reports.Spec{ID: SpecID(name), Kernel: b.ID()}
+		j.SpecStarted(s)
+		s.Results = []reports.Result{{ID: s.ID + "/a", Status: reports.Pass}}
+		if set == nil {
+			s.NoCoverage = "the machine is lost"
+		} else if s.Coverage, err = l.writeTracefile(b, s.ID, set); err != nil {
+			t.Fatal(err)
+		}
+		j.SpecEnded(s)
+	}
+	j.RunEnded()
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := reports.Write(dir); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func build() *kernels.Build {
+	return &kernels.Build{Kind: kernels.UML, Spec: "linux", Release: "7.3.4", SHA256: "0123456789abcdef"}
+}
+
+func planFor(out string, names ...string) *Plan {
+	p := &Plan{Config: Config{Out: out, Scripts: names}, Builds: []*kernels.Build{build()}, Rows: []string{}, Seconds: map[string]float64{}}
+	for i, name := range names {
+		p.Scripts = append(p.Scripts, regression.Script{Name: name})
+		p.Seconds[name] = float64(10 * (i + 1))
+	}
+	return p
+}
+
+const patchOfF = "--- a/security/apparmor/file.c\n+++ b/security/apparmor/file.c\n@@ -1,4 +1,4 @@\n int f(int a)\n {\n-	return a;\n+	return a + 1;\n }\n"
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "fix.patch")
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// What reaches the changed lines, and what is not known, is run; the rest is named.
+func TestSelectFor(t *testing.T) {
+	out := t.TempDir()
+	dir := mapped(t, out)
+	for _, given := range []string{"", dir, filepath.Join(dir, reports.ResultsFile)} {
+		p := planFor(out, "exec", "swap", "mount", "new", "open")
+		p.Config.SelectFor, p.Config.Map = write(t, patchOfF), given
+		if err := p.selectFor(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s := p.Selection
+		if want := []string{"regression/exec", "regression/open", "regression/mount", "regression/new"}; !slices.Equal(p.First, want) || s.Selected != 4 {
+			t.Errorf("first %q, want %q", p.First, want)
+		}
+		if !slices.Equal(s.LeftOut, []string{"regression/swap"}) || !slices.Equal(s.Unknown, []string{"regression/mount", "regression/new"}) || s.For != "fix.patch" || s.Map != dir {
+			t.Errorf("%+v", s)
+		}
+		if p.Has(build().ID(), "regression/swap") || !p.Has(build().ID(), "regression/open") {
+			t.Error("the wrong specs would run")
+		}
+	}
+	p := planFor(out, "exec", "swap")
+	p.Config.SelectFor, p.Config.SelectRest = write(t, patchOfF), true
+	if err := p.selectFor(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !p.Has(build().ID(), "regression/swap") || !p.Selection.Rest || !slices.Equal(p.First, []string{"regression/exec"}) {
+		t.Errorf("with the rest: %+v, first %q", p.Selection, p.First)
+	}
+}
+
+func TestSelectForRefused(t *testing.T) {
+	out := t.TempDir()
+	if err := func() error {
+		p := planFor(out, "open")
+		p.Config.SelectFor = write(t, patchOfF)
+		return p.selectFor(t.Context())
+	}(); exit.Status(err) != exit.Usage || !strings.Contains(err.Error(), "there is none in") {
+		t.Errorf("without a map: %v", err)
+	}
+	dir := mapped(t, out)
+	for name, c := range map[string]struct {
+		config Config
+		want   string
+	}{
+		"no patch":          {Config{SelectFor: filepath.Join(dir, "none.patch")}, "no such file"},
+		"not a patch":       {Config{SelectFor: write(t, "hello\n")}, "not a patch"},
+		"of other code":     {Config{SelectFor: write(t, strings.ReplaceAll(patchOfF, "int f", "int h"))}, "does not have the lines of the hunk"},
+		"not AppArmor's":    {Config{SelectFor: write(t, strings.ReplaceAll(patchOfF, "security/apparmor", "security/selinux"))}, "no test of the map"},
+		"a map only":        {Config{Map: dir}, "are for --select-for"},
+		"the rest only":     {Config{SelectRest: true}, "are for --select-for"},
+		"a map that is not": {Config{SelectFor: write(t, patchOfF), Map: out}, "read the run of --map"},
+	} {
+		p := planFor(out, "open")
+		c.config.Out = out
+		p.Config = c.config
+		if err := p.selectFor(t.Context()); exit.Status(err) != exit.Usage || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+// A range of commits is read from the tree, whatever its configuration says.
+func TestGitRange(t *testing.T) {
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("git not found on this host")
+	}
+	tree := t.TempDir()
+	git := func(args ...string) {
+		t.Helper()
+		cmd := exec.Command("git", append([]string{"-C", tree, "-c", "user.name=x", "-c", "user.email=x@example.com"}, args...)...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("git %v: %v: %s", args, err, out)
+		}
+	}
+	file := filepath.Join(tree, "security/apparmor/file.c")
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	git("init", "-q")
+	for _, text := range []string{fileC, strings.Replace(fileC, "return a;", "return a + 1;", 1)} {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		git("add", "-A")
+		git("commit", "-q", "-m", "x")
+	}
+	ran := filepath.Join(t.TempDir(), "ran")
+	program := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\ntouch "+ran+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"diff.external", "core.fsmonitor", "diff.c.textconv", "core.pager"} {
+		git("config", key, program)
+	}
+	git("config", "diff.noprefix", "true")
+	if err := os.WriteFile(filepath.Join(tree, ".gitattributes"), []byte("*.c diff=c\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p, err := readPatch(t.Context(), "HEAD~1..HEAD", tree)
+	if err != nil || len(p.Hunks) != 1 || p.Hunks[0].File != "security/apparmor/file.c" {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	if _, err := os.Stat(ran); !errors.Is(err, os.ErrNotExist) {
+		t.Error("a program of the repository's configuration was run")
+	}
+	for _, name := range []string{"HEAD..none", "--output=/tmp/x..y", "a b..c"} {
+		if _, err := readPatch(t.Context(), name, tree); exit.Status(err) != exit.Usage {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	if _, err := readPatch(t.Context(), "HEAD~1..HEAD", ""); exit.Status(err) != exit.Usage {
+		t.Errorf("without a tree: %v", err)
+	}
+}
+
+func TestCoverageRefused(t *testing.T) {
+	tree := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(tree, coverage.Dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		config Config
+		builds int
+		want   string
+	}{
+		"no tree":        {Config{Coverage: true}, 1, "needs its build tree"},
+		"no notes":       {Config{CoverageTree: tree}, 1, "CONFIG_GCOV_KERNEL"},
+		"patch, no tree": {Config{Patch: "x.patch"}, 1, "needs its build tree"},
+		"two kernels":    {Config{CoverageTree: tree}, 2, "for one kernel"},
+	} {
+		p := &Plan{Config: c.config}
+		for range c.builds {
+			p.Builds = append(p.Builds, build())
+		}
+		if err := p.coverage(t.Context()); exit.Status(err) != exit.Usage || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	p := &Plan{Builds: []*kernels.Build{build()}}
+	if err := p.coverage(t.Context()); err != nil || p.Measured != nil {
+		t.Errorf("without --coverage: %v", err)
+	}
+}
+
+// The tracefile of a test has a name that cannot lead out of its directory.
+func TestWriteTracefile(t *testing.T) {
+	l := &Bench{Dir: t.TempDir()}
+	b := build()
+	for range 2 { // a run that is repeated
+		name, err := l.writeTracefile(b, "isolation/../../x", coverage.Set{{Name: "security/apparmor/a.c", Lines: []coverage.Line{{Number: 1, Count: 2}}}})
+		if err != nil || filepath.Dir(name) != filepath.Join(b.ID(), coverageDir) {
+			t.Fatalf("%q, %v", name, err)
+		}
+		f, err := os.Open(filepath.Join(l.Dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		z, err := gzip.NewReader(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if set, err := coverage.ReadLCOV(z); err != nil || set.Totals().ReachedLines != 1 {
+			t.Errorf("%v, %v", set, err)
+		}
+		_ = f.Close()
+	}
+}
