@@ -122,8 +122,16 @@ type Options struct {
 	// Tools are more programs to put on the machine's PATH, by name.
 	Init  string
 	Tools map[string]string
-	// Prepare are programs to run once in the guest before the first command.
+	// Prepare are programs to run once in the guest before the first command. Not
+	// with Systemd, which starts the guest's own services.
 	Prepare [][]string
+	// Systemd makes the guest's systemd the init. Open returns when the machine
+	// runs commands, which is before systemd has started all units.
+	Systemd bool
+	// State is an existing directory on the host that keeps what the machine writes
+	// to its root: the next machine with the same Root and State finds it there.
+	// "" discards it. User Mode Linux only. One machine at a time.
+	State string
 	// Accelerator is "auto", "kvm" or "tcg", for QEMU; "" is auto.
 	Accelerator string
 	// Memory of the machine in MiB; 0 = DefaultMemory.
@@ -174,10 +182,37 @@ func Open(ctx context.Context, o Options) (Machine, error) {
 	if o.BootTimeout == 0 {
 		o.BootTimeout = 3 * time.Minute
 	}
+	if o.State != "" && o.Kernel.Kind != kernels.UML {
+		return nil, exit.BadInputf("kernel %s: only User Mode Linux keeps what a machine writes", o.Kernel.Spec)
+	}
 	if open, ok := openers[o.Kernel.Kind]; ok {
 		return open(ctx, o)
 	}
 	return nil, exit.BadInputf("kernel %s: no machine for a build of kind %q", o.Kernel.Spec, o.Kernel.Kind)
+}
+
+// PowerOff runs a command that powers the machine off, such as "systemctl poweroff",
+// and returns once the machine has ended: what it wrote is then on its disk. The
+// machine must still be closed.
+func PowerOff(ctx context.Context, m Machine, c Command) error {
+	v, ok := m.(*vm)
+	if !ok {
+		return exit.BadInputf("power off: the machine is not virtual")
+	}
+	// The command may end before the machine does, or with it.
+	res, err := m.Run(ctx, c)
+	if err != nil && !errors.Is(err, ErrLost) {
+		return fmt.Errorf("power off: %w", err)
+	}
+	if err == nil && res.Status != 0 {
+		return fmt.Errorf("power off: %s: %s", c.Args[0], res)
+	}
+	select {
+	case <-v.exited:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("power off: %w", context.Cause(ctx))
+	}
 }
 
 // Sandbox describes what confines a machine's process on this host, and what it

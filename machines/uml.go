@@ -38,7 +38,14 @@ func bootUML(ctx context.Context, o Options, dir *runDir, begun time.Time) (Mach
 	cfg := initFor(o, seed, "/dev/ttyS0")
 	cfg.Root = wire.Disk{Device: "/dev/ubda", Type: "ext4"}
 	// "COW,BASE": UML writes to its own sparse file and reads the rest of BASE.
-	disks := []string{"ubd0=" + filepath.Join(dir.guest, "root.cow") + "," + o.Root}
+	written, writable := dir.guest, []string{dir.guest, dir.memory}
+	if o.State != "" {
+		if written, err = filepath.Abs(o.State); err != nil {
+			return nil, err
+		}
+		writable = append(writable, written)
+	}
+	disks := []string{"ubd0=" + filepath.Join(written, "root.cow") + "," + o.Root}
 	if o.Modules != "" {
 		cfg.Modules = &wire.Disk{Device: "/dev/ubdb", Type: "ext4"}
 		disks = append(disks, "ubd1r="+o.Modules)
@@ -77,7 +84,7 @@ func bootUML(ctx context.Context, o Options, dir *runDir, begun time.Time) (Mach
 		sandbox: sandbox.Spec{
 			Program:   o.Kernel.Image,
 			ReadFiles: files,
-			WriteDirs: []string{dir.guest, dir.memory},
+			WriteDirs: writable,
 			MaxFile:   maxFile(o),
 		},
 		args: words, channel: theirs,

@@ -262,7 +262,7 @@ func lastWords(console *Log) string {
 
 // initFor is the configuration of guest-init, without the disks.
 func initFor(o Options, seed []byte, channel string) wire.Init {
-	cfg := wire.Init{Channel: channel, HostKey: seed, Prepare: o.Prepare, Wait: 20 * time.Second}
+	cfg := wire.Init{Channel: channel, HostKey: seed, Prepare: o.Prepare, Systemd: o.Systemd, Wait: 20 * time.Second}
 	for name := range o.Tools {
 		cfg.Tools = append(cfg.Tools, name)
 	}

@@ -6,7 +6,8 @@
 // The program has three stages. In the initramfs it loads modules, mounts the
 // guest's root and executes itself there. As the root's init it mounts what a Debian
 // system has mounted, starts the agent and reaps orphans. The agent serves the channel
-// until the host closes it; then init powers the machine off.
+// until the host closes it; then init powers the machine off. Where the root's own
+// systemd is the init, it starts the agent as a unit.
 package guest
 
 import (
@@ -224,8 +225,49 @@ func moveTo(cfg *wire.Init) error {
 	if err := unix.Chdir("/"); err != nil {
 		return err
 	}
+	if cfg.Systemd {
+		return startSystemd()
+	}
 	self := filepath.Join(wire.BinDir, "init")
 	return unix.Exec(self, []string{"init"}, environment())
+}
+
+const (
+	systemd   = "/usr/lib/systemd/systemd"
+	unitDir   = "/run/systemd/system"
+	agentUnit = "proofhouse-agent.service"
+)
+
+// agentService starts early and ends only with the machine, so that the host can
+// examine a boot that fails, and learns when a shutdown is complete.
+const agentService = `[Unit]
+Description=Command channel of proofhouse
+DefaultDependencies=no
+IgnoreOnIsolate=yes
+
+[Service]
+ExecStart=@` + wire.BinDir + `/init agent
+Environment=PATH=` + path + ` HOME=/root USER=root LOGNAME=root SHELL=/bin/bash LANG=C.UTF-8 TERM=linux
+StandardOutput=null
+StandardError=null
+OOMScoreAdjust=-900
+`
+
+// startSystemd makes the agent a unit and executes the root's systemd, with its
+// own environment: systemd takes the environment of PID 1 for that of its units.
+func startSystemd() error {
+	wants := filepath.Join(unitDir, "sysinit.target.wants")
+	if err := os.MkdirAll(wants, 0o755); err != nil {
+		return err
+	}
+	file := filepath.Join(unitDir, agentUnit)
+	if err := os.WriteFile(file, []byte(agentService), 0o644); err != nil {
+		return err
+	}
+	if err := os.Symlink(file, filepath.Join(wants, agentUnit)); err != nil {
+		return err
+	}
+	return unix.Exec(systemd, []string{systemd}, []string{"TERM=linux"})
 }
 
 func programs(tools []string) map[string]string {

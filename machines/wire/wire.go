@@ -75,6 +75,8 @@ type Init struct {
 	// Prepare are programs to run once before the channel opens, such as
 	// services that a test suite needs. A failure is written to the console.
 	Prepare [][]string `json:"prepare,omitempty"`
+	// Systemd makes the root's own systemd the init. Prepare is then not run.
+	Systemd bool `json:"systemd,omitempty"`
 	// Wait is how long to wait for devices to appear.
 	Wait time.Duration `json:"wait"`
 }
