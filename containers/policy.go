@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"proofhouse/internal/exit"
@@ -35,6 +36,17 @@ func HostProfileHere(v *nsmgr.View, kind string) (string, error) {
 		return HostProfile(kind), err
 	}
 	return lxcPrefix + HostProfile(kind), nil
+}
+
+// HostProfiles are the names of the host profile to load for namespaces of a kind:
+// services are stacked on the first, and containers on the second where lxc-start is
+// confined.
+func HostProfiles(v *nsmgr.View, kind string) ([]string, error) {
+	here, err := HostProfileHere(v, kind)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Compact([]string{HostProfile(kind), here}), nil
 }
 
 // startProfile is the name of the profile that distributions confine lxc-start

@@ -19,6 +19,18 @@ type Wanted struct {
 	Name      Name
 	Policy    Policy
 	Container string
+	Source    string // see [Making]
+}
+
+// Prune says which namespaces [View.Diff] deletes that are no longer declared: none if
+// it is the zero value.
+type Prune struct {
+	All    bool   // all that an earlier apply created
+	Source string // those that a declaration of this path created
+}
+
+func (p Prune) covers(n note) bool {
+	return n.Declared && !n.Made.IsZero() && (p.All || p.Source != "" && n.Source == p.Source)
 }
 
 // Change is one step towards what is wanted.
@@ -56,9 +68,8 @@ func (v *View) Mend(ctx context.Context) error {
 }
 
 // Diff returns the changes after which the namespaces are as wanted; none if they
-// are. With prune, namespaces that an earlier apply created and that are no longer
-// declared are deleted.
-func (v *View) Diff(wanted []Wanted, prune bool) ([]Change, error) {
+// are.
+func (v *View) Diff(wanted []Wanted, prune Prune) ([]Change, error) {
 	var changes []Change
 	declared := map[Name]bool{}
 	for _, w := range wanted {
@@ -87,7 +98,7 @@ func (v *View) Diff(wanted []Wanted, prune bool) ([]Change, error) {
 	}
 	// Outer namespaces are created before inner ones, and deleted after them.
 	slices.SortStableFunc(changes, func(a, b Change) int { return len(a.Name.Parts()) - len(b.Name.Parts()) })
-	if !prune {
+	if prune == (Prune{}) {
 		return changes, nil
 	}
 	notes, err := v.notes()
@@ -96,7 +107,7 @@ func (v *View) Diff(wanted []Wanted, prune bool) ([]Change, error) {
 	}
 	slices.SortFunc(notes, func(a, b note) int { return strings.Compare(string(b.Name), string(a.Name)) })
 	for _, n := range notes {
-		if _, same := v.read(n.Name); same && n.Declared && !n.Made.IsZero() && !declared[n.Name] && v.Exists(n.Name) {
+		if _, same := v.read(n.Name); same && prune.covers(n) && !declared[n.Name] && v.Exists(n.Name) {
 			changes = append(changes, Change{Do: "delete", Name: n.Name})
 		}
 	}
@@ -141,7 +152,7 @@ func differences(had Policy, wanted []Unit) []string {
 func (v *View) Apply(ctx context.Context, c Change, r Removal) error {
 	switch c.Do {
 	case "create":
-		return v.Create(ctx, c.Name, Making{Policy: c.wanted.Policy, Container: c.wanted.Container, Declared: true})
+		return v.Create(ctx, c.Name, Making{Policy: c.wanted.Policy, Container: c.wanted.Container, Declared: true, Source: c.wanted.Source})
 	case "load":
 		return v.Load(ctx, c.Name, c.wanted.Policy, LoadOptions{ReplaceAll: true, Removal: r})
 	case "delete":

@@ -20,6 +20,7 @@ type Making struct {
 	// Declared keeps the namespace from being collected when nothing uses it:
 	// a file declares it.
 	Declared bool
+	Source   string // the declaration's absolute path, for [Prune]; may be ""
 }
 
 // ErrExist is the error of a namespace that already exists.
@@ -49,7 +50,7 @@ func (v *View) Create(ctx context.Context, ns Name, m Making) error {
 	if parent := ns.Parent(); !v.Exists(parent) {
 		return fmt.Errorf("create namespace %q: %w", ns, missing(parent))
 	}
-	n := note{Name: ns, State: stateMaking, Made: time.Now(), Booted: uptime(), Container: m.Container, Declared: m.Declared}
+	n := note{Name: ns, State: stateMaking, Made: time.Now(), Booted: uptime(), Container: m.Container, Declared: m.Declared, Source: m.Source}
 	if err := v.write(n); err != nil {
 		return err
 	}

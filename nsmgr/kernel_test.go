@@ -654,7 +654,7 @@ func TestKernelApply(t *testing.T) {
 	q := compile(t, v, fmt.Sprintf(wide, "q"))
 	wanted := []nsmgr.Wanted{{Name: "x//y", Policy: p}, {Name: "x", Policy: append(slices.Clone(p), q...)}}
 	apply := func(prune bool) (did []string) {
-		changes, err := v.Diff(wanted, prune)
+		changes, err := v.Diff(wanted, nsmgr.Prune{All: prune})
 		must(t, err)
 		for _, c := range changes {
 			must(t, v.Apply(ctx, c, nsmgr.Removal{}))

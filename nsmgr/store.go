@@ -41,7 +41,8 @@ type note struct {
 	// are set. Zero in a note of an older nsmgr.
 	Booted    time.Duration
 	Container string
-	Declared  bool // by apply
+	Declared  bool   // by apply
+	Source    string // the path of the declaration, as apply was given it; "" in a note of an older nsmgr
 }
 
 // noteHead begins a note. A note is lines of a word and its value: every nsmgr
@@ -65,6 +66,9 @@ func (n note) MarshalText() ([]byte, error) {
 	}
 	put("container", strconv.Quote(n.Container))
 	put("declared", strconv.FormatBool(n.Declared))
+	if n.Source != "" {
+		put("source", strconv.Quote(n.Source))
+	}
 	return append(b, "end\n"...), nil
 }
 
@@ -100,6 +104,8 @@ func (n *note) UnmarshalText(text []byte) error {
 			n.Container, err = strconv.Unquote(value)
 		case "declared":
 			n.Declared, err = strconv.ParseBool(value)
+		case "source":
+			n.Source, err = strconv.Unquote(value)
 		}
 		if err != nil {
 			return fmt.Errorf("line %q of a note: %w", line, err)

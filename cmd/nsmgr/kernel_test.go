@@ -119,6 +119,18 @@ lxc-start -n c1`},
 	{sh: "printf 'namespaces:\\n' | nsmgr apply -f - --prune", status: 2, want: []string{"has no value"}},
 	{sh: "mkdir d && cp two.yaml d && nsmgr apply -f d --prune", want: []string{"nothing to do"}},
 
+	// apply --watch: what is declared in a directory that others write. A namespace
+	// is deleted by the rule of delete, and only if this declaration created it.
+	{sh: "nsmgr apply -f two.yaml --watch --force", status: 2, want: []string{"without it"}},
+	{sh: `mkdir -p w/..1 && ln -s ..1 w/..data && ln -s ..data/site.yaml w/site.yaml && printf 'namespaces:\n- name: wa\n  kind: unprivileged\n' > w/..1/site.yaml && (setsid nsmgr apply --watch -f w > w.log 2>&1 &); ` + until("nsmgr list | grep -qw wa") + `; cat w.log`, want: []string{"create wa (+ container)"}},
+	{sh: `mkdir w/..2 && printf 'namespaces:\n- name: wa\n  kind: unprivileged\n- name: wb\n  kind: unprivileged\n' > w/..2/site.yaml && ln -s ..2 w/tmp && mv -T w/tmp w/..data; ` + until("nsmgr list | grep -qw wb") + `; cat w.log`, want: []string{"create wb (+ container)"}},
+	{sh: `printf 'namespaces:\n- nome: wa\n' > w/bad.yaml; ` + until("grep -q 'in force is unchanged' w.log") + `; rm w/bad.yaml; ` + until("grep -q 'applied w' w.log") + `; nsmgr list`, want: []string{"wa", "wb"}},
+	{sh: `setsid nsmgr exec wb -p container -- sleep 600 >/dev/null 2>&1 & ` + until("nsmgr tasks wb | grep -qw sleep") + `; mkdir w/..3; printf 'namespaces: []\n' > w/..3/site.yaml; ln -s ..3 w/tmp && mv -T w/tmp w/..data; ` + until("grep -q 'wb.*in use.*tried again' w.log") + `; cat /proc/$(pidof sleep)/attr/apparmor/current; nsmgr list; cat w.log`,
+		want: []string{":wb:container (enforce)", "delete wa", "web", "db"}},
+	{sh: "pkill -x sleep; " + until("grep -q 'delete wb' w.log") + "; nsmgr list", want: []string{"web", "db"}, not: []string{"wb", "wa"}},
+	{sh: `(printf 'namespaces:\n- name: wc\n  kind: unprivileged\n'; sleep 3; printf -- '- name: wd\n  kind: unprivileged\n') > w/slow.yaml; ` + until("nsmgr list | grep -qw wd") + `; rm w/slow.yaml; ` + until("grep -q 'delete wd' w.log") + `; cat w.log`, want: []string{"create wc (+ container)\ncreate wd (+ container)\n"}},
+	{sh: "pkill -TERM -f 'apply --watch'; " + until("! pgrep -f 'apply --watch'") + "; tail -1 w.log", want: []string{"delete w"}},
+
 	// A container chooses the names of its processes.
 	{sh: `setsid nsmgr exec web -p container --stack-on host-ct -- bash -c 'printf "a\n7 7 - ok\033[2J" >/proc/$$/comm; sleep 600; :' >/dev/null 2>&1 & until nsmgr tasks web | grep -q 'x1b'; do sleep 0.2; done; nsmgr tasks web; nsmgr show web; nsmgr delete web; nsmgr delete web --kill`,
 		want: []string{`7 7 - ok\x1b[2J`}, not: []string{"\x1b"}},
@@ -126,6 +138,11 @@ lxc-start -n c1`},
 	// no_new_privs: the reason that is given.
 	{sh: "printf 'abi <kernel>,\\nprofile svc flags=(attach_disconnected) { file, capability, signal, ptrace, unix, change_profile -> **, }\\n' | apparmor_parser -r && aa-exec -p svc -- setpriv --no-new-privs nsmgr exec db --stack-on host-ct -- true", status: 2, want: []string{"no_new_privs"}},
 	{sh: "aa-exec -p svc -- setpriv --no-new-privs nsmgr exec db -- cat /proc/self/attr/current", want: []string{"container (enforce)"}},
+}
+
+// until returns a command that waits until another succeeds, three minutes at most.
+func until(command string) string {
+	return "for i in $(seq 900); do " + command + " && break; sleep 0.2; done"
 }
 
 // stepTimeout is how long a step may take: a template is hundreds of processes.

@@ -113,7 +113,7 @@ become unconfined.`,
 
 func applyCommand() *cobra.Command {
 	var file string
-	var dryRun, prune bool
+	var dryRun, prune, watch bool
 	var r func() nsmgr.Removal
 	c := &cobra.Command{
 		Use: "apply -f FILE", Short: "Create and update the namespaces that a file declares", Args: noArgs,
@@ -123,6 +123,13 @@ declared policy and no other. --prune deletes namespaces that an earlier apply
 created and that are no longer declared. A change that would leave a task
 unconfined is refused; --force makes it nevertheless, and says which tasks become
 unconfined.
+
+--watch continues to run: it applies the declaration now, and again each time that
+it or a policy file that it names changes, or on SIGHUP. A file that another process
+is still writing is not read. If a file is invalid, or a change is refused, what is
+in force stays, and a line says why; refused changes are tried again. A namespace
+that is no longer declared is deleted if this declaration created it and no task is
+in it (--prune=false keeps it).
 
 All YAML documents of a file are read. If FILE is a directory, all files *.yaml
 and *.yml in it are read, and are one declaration. The host profiles of the
@@ -136,18 +143,26 @@ declared kinds are loaded on the host if they are not loaded yet.
       container: c1
     - name: outer//inner
       kind: unprivileged`,
-		Example: "  nsmgr apply -f namespaces.yaml --dry-run",
+		Example: "  nsmgr apply -f namespaces.yaml --dry-run\n  nsmgr apply -f /etc/nsmgr --watch",
 		RunE: func(c *cobra.Command, _ []string) error {
 			if file == "" {
 				return exit.BadInputf("apply: give the file with -f")
 			}
-			return apply(c, file, dryRun, prune, r())
+			removal := r()
+			if watch {
+				if err := watchable(c, file); err != nil {
+					return err
+				}
+				return watchApply(c, file, prune || !c.Flags().Changed("prune"))
+			}
+			return apply(c, file, dryRun, prune, removal)
 		},
 	}
 	r = removal(c)
 	f := c.Flags()
 	f.StringVarP(&file, "file", "f", "", "`FILE` or directory to read; - is the standard input")
 	f.BoolVarP(&dryRun, "dry-run", "n", false, "only print the differences")
+	f.BoolVarP(&watch, "watch", "w", false, "continue to run, and apply each change")
 	f.BoolVar(&prune, "prune", false, "delete namespaces that an earlier apply created and that are no longer declared")
 	return c
 }
@@ -169,14 +184,73 @@ func apply(c *cobra.Command, file string, dryRun, prune bool, r nsmgr.Removal) e
 	if err != nil {
 		return err
 	}
-	if !dryRun {
+	failed, n := change(c, v, d, wanted, changing{source: source(file), dryRun: dryRun, prune: nsmgr.Prune{All: prune}, removal: r})
+	if len(failed) > 0 {
+		return hint(c, failed[0])
+	}
+	if n == 0 {
+		say(c, "nothing to do")
+	}
+	return nil
+}
+
+// changing is how [change] works.
+type changing struct {
+	source  string // see nsmgr.Making
+	dryRun  bool
+	prune   nsmgr.Prune
+	removal nsmgr.Removal
+	all     bool // continue after a change that failed
+}
+
+// change loads the host profiles, and makes the changes after which the namespaces
+// are as wanted. It returns what failed, and the number of changes that are needed.
+func change(c *cobra.Command, v *nsmgr.View, d declaration.File, wanted []nsmgr.Wanted, how changing) (failed []error, n int) {
+	for i := range wanted {
+		wanted[i].Source = how.source
+	}
+	if !how.dryRun {
 		if err := v.Mend(c.Context()); err != nil {
-			return err
+			return []error{err}, 0
+		}
+		if err := loadHosts(c, v, d.Kinds()); err != nil {
+			return []error{err}, 0
 		}
 	}
-	if !dryRun {
-		for _, kind := range d.Kinds() {
-			host := containers.HostProfile(kind)
+	changes, err := v.Diff(wanted, how.prune)
+	if err != nil {
+		return []error{err}, 0
+	}
+	for _, ch := range changes {
+		if how.dryRun {
+			say(c, "%s", ch)
+			continue
+		}
+		if !how.all {
+			say(c, "%s", ch) // a change that is refused is named, too
+		}
+		if err := v.Apply(c.Context(), ch, how.removal); err != nil {
+			failed = append(failed, err)
+			if !how.all {
+				break
+			}
+			continue
+		}
+		if how.all {
+			say(c, "%s", ch)
+		}
+	}
+	return failed, len(changes)
+}
+
+// loadHosts loads the host profiles of the declared kinds that the host lacks.
+func loadHosts(c *cobra.Command, v *nsmgr.View, kinds []string) error {
+	for _, kind := range kinds {
+		hosts, err := containers.HostProfiles(v, kind)
+		if err != nil {
+			return err
+		}
+		for _, host := range hosts {
 			loaded, err := containers.LoadHost(c.Context(), v, host)
 			if err != nil {
 				return err
@@ -186,23 +260,19 @@ func apply(c *cobra.Command, file string, dryRun, prune bool, r nsmgr.Removal) e
 			}
 		}
 	}
-	changes, err := v.Diff(wanted, prune)
-	if err != nil {
-		return err
-	}
-	for _, ch := range changes {
-		say(c, "%s", ch)
-		if dryRun {
-			continue
-		}
-		if err := v.Apply(c.Context(), ch, r); err != nil {
-			return hint(c, err)
-		}
-	}
-	if len(changes) == 0 {
-		say(c, "nothing to do")
-	}
 	return nil
+}
+
+// source is the absolute path of the declaration; "" for the standard input.
+func source(file string) string {
+	if file == "-" {
+		return ""
+	}
+	path, err := filepath.Abs(file)
+	if err != nil {
+		return ""
+	}
+	return path
 }
 
 // readDeclaration reads the file or directory of apply; "-" is the standard

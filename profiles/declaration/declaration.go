@@ -104,17 +104,27 @@ func Open(path string) (File, error) {
 	}
 	var all File
 	for _, e := range list {
-		ext := filepath.Ext(e.Name())
-		if ext != ".yaml" && ext != ".yml" || strings.HasPrefix(e.Name(), ".") {
+		if !isDeclaration(e.Name()) {
 			continue
 		}
-		f, err := openFile(filepath.Join(path, e.Name()))
+		file := filepath.Join(path, e.Name())
+		// Opening a FIFO would wait for its writer.
+		if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() {
+			return File{}, exit.BadInputf("read the declaration: %s is not a regular file", file)
+		}
+		f, err := openFile(file)
 		if err != nil {
 			return File{}, err
 		}
 		all.entries = append(all.entries, f.entries...)
 	}
 	return all, nil
+}
+
+// isDeclaration reports whether a file of that name in a directory is read.
+func isDeclaration(name string) bool {
+	ext := filepath.Ext(name)
+	return (ext == ".yaml" || ext == ".yml") && !strings.HasPrefix(name, ".")
 }
 
 func openFile(path string) (File, error) {
