@@ -4,12 +4,14 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"proofhouse/images"
 	"proofhouse/machines"
 	"proofhouse/runs"
 	"proofhouse/runs/programs"
@@ -61,26 +63,7 @@ func TestE2EPackages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	withLXC, err := programs.Guest(ctx, plan.Root, "nsmgr")
-	if err != nil {
-		t.Fatal(err)
-	}
-	debs := map[string]string{} // name in the guest: path
-	for number, version := range map[string]string{"1": "0.1.0", "2": "0.1.1"} {
-		dir := filepath.Join(t.TempDir(), "deb")
-		mk := exec.CommandContext(ctx, "make", "deb", "DEB="+dir, "VERSION="+version, "LXCBIN="+withLXC, "PACKAGES=nsmgr nsmgr-lxc")
-		mk.Dir = "../.."
-		if out, err := mk.CombinedOutput(); err != nil {
-			t.Fatalf("make deb: %v\n%s", err, out)
-		}
-		for _, name := range []string{"nsmgr", "nsmgr-lxc"} {
-			found, err := filepath.Glob(filepath.Join(dir, name+"_"+version+"_*.deb"))
-			if err != nil || len(found) != 1 {
-				t.Fatalf("make deb made %q, %v", found, err)
-			}
-			debs[name+"_"+number+".deb"] = found[0]
-		}
-	}
+	debs := makePackages(ctx, t, plan.Root, "0.1.0", "0.1.1")
 	for _, b := range plan.Builds {
 		t.Run(b.Release, func(t *testing.T) {
 			o := plan.Options(b)
@@ -98,4 +81,31 @@ func TestE2EPackages(t *testing.T) {
 			}
 		})
 	}
+}
+
+// makePackages makes the packages of nsmgr in these versions, and returns the path
+// of each by its name in the guest: nsmgr_1.deb is the first version.
+func makePackages(ctx context.Context, t *testing.T, root *images.Root, versions ...string) map[string]string {
+	t.Helper()
+	withLXC, err := programs.Guest(ctx, root, "nsmgr")
+	if err != nil {
+		t.Fatal(err)
+	}
+	debs := map[string]string{}
+	for i, version := range versions {
+		dir := filepath.Join(t.TempDir(), "deb")
+		mk := exec.CommandContext(ctx, "make", "deb", "DEB="+dir, "VERSION="+version, "LXCBIN="+withLXC, "PACKAGES=nsmgr nsmgr-lxc")
+		mk.Dir = "../.."
+		if out, err := mk.CombinedOutput(); err != nil {
+			t.Fatalf("make deb: %v\n%s", err, out)
+		}
+		for _, name := range []string{"nsmgr", "nsmgr-lxc"} {
+			found, err := filepath.Glob(filepath.Join(dir, name+"_"+version+"_*.deb"))
+			if err != nil || len(found) != 1 {
+				t.Fatalf("make deb made %q, %v", found, err)
+			}
+			debs[fmt.Sprintf("%s_%d.deb", name, i+1)] = found[0]
+		}
+	}
+	return debs
 }
