@@ -65,6 +65,8 @@ type Build struct {
 	// which may have been made with another.
 	ConfigEdited bool   `json:"configEdited,omitempty"`
 	Arch         string `json:"arch"` // [X86_64] or [ARM64], read from the image
+	// Board is how to reach the board; nil for other kinds than [OnBoard].
+	Board *Board `json:"board,omitempty"`
 	// Changelog is the path of the changelog that came with it, gzipped; "" if
 	// none did.
 	Changelog string `json:"changelog,omitempty"`
@@ -111,7 +113,7 @@ func resolve(ctx context.Context, text string, progress func(string)) (*Build, e
 		}
 	}
 	b.Spec, b.Append = text, s.append
-	return b, nil
+	return b, b.expect(ctx, progress)
 }
 
 var notInNames = regexp.MustCompile(`[^A-Za-z0-9._+~-]+`)

@@ -51,6 +51,8 @@ var sources = []source{
 		form: "local", match: func(base string) (string, bool, error) { return "", base == "local", nil },
 		build: func(context.Context, string, func(string)) (*Build, error) { return local() }, running: true,
 	},
+	{form: "ssh://USER@HOST[:PORT]", match: boardName("ssh://"), build: onBoard, running: true},
+	{form: "board:NAME", match: boardName("board:"), build: onBoard, running: true},
 	{
 		form:  "the path of a bzImage, an arm64 Image, an ARCH=um executable, a .deb, a build tree or a Yocto deploy directory",
 		match: pathName, build: fromPath,
@@ -87,8 +89,6 @@ func pathName(base string) (string, bool, error) {
 	switch {
 	case base == "":
 		return "", false, exit.BadInputf("no kernel given: want %s", forms)
-	case strings.HasPrefix(base, "ssh://"):
-		return "", false, exit.BadInputf("ssh:// is not supported yet: no kernel of a board can be tested")
 	case strings.HasPrefix(base, "debian:"), strings.HasPrefix(base, "uml:debian:"):
 		return "", false, exit.BadInputf("neither a Debian suite, for amd64 or arm64, nor a kernel release")
 	}
