@@ -46,6 +46,9 @@ func Main(args []string) error {
 	if len(args) == 1 && filepath.Base(args[0]) == "agent" {
 		return agent()
 	}
+	if len(args) > 1 && args[1] == "board" {
+		return board(args[2:])
+	}
 	return errors.New("guest-init runs as the first process of a virtual machine only")
 }
 

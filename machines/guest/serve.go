@@ -52,7 +52,10 @@ func (pipeConn) SetWriteDeadline(time.Time) error { return nil }
 // Serve runs the SSH server on conn until the other end closes it. The client is not
 // authenticated: whoever has the other end of the channel booted this machine. seed
 // is the seed of the host key.
-func Serve(conn net.Conn, seed []byte) error {
+func Serve(conn net.Conn, seed []byte) error { return serve(conn, seed, nil) }
+
+// serve is Serve; on a board there is more to do.
+func serve(conn net.Conn, seed []byte, board *boardAgent) error {
 	if len(seed) != ed25519.SeedSize {
 		return fmt.Errorf("the seed of the host key has %d bytes, want %d", len(seed), ed25519.SeedSize)
 	}
@@ -68,7 +71,10 @@ func Serve(conn net.Conn, seed []byte) error {
 		return fmt.Errorf("SSH handshake: %w", err)
 	}
 	log := startAudit(sc)
-	go answer(requests, log)
+	go answer(requests, log, board)
+	if board != nil {
+		go followKmsg(sc, board.after)
+	}
 	for nc := range channels {
 		if nc.ChannelType() != "session" {
 			_ = nc.Reject(ssh.UnknownChannelType, "only sessions here")
@@ -83,8 +89,17 @@ func Serve(conn net.Conn, seed []byte) error {
 	return nil
 }
 
-func answer(requests <-chan *ssh.Request, log *auditLog) {
+func answer(requests <-chan *ssh.Request, log *auditLog, board *boardAgent) {
 	for r := range requests {
+		lastAlive.Add(1)
+		switch {
+		case board != nil && r.Type == wire.AliveRequest:
+			_ = r.Reply(true, nil)
+			continue
+		case board != nil && r.Type == wire.TidyRequest:
+			_ = r.Reply(true, board.tidy())
+			continue
+		}
 		switch r.Type {
 		case wire.TaintRequest:
 			b, err := os.ReadFile("/proc/sys/kernel/tainted")
