@@ -97,6 +97,11 @@ func awaitBanner(conn net.Conn) (net.Conn, error) {
 
 // dial does the handshake on conn.
 func dial(conn net.Conn, key ssh.PublicKey, audit *Log) (*client, error) {
+	return dialWith(conn, key, audit, nil)
+}
+
+// dialWith is dial, for a machine that opens more channels, by their types.
+func dialWith(conn net.Conn, key ssh.PublicKey, audit *Log, more map[string]func(ssh.Channel)) (*client, error) {
 	cfg := &ssh.ClientConfig{User: "root", HostKeyCallback: ssh.FixedHostKey(key)}
 	cfg.KeyExchanges = []string{ssh.KeyExchangeCurve25519}
 	// Channels that the guest opens are taken by mux, which x/crypto/ssh's
@@ -107,13 +112,17 @@ func dial(conn net.Conn, key ssh.PublicKey, audit *Log) (*client, error) {
 	}
 	go ssh.DiscardRequests(requests)
 	c := &client{conn: sc, audit: audit, slowness: 1}
-	go c.accept(channels)
+	go c.accept(channels, more)
 	return c, nil
 }
 
-func (c *client) accept(channels <-chan ssh.NewChannel) {
+func (c *client) accept(channels <-chan ssh.NewChannel, more map[string]func(ssh.Channel)) {
 	for nc := range channels {
-		if nc.ChannelType() != wire.AuditChannel {
+		read := more[nc.ChannelType()]
+		if nc.ChannelType() == wire.AuditChannel {
+			read = func(ch ssh.Channel) { _, _ = io.Copy(c.audit, ch) }
+		}
+		if read == nil {
 			_ = nc.Reject(ssh.UnknownChannelType, "")
 			continue
 		}
@@ -122,7 +131,7 @@ func (c *client) accept(channels <-chan ssh.NewChannel) {
 			continue
 		}
 		go ssh.DiscardRequests(reqs)
-		go func() { _, _ = io.Copy(c.audit, ch) }()
+		go read(ch)
 	}
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package machines runs commands on a kernel: one in a virtual machine that is
-// booted for it (User Mode Linux, QEMU), or the one that this host runs. What a
-// virtual machine's process may reach on the host is limited (internal/sandbox).
+// booted for it (User Mode Linux, QEMU), the one of a board, or the one that this
+// host runs. What a virtual machine's process may reach on the host is limited (internal/sandbox).
 //
 //	m, err := machines.Open(ctx, machines.Options{Kernel: build, Root: root, Init: "bin/guest-init"})
 //	if err != nil { … }
@@ -85,7 +85,7 @@ type Result struct {
 
 // Info describes a machine.
 type Info struct {
-	Kind        string // "uml", "qemu", "local"
+	Kind        string // "uml", "qemu", "local", "board"
 	Accelerator string // qemu: "kvm" or "tcg"; uml: "seccomp" or "ptrace"
 	Version     string // of the emulator
 	Cmdline     string // the kernel's command line
@@ -99,6 +99,8 @@ type Info struct {
 	// Taint has the bits of /proc/sys/kernel/tainted that tell of trouble, as
 	// they were when the machine was opened. Sane reports only later ones.
 	Taint int64
+	// Board describes a board: its model, build ID, boot ID, console.
+	Board map[string]string
 }
 
 // Boot is how long each step took until the machine ran commands.
@@ -122,6 +124,8 @@ type Options struct {
 	// Tools are more programs to put on the machine's PATH, by name.
 	Init  string
 	Tools map[string]string
+	// Trees are tar files to unpack at / of a board whose own root is used.
+	Trees []string
 	// Prepare are programs to run once in the guest before the first command. Not
 	// with Systemd, which starts the guest's own services.
 	Prepare [][]string
@@ -168,6 +172,7 @@ var openers = map[kernels.Kind]func(context.Context, Options) (Machine, error){
 	kernels.BzImage: openQEMU,
 	"image":         openQEMU, // an arm64 Image
 	kernels.Local:   openLocal,
+	kernels.OnBoard: openBoard,
 }
 
 // Open boots the kernel, or for a local build uses this host, and returns when the
