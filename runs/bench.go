@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -113,6 +114,7 @@ func (l *Bench) machineFor(ctx context.Context, b *kernels.Build, h half) (*benc
 type kernelState struct {
 	described bool
 	noPorts   bool           // the machine has no x86 I/O ports
+	noLXC     bool           // the board's userspace has no LXC
 	kernel    reports.Kernel // as described; expectations depend on it
 	failures  int            // failed boots in a row
 	refused   error
@@ -183,7 +185,7 @@ func (l *Bench) describe(b *kernels.Build) reports.Kernel {
 	if b.Modules != "" { // in the cache: its name is made of its content
 		k.Properties["modules"] = filepath.Base(b.Modules)
 	}
-	if root := l.Plan.Root; root != nil && b.Kind != kernels.Local {
+	if root := l.Plan.Root; root != nil && b.Kind != kernels.Local && !ownRoot(b) {
 		k.Properties["guest"] = root.Suite
 		for property, pkg := range map[string]string{"parser": "apparmor", "libapparmor": "libapparmor1", "lxc": "lxc", "libc": "libc6"} {
 			if v := root.Packages[pkg]; v != "" {
@@ -349,6 +351,7 @@ func (l *Bench) examine(ctx context.Context, b *kernels.Build, m machines.Machin
 	if info.Kind == "qemu" {
 		k.Properties["qemu"] = info.Version
 	}
+	maps.Copy(k.Properties, info.Board)
 	if info.Kind != "local" {
 		k.Properties["guest"] = cmp.Or(strings.Join(regression.GuestChanges(l.Plan.Config.PlainGuest), "; "), "plain")
 	}
@@ -369,6 +372,11 @@ func (l *Bench) examine(ctx context.Context, b *kernels.Build, m machines.Machin
 	}
 	k.Gaps = regression.Gaps(k.Features, k.Properties["parser"])
 	s.noPorts = lacksPorts(look)
+	if ownRoot(b) {
+		k.Properties["guest"] = "the board's userspace"
+		_, err := look("/bin/sh", "-c", "command -v lxc-start")
+		s.noLXC = err != nil
+	}
 	s.kernel = k
 	l.journal.Kernel(k)
 	s.described = true

@@ -114,6 +114,7 @@ type Plan struct {
 	// the run began.
 	Expectations expect.List       `json:"expectations,omitempty"`
 	Init         string            `json:"init"`
+	Tree         string            `json:"tree,omitempty"` // the upstream suite as a tar file, for boards that use their own root
 	Tools        map[string]string `json:"tools"`
 }
 
@@ -195,6 +196,11 @@ func Prepare(ctx context.Context, cfg Config, progress func(string)) (*Plan, err
 		return nil, err
 	}
 	p.Image = p.Root.Image
+	if slices.ContainsFunc(p.Builds, ownRoot) {
+		if p.Tree, err = p.Root.Tree(ctx, filepath.Dir(regression.GuestDir)); err != nil {
+			return nil, err
+		}
+	}
 	return p, p.programs(ctx, progress)
 }
 
@@ -222,6 +228,15 @@ func (p *Plan) builds(ctx context.Context, progress func(string)) error {
 		if err := b.Check(); err != nil {
 			return err
 		}
+		if b.Kind == kernels.OnBoard {
+			progress("asking " + b.Board.Name + " which kernel it runs")
+			if _, err := machines.Identify(ctx, b, agentFor(ctx)); err != nil {
+				return err
+			}
+			if err := b.Check(); err != nil {
+				return err
+			}
+		}
 		if other, ok := seen[b.ID()]; ok {
 			return exit.BadInputf("kernels %s and %s are the same build", other, spec)
 		}
@@ -238,6 +253,16 @@ func (p *Plan) builds(ctx context.Context, progress func(string)) error {
 		p.Modules[b.ID()] = disk
 	}
 	return nil
+}
+
+// agentFor finds the agent for a board's architecture.
+func agentFor(ctx context.Context) func(arch string) (string, error) {
+	return func(arch string) (string, error) {
+		if arch != runtime.GOARCH {
+			return "", exit.BadInputf("wrong architecture: the board is %s, and this proofhouse has programs for %s only", arch, runtime.GOARCH)
+		}
+		return programs.Static(ctx, "guest-init")
+	}
 }
 
 // scripts selects the scripts and sorts the longest first, so that several
@@ -359,12 +384,18 @@ func (p *Plan) programs(ctx context.Context, progress func(string)) (err error) 
 	return nil
 }
 
+// ownRoot reports whether a build is tested in the userspace of its board.
+func ownRoot(b *kernels.Build) bool { return b.Board != nil && b.Board.OwnRoot }
+
 // Options returns the options of a machine for the build.
 func (p *Plan) Options(b *kernels.Build) machines.Options {
 	o := machines.Options{
 		Kernel: b, Root: p.Image, Modules: p.Modules[b.ID()],
 		Init: p.Init, Tools: maps.Clone(p.Tools), Prepare: regression.GuestPrepare(p.Config.PlainGuest),
 		Accelerator: p.Config.Accelerator, Memory: p.Config.Memory, Plain: p.Config.Plain,
+	}
+	if ownRoot(b) {
+		o.Trees = []string{p.Tree}
 	}
 	if b.Kind == kernels.UML {
 		// Debian's package has another module first in its built-in order.

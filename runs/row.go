@@ -79,8 +79,22 @@ func (l *Bench) runRow(ctx context.Context, b *kernels.Build, row probed, h half
 		spec.Results = row.Judge(k, nil, "")
 		return
 	}
+	if b.Board != nil && !b.Board.Crash && (row.Survives() || row.Alone()) {
+		spec.Results = []reports.Result{{
+			ID: spec.ID, Status: reports.Skip, Lacks: "machine: permission to crash the board",
+			Reason: "may crash the kernel: not run on a board without crash=yes",
+		}}
+		return
+	}
 	plan := row.Plan(k)
 	console := m.read
+	if plan.Container != "" && l.state(b).noLXC {
+		spec.Results = []reports.Result{{
+			ID: spec.ID, Status: reports.Skip, Lacks: "board: lxc",
+			Reason: "needs a container, and the board's userspace has no LXC",
+		}}
+		return
+	}
 	if plan.Container != "" {
 		if err := l.container(ctx, m, k, plan.Container); err != nil {
 			failed("no container: " + err.Error())

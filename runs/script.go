@@ -72,6 +72,9 @@ func (l *Bench) runScript(ctx context.Context, b *kernels.Build, script regressi
 	ended := regression.Exit{Status: res.Status, Signal: res.Signal, Deadline: res.Deadline}
 	why := l.aftermath(ctx, m, err, spec)
 	l.countTest(ctx, m, spec, nil)
+	if why == "" {
+		why = tidy(ctx, m)
+	}
 	ended.Crash = spec.Crash
 	spec.Results = script.Parse(out.bytes(), ended)
 	if reasons := doubts(ctx, err, why, spec.Crash, out); len(reasons) > 0 {
@@ -86,6 +89,25 @@ func (l *Bench) runScript(ctx context.Context, b *kernels.Build, script regressi
 	if why != "" || troubled(spec.Results) {
 		l.drop(why) // what a script that failed left behind is not to reach the next
 	}
+}
+
+// tidy removes the policy that a script left on a board. A virtual machine takes it
+// with it.
+func tidy(ctx context.Context, m *bench) (why string) {
+	t, ok := m.Machine.(interface {
+		Tidy(context.Context) ([]string, error)
+	})
+	if !ok {
+		return ""
+	}
+	removed, err := t.Tidy(ctx)
+	if len(removed) > 0 {
+		m.log.Debug("tidied", "removed", removed)
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 // doubts returns the reasons, other than a crash, why the results of a script

@@ -20,9 +20,9 @@ const overhead = 256
 
 // procs returns how many machines to run side by side: one for each processor, if
 // there is enough memory (available, in MiB; 0: unknown) and work. The kernel of
-// this host is one machine.
+// this host is one machine, and so is a board.
 func procs(plan *runs.Plan, cpus, available int) int {
-	if slices.ContainsFunc(plan.Builds, func(b *kernels.Build) bool { return b.Kind == kernels.Local }) {
+	if slices.ContainsFunc(plan.Builds, func(b *kernels.Build) bool { return b.Kind == kernels.Local || b.Kind == kernels.OnBoard }) {
 		return 1
 	}
 	n := cpus
