@@ -47,7 +47,7 @@ Exit status: 0 all as expected, 1 something failed, 2 bad usage or bad input,
 	})
 	root.AddCommand(
 		runCommand(), listCommand(), execCommand(), shellCommand(), kernelsCommand(), reportCommand(), compareCommand(),
-		mergeCommand(), runsCommand(), bisectCommand(), bisectStepCommand(), mutantsCommand(), cacheCommand(), doctorCommand(), setupCommand(), cli.Version("proofhouse"),
+		mergeCommand(), runsCommand(), bisectCommand(), bisectStepCommand(), boardCommand(), mutantsCommand(), cacheCommand(), doctorCommand(), setupCommand(), cli.Version("proofhouse"),
 		cli.Man("proofhouse", cli.Manual{SeeAlso: []string{"nsmgr(1)", "apparmor(7)", "apparmor_parser(8)"}}),
 	)
 	// Cobra's own prints the help for a shell that it does not know.
