@@ -54,6 +54,11 @@ test-unit: ## only the tests that boot nothing
 test-e2e: build ## only the tests that boot kernels
 	PROOFHOUSE_E2E=$(CURDIR)/bin $(GO) test -p 1 -count=1 -timeout 120m -v -run '^TestE2E' $(E2E)
 
+.PHONY: test-boards
+test-boards: build ## the faults of a board, on a simulated one: an hour (docs/boards.md)
+	@bin/proofhouse setup --qemu $(or $(QEMU),1)
+	PROOFHOUSE_E2E=$(CURDIR)/bin PROOFHOUSE_BOARDS=1 $(GO) test -p 1 -count=1 -timeout 120m -v -run '^TestE2EBoard' ./machines/testboard ./cmd/proofhouse
+
 .PHONY: test-faults
 test-faults: build ## 200 faults at random moments of runs on UML, half an hour at most (FAULTS=N in each half, SEED=N)
 	PROOFHOUSE_E2E=$(CURDIR)/bin PROOFHOUSE_FAULTS=$(or $(FAULTS),100) PROOFHOUSE_FAULTS_SEED=$(SEED) \

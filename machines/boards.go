@@ -41,7 +41,9 @@ type boardState struct {
 	pstore map[string]bool
 	// dead is why the board did not come back.
 	dead error
-	said bool // what a run writes on the board
+	// force: reboot before the next use.
+	force bool
+	said  bool // what a run writes on the board
 	// restarting: the board was told to reboot, and may still answer for a while.
 	restarting bool
 }
@@ -133,6 +135,10 @@ func openBoard(ctx context.Context, o Options) (Machine, error) {
 			s.dead = recoverErr
 			return nil, recoverErr
 		}
+		m, err = startBoard(ctx, o, s, begun)
+	}
+	if errors.Is(err, board.ErrStuck) && o.Kernel.Board.Reboot != "never" && ctx.Err() == nil {
+		s.force = true
 		m, err = startBoard(ctx, o, s, begun)
 	}
 	return m, err
@@ -261,7 +267,11 @@ func (s *boardState) needsReboot(b *kernels.Board, f *wire.BoardFacts) string {
 	if first {
 		s.known, s.taint = true, taint
 	}
+	force := s.force
+	s.force = false
 	switch {
+	case force:
+		return "an earlier run left what cannot be removed"
 	case b.Reboot == "never":
 	case b.Reboot == "always" && (first || f.Boot == s.boot):
 		return "reboot=always"

@@ -35,6 +35,10 @@ import (
 // ErrUnreachable is the error of a board that does not answer.
 var ErrUnreachable = errors.New("the board does not answer")
 
+// ErrStuck is the error of a board on which an earlier run left what cannot be removed
+// without a reboot.
+var ErrStuck = errors.New("the board needs a reboot")
+
 // Link is a connection to a board, with our agent on it.
 type Link struct {
 	Board   *kernels.Board
@@ -211,6 +215,9 @@ func (l *Link) Complaint(said string) error {
 	}
 	if rest, ok := strings.CutPrefix(text, "busy: "); ok {
 		return exit.BadInputf("%s: %s", name, rest)
+	}
+	if rest, ok := strings.CutPrefix(text, "stuck: "); ok {
+		return fmt.Errorf("%s: %w: %s", name, ErrStuck, rest)
 	}
 	switch {
 	case strings.Contains(text, "no space left"), strings.Contains(text, "No space left"):

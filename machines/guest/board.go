@@ -396,7 +396,10 @@ func runRoot(cfg *wire.BoardServe, stop <-chan os.Signal) error {
 		return err
 	case s := <-stop:
 		_ = cmd.Process.Kill()
-		<-done
+		select {
+		case <-done:
+		case <-time.After(10 * time.Second): // it hangs in the kernel: clean says so
+		}
 		return fmt.Errorf("ended by signal %v", s)
 	}
 }
