@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 
+	"proofhouse/internal/printable"
 	"proofhouse/reports"
 )
 
@@ -33,7 +34,7 @@ func Text(w io.Writer, f *Found, c Changes, style reports.Style) error {
 	t.line("")
 	t.line("EVIDENCE")
 	for _, id := range f.Targets {
-		t.line("  %s", reports.Plain(id))
+		t.line("  %s", printable.Line(id))
 		for _, b := range []Tested{f.Last, f.First} {
 			t.subtest(b, id)
 		}
@@ -62,7 +63,7 @@ func Text(w io.Writer, f *Found, c Changes, style reports.Style) error {
 		if b.Why != "" {
 			text += ": " + b.Why
 		}
-		t.line("  %-34s %s", b.Name(), reports.Plain(text))
+		t.line("  %-34s %s", b.Name(), printable.Line(text))
 	}
 	if len(gone) > 0 {
 		t.line("  incomplete on the mirror: %s", strings.Join(gone, ", "))
@@ -124,11 +125,11 @@ func (t *writer) subtest(b Tested, id string) {
 		text += "  " + s.Reason
 	}
 	st := cmp.Or(s.stable(), reports.Error)
-	t.line("    %-34s %s", b.Name(), t.style.Paint(st, reports.Plain(text)))
+	t.line("    %-34s %s", b.Name(), t.style.Paint(st, printable.Line(text)))
 	for _, d := range s.Denials {
-		t.line("      %s", reports.Plain(d))
+		t.line("      %s", printable.Line(d))
 	}
-	t.line("      run  %s", reports.Plain(b.Evidence.Dir))
+	t.line("      run  %s", printable.Line(b.Evidence.Dir))
 }
 
 func (t *writer) differences(what string, list []Difference, none string) {
@@ -144,17 +145,17 @@ func (t *writer) differences(what string, list []Difference, none string) {
 		}
 		switch {
 		case d.Old == "":
-			t.line("    + %s %s", reports.Plain(d.Name), short(d.New))
+			t.line("    + %s %s", printable.Line(d.Name), short(d.New))
 		case d.New == "":
-			t.line("    - %s %s", reports.Plain(d.Name), short(d.Old))
+			t.line("    - %s %s", printable.Line(d.Name), short(d.Old))
 		default:
-			t.line("    ~ %s %s -> %s", reports.Plain(d.Name), short(d.Old), short(d.New))
+			t.line("    ~ %s %s -> %s", printable.Line(d.Name), short(d.Old), short(d.New))
 		}
 	}
 }
 
 func short(s string) string {
-	s = reports.Plain(s)
+	s = printable.Line(s)
 	if r := []rune(s); len(r) > valueShown {
 		return string(r[:valueShown]) + "…"
 	}
@@ -177,7 +178,7 @@ func (t *writer) log(f *Found, c Changes) {
 				continue
 			}
 			if shown++; shown <= changesShown {
-				t.line("    %s  %s", v.Version, reports.Plain(l))
+				t.line("    %s  %s", v.Version, printable.Line(l))
 			}
 		}
 	}

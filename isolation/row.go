@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"proofhouse/internal/features"
 	"proofhouse/reports"
 )
 
@@ -20,17 +21,6 @@ type Kernel struct {
 	// Off reports whether the kernel's config has an option off; nil where the
 	// config is not known.
 	Off func(option string) bool
-}
-
-// Has reports whether a file of the features directory exists and contains the
-// word; "" accepts any content but "no". A directory proves nothing
-// (features/dbus is empty on 7.3).
-func (k Kernel) Has(file, word string) bool {
-	content, ok := k.Features[file]
-	if !ok || content == "no" {
-		return false
-	}
-	return word == "" || slices.Contains(strings.Fields(content), word)
 }
 
 // Row is one row of the matrix: an operation with the expected outcome, or
@@ -175,7 +165,7 @@ func Lacks(k Kernel, needs []string) string {
 			continue
 		}
 		file, word, _ := strings.Cut(n, " ")
-		if !k.Has(file, word) {
+		if !features.Has(k.Features, file, word) {
 			return n
 		}
 	}

@@ -2,7 +2,11 @@
 
 package isolation
 
-import "strings"
+import (
+	"strings"
+
+	"proofhouse/internal/features"
+)
 
 // The surroundings of all cells: a namespace with a container in it, and on each
 // side a profile that allows and one that denies a row's operation.
@@ -82,7 +86,7 @@ func wide(k Kernel) string {
 		{"io_uring,", "io_uring/mask", ""},
 		{"mqueue,", "ipc/posix_mqueue", ""},
 	} {
-		if k.Has(r.file, r.word) {
+		if features.Has(k.Features, r.file, r.word) {
 			rules = append(rules, r.rule)
 		}
 	}

@@ -5,6 +5,7 @@ package kernels
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -84,8 +85,38 @@ func readEntry(dir string) (*Build, error) {
 		if r.ModulesSHA256, err = sumModules(r.Modules); err != nil {
 			return nil, fmt.Errorf("read a cached kernel: %w", err)
 		}
+		// Thousands of modules take a third of a second: once is enough. It
+		// is no error if the cache may only be read.
+		_ = keepSum(dir, r.ModulesSHA256)
 	}
 	return r.Build, nil
+}
+
+// keepSum adds the modules' SHA-256 to a cached kernel's record.
+func keepSum(dir, sum string) error {
+	path := filepath.Join(dir, recordName)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(b, &fields); err != nil {
+		return err
+	}
+	fields["modulesSha256"], _ = json.Marshal(sum)
+	if b, err = json.MarshalIndent(fields, "", "\t"); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, recordName)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(f.Name()) }()
+	_, err = f.Write(append(b, '\n'))
+	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
 }
 
 // key makes a cache key of words that are names of packages, versions or

@@ -4,14 +4,13 @@ package machines
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"os"
 	"strings"
-	"syscall"
 	"time"
 
+	"proofhouse/internal/kmsg"
 	"proofhouse/machines/guest"
 )
 
@@ -29,13 +28,11 @@ func openLocal(ctx context.Context, o Options) (Machine, error) {
 		audit.close()
 		return nil, err
 	}
-	kmsg := followKmsg(console)
+	stop := followKernelLog(console)
 	m := &vm{client: c, console: console, exited: make(chan struct{})}
 	m.kill = func() {
 		_ = c.conn.Close()
-		if kmsg != nil {
-			_ = kmsg.Close()
-		}
+		stop()
 	}
 	go func() {
 		_ = c.conn.Wait()
@@ -82,32 +79,18 @@ func serveHere(audit *Log) (*client, error) {
 	return dial(conn, key, audit)
 }
 
-// followKmsg copies what the kernel logs from now on to the console's log. It
-// returns nil if the kernel's log cannot be read.
-func followKmsg(console *Log) *os.File {
-	f, err := os.OpenFile("/dev/kmsg", os.O_RDONLY|syscall.O_NONBLOCK, 0)
+// followKernelLog copies what the kernel logs from now on to the console's log,
+// until the function that it returns is called. It copies nothing if the kernel
+// log cannot be read.
+func followKernelLog(console *Log) (stop func()) {
+	log, err := kmsg.Open(kmsg.Path, true)
 	if err != nil {
-		return nil
+		return func() {}
 	}
-	if _, err := f.Seek(0, io.SeekEnd); err != nil {
-		_ = f.Close()
-		return nil
-	}
+	ctx, stop := context.WithCancel(context.Background())
 	go func() {
-		buf := make([]byte, 8<<10) // a record; the kernel's limit is 8 KiB
-		for {
-			n, err := f.Read(buf)
-			if errors.Is(err, syscall.EPIPE) {
-				continue // records were overwritten before they were read
-			}
-			if err != nil {
-				return
-			}
-			// priority,sequence,time,flags;text
-			_, text, _ := strings.Cut(string(buf[:n]), ";")
-			line, _, _ := strings.Cut(text, "\n")
-			_, _ = io.WriteString(console, line+"\n")
-		}
+		defer log.Close()
+		log.Follow(ctx, func(m kmsg.Message) { _, _ = io.WriteString(console, m.Text+"\n") })
 	}()
-	return f
+	return stop
 }

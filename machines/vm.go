@@ -62,6 +62,9 @@ func socketPair() (ours net.Conn, theirs *os.File, err error) {
 	return ours, theirs, nil
 }
 
+// confine makes the command that starts a machine's process in its sandbox.
+var confine = sandbox.Spec.Command
+
 // gapsNote has the sandbox's gaps noted once.
 var gapsNote sync.Once
 
@@ -75,7 +78,7 @@ func boot(ctx context.Context, o Options, l launch, ours net.Conn, key ssh.Publi
 	life, kill := context.WithCancel(context.WithoutCancel(ctx))
 	m := &vm{info: info, console: console, kill: kill, exited: make(chan struct{}), dir: dir}
 	l.sandbox.Files = 1 // the channel
-	m.cmd, err = l.sandbox.Command(life, l.args...)
+	m.cmd, err = confine(l.sandbox, life, l.args...)
 	if err != nil {
 		kill()
 		_ = l.channel.Close()

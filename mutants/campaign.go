@@ -5,6 +5,7 @@ package mutants
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"proofhouse/internal/exit"
 	"proofhouse/kernels"
@@ -24,14 +26,29 @@ import (
 	"proofhouse/runs/runner"
 )
 
-// Campaign runs the suite once for each fault and once without one.
+// Campaign runs the suite for each fault and without one.
+//
+// A fault is tried in stages: with the rows of the isolation matrix that are
+// about its function, then with the other rows, then with the upstream scripts
+// about its function; the stages end when a check caught the fault.
 type Campaign struct {
 	Config runs.Config // without kernels
 	// Kernel is the spec of a kernel that Plant's tree was built to, for User
 	// Mode Linux or QEMU.
 	Kernel string
-	// LabelFilter selects the specs, as Ginkgo's; "" selects all.
+	// LabelFilter selects the specs, as Ginkgo's, of one run for each fault; ""
+	// is to try in stages.
 	LabelFilter string
+	// Stages are those to try; none: all.
+	Stages []Stage
+	// All tries each fault with all specs of all stages, also after a check
+	// caught it: only then can the specs be compared.
+	All bool
+	// Again tries the faults that survived once more, with all specs. Otherwise
+	// they are tried with those specs that are new.
+	Again bool
+	// Limit is how long new runs are started; 0: no limit.
+	Limit time.Duration
 	// Dir keeps the runs and their outcomes. A campaign in the same directory
 	// continues where it stopped.
 	Dir   string
@@ -56,8 +73,43 @@ type Outcome struct {
 	// Refused says why there was no run at all, such as a kernel that does not
 	// boot.
 	Refused string `json:"refused,omitempty"`
-	// Good are the results that were good in the baseline, for Number 0.
-	Good []string `json:"good,omitempty"`
+	// Good are the results that were good in the baseline, for Number 0, and
+	// Known those of them that are expected failures.
+	Good  []string `json:"good,omitempty"`
+	Known []string `json:"known,omitempty"`
+	// Stage is what was tried, and Ran the specs of it: of a fault that is tried
+	// in stages there is one record for each stage.
+	Stage Stage    `json:"stage,omitempty"`
+	Ran   []string `json:"ran,omitempty"`
+	// Stopped says why the run was ended before all of Ran had run.
+	Stopped string `json:"stopped,omitempty"`
+}
+
+// join adds what a later stage found.
+func (o *Outcome) join(later Outcome) {
+	add := func(to *[]string, from []string) {
+		*to = append(slices.Clone(*to), from...)
+		slices.Sort(*to)
+		*to = slices.Compact(*to)
+	}
+	add(&o.Caught, later.Caught)
+	add(&o.Broken, later.Broken)
+	add(&o.Good, later.Good)
+	add(&o.Known, later.Known)
+	add(&o.Ran, later.Ran)
+	o.Refused = cmp.Or(o.Refused, later.Refused)
+	o.Stopped = cmp.Or(o.Stopped, later.Stopped)
+}
+
+// CaughtBy returns the specs of a suite that caught the fault.
+func (o Outcome) CaughtBy(suite reports.Root) []string {
+	var specs []string
+	for _, id := range o.Caught {
+		if reports.ID(id).In(suite) {
+			specs = append(specs, id)
+		}
+	}
+	return specs
 }
 
 // Verdict is "caught", "broken", or "survived". Broken is noticed, too, but by
@@ -75,8 +127,12 @@ func (o Outcome) Verdict() string {
 // outcomesFile is the record of a campaign, one JSON object a line.
 const outcomesFile = "outcomes.jsonl"
 
+// ErrLimit is the error of a campaign whose time limit ended it.
+var ErrLimit = errors.New("the time limit ended the campaign")
+
 // Run tries the faults that have no outcome yet, in their order, and returns
-// the outcomes of all that were asked for, by number.
+// the outcomes of all that were asked for, by number. Those of faults that were
+// not tried are missing.
 func (c *Campaign) Run(ctx context.Context, faults []Mutant) (map[int]Outcome, error) {
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
 		return nil, exit.BadInputf("make the directory of the campaign: %w", err)
@@ -85,73 +141,192 @@ func (c *Campaign) Run(ctx context.Context, faults []Mutant) (map[int]Outcome, e
 	if err != nil {
 		return nil, err
 	}
-	known, err := ReadOutcomes(c.Dir)
+	list, err := readRecord(c.Dir)
 	if err != nil {
 		return nil, err
 	}
-	current := func(number int) bool {
-		o, ok := known[number]
-		return ok && o.Build == build.SHA256 && o.Filter == c.LabelFilter
-	}
-	record, err := openRecord(c.Dir)
-	if err != nil {
+	list = slices.DeleteFunc(list, func(o Outcome) bool {
+		return o.Build != build.SHA256 || o.Filter != c.LabelFilter || c.LabelFilter == "" && o.Stage == ""
+	})
+	p := progress{Campaign: c, build: build.SHA256, known: merge(list), started: time.Now()}
+	if p.record, err = openRecord(c.Dir); err != nil {
 		return nil, err
 	}
-	defer func() { _ = record.Close() }()
-	numbers := []int{0}
+	defer func() { _ = p.record.Close() }()
+	for i, m := range faults {
+		p.place = fmt.Sprintf("fault %d (%d of %d)", m.Number, i+1, len(faults))
+		if err = p.fault(ctx, m); err != nil {
+			break
+		}
+	}
+	asked := map[int]Outcome{0: p.known[0]}
 	for _, m := range faults {
-		numbers = append(numbers, m.Number)
+		if o, ok := p.known[m.Number]; ok {
+			asked[m.Number] = o
+		}
 	}
-	for i, n := range numbers {
-		if current(n) {
+	return asked, err
+}
+
+// progress is a campaign that runs.
+type progress struct {
+	*Campaign
+	build   string
+	known   map[int]Outcome
+	record  *os.File
+	started time.Time
+	place   string
+}
+
+// fault tries one fault, as far as it was not.
+func (p *progress) fault(ctx context.Context, m Mutant) error {
+	if p.LabelFilter != "" {
+		for _, n := range []int{0, m.Number} {
+			if _, ok := p.known[n]; ok {
+				continue
+			}
+			if err := p.attempt(ctx, n, "", nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	again := p.Again && p.known[m.Number].Verdict() == "survived"
+	for _, s := range stages {
+		if len(p.Stages) > 0 && !slices.Contains(p.Stages, s) {
 			continue
 		}
-		c.Watch.Step(fmt.Sprintf("fault %d (%d of %d)", n, i, len(faults)))
-		o, err := c.try(ctx, n, known[0].Good)
-		if err != nil {
-			return known, err
+		o := p.known[m.Number]
+		if o.Refused != "" || o.Stopped == errWedged.Error() || !p.All && o.Verdict() == "caught" {
+			return nil
 		}
-		o.Build, o.Filter = build.SHA256, c.LabelFilter
-		line, err := json.Marshal(o)
-		if err != nil {
-			return known, err
+		todo := s.specs(m)
+		if !again {
+			todo = without(todo, o.Ran)
 		}
-		if _, err := record.Write(append(line, '\n')); err != nil {
-			return known, fmt.Errorf("record the outcome of fault %d: %w", n, err)
+		if len(todo) == 0 {
+			continue
 		}
-		known[n] = o
+		all := todo
+		if s != Scripts {
+			all = rowIDs()
+		}
+		if missing := without(all, p.known[0].Ran); len(missing) > 0 {
+			if err := p.attempt(ctx, 0, s, missing); err != nil {
+				return err
+			}
+		}
+		if err := p.attempt(ctx, m.Number, s, todo); err != nil {
+			return err
+		}
 	}
-	asked := map[int]Outcome{}
-	for _, n := range numbers {
-		asked[n] = known[n]
+	return nil
+}
+
+// without returns what is in list and not in other.
+func without(list, other []string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return slices.Contains(other, s) })
+}
+
+// attempt runs specs on one fault and records the outcome.
+func (p *progress) attempt(ctx context.Context, number int, s Stage, specs []string) error {
+	if p.Limit > 0 && time.Since(p.started) > p.Limit {
+		return ErrLimit
 	}
-	return asked, nil
+	where := p.place
+	if number == 0 {
+		where = "no fault"
+	}
+	if s != "" {
+		where += fmt.Sprintf(": stage %s, %d specs", s, len(specs))
+	}
+	p.Watch.Step(where)
+	o, err := p.try(ctx, number, specs, p.known[0], !p.All && s != "")
+	if err != nil {
+		return err
+	}
+	o.Build, o.Filter, o.Stage, o.Ran = p.build, p.LabelFilter, s, specs
+	line, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	if _, err := p.record.Write(append(line, '\n')); err != nil {
+		return fmt.Errorf("record the outcome of fault %d: %w", number, err)
+	}
+	old, ok := p.known[number]
+	if ok && s != "" {
+		old.join(o)
+		o = old
+	}
+	p.known[number] = o
+	return nil
 }
 
 // errBaseline is the error of a campaign that cannot tell anything.
 var errBaseline = errors.New("the kernel without a fault")
 
-func (c *Campaign) try(ctx context.Context, number int, good []string) (Outcome, error) {
+// try runs specs, or what the label filter selects, on one fault; first ends the
+// run at the first catch.
+func (c *Campaign) try(ctx context.Context, number int, specs []string, baseline Outcome, first bool) (Outcome, error) {
 	o := Outcome{Number: number}
 	cfg := c.Config
 	cfg.Kernels = []string{fmt.Sprintf("%s,append=apparmor.mutant=%d", c.Kernel, number)}
+	good := baseline.Good
+	if specs != nil {
+		choose(&cfg, specs)
+		good = slices.DeleteFunc(slices.Clone(good), func(id string) bool { return !slices.Contains(specs, specOf(id)) })
+	}
 	dir := filepath.Join(c.Dir, fmt.Sprintf("fault-%d", number))
 	if err := os.RemoveAll(dir); err != nil { // of a campaign that was killed
 		return o, err
 	}
 	options := runner.Options{Config: cfg, Dir: dir, Procs: c.Procs, LabelFilter: c.LabelFilter}
-	run, _, err := runner.Run(ctx, options, c.Watch)
+	watched, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	watch := &stopper{Watcher: c.Watch, stop: stop, first: first, good: map[string]bool{}, broken: map[string]bool{}}
+	for _, id := range without(good, baseline.Known) {
+		watch.good[id] = true
+	}
+	if number == 0 {
+		watch.stop = func(error) {}
+	}
+	run, _, err := runner.Run(watched, options, watch)
 	if ctx.Err() != nil {
 		return o, context.Cause(ctx)
 	}
-	if o, err = outcomeOf(number, good, run, started(dir), err); err != nil {
+	if stopped := context.Cause(watched); stopped != nil {
+		o, err = stoppedOutcome(number, good, run, stopped)
+		if err == nil && len(o.Caught)+len(o.Broken) == 0 {
+			// The review of the run sees an expected failure there.
+			return c.try(ctx, number, specs, baseline, false)
+		}
+	} else {
+		o, err = outcomeOf(number, good, run, started(dir), err)
+	}
+	if err != nil {
 		return o, fmt.Errorf("%w: see %s", err, dir)
 	}
-	if number == 0 {
+	if number == 0 || c.Keep {
 		return o, nil
 	}
-	if !c.Keep {
-		return o, os.RemoveAll(dir)
+	return o, os.RemoveAll(dir)
+}
+
+// stoppedOutcome returns the outcome of a run that was stopped: only what had
+// ended counts.
+func stoppedOutcome(number int, good []string, run *reports.Run, why error) (Outcome, error) {
+	o := Outcome{Number: number, Stopped: why.Error()}
+	if run == nil || len(run.Kernels) != 1 {
+		return o, fmt.Errorf("fault %d: the run that was stopped has no results", number)
+	}
+	caught, broken := compare(good, &run.Kernels[0])
+	ran := map[string]bool{}
+	for _, spec := range run.Kernels[0].Specs {
+		ran[spec.ID] = true
+	}
+	o.Caught = caught
+	if errors.Is(why, errWedged) {
+		o.Broken = slices.DeleteFunc(broken, func(id string) bool { return !ran[id] })
 	}
 	return o, nil
 }
@@ -190,6 +365,7 @@ func outcomeOf(number int, good []string, run *reports.Run, started bool, err er
 		if o.Good = goodResults(&run.Kernels[0]); len(o.Good) == 0 {
 			return o, fmt.Errorf("%w passes nothing", errBaseline)
 		}
+		o.Known = knownFailures(&run.Kernels[0])
 	default:
 		o.Caught, o.Broken = compare(good, &run.Kernels[0])
 	}
@@ -237,6 +413,13 @@ func goodResults(k *reports.Kernel) []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
+// knownFailures returns the results that are good as expected failures.
+func knownFailures(k *reports.Kernel) []string {
+	all := statuses(k)
+	maps.DeleteFunc(all, func(_ string, s reports.Status) bool { return s != reports.XFail && s != reports.XPass })
+	return slices.Sorted(maps.Keys(all))
+}
+
 // compare returns the specs that noticed the fault.
 func compare(good []string, k *reports.Kernel) (caught, broken []string) {
 	now := statuses(k)
@@ -277,13 +460,33 @@ func specOf(id string) string {
 	return strings.Join(fields[:min(parts, len(fields))], "/")
 }
 
-// ReadOutcomes reads the record of a campaign; of two outcomes of one fault
-// the later counts. A last line that was cut by a kill is ignored: that fault is
-// tried again.
+// ReadOutcomes reads the record of a campaign, by number. Of two outcomes of one
+// fault the later counts; the stages of one build are joined.
 func ReadOutcomes(dir string) (map[int]Outcome, error) {
+	list, err := readRecord(dir)
+	return merge(list), err
+}
+
+// merge joins the stages of each fault.
+func merge(list []Outcome) map[int]Outcome {
+	all := map[int]Outcome{}
+	for _, o := range list {
+		old, ok := all[o.Number]
+		if ok && o.Stage != "" && old.Stage != "" && old.Build == o.Build {
+			old.join(o)
+			o = old
+		}
+		all[o.Number] = o
+	}
+	return all
+}
+
+// readRecord reads the record of a campaign. A last line that was cut by a kill is
+// ignored: that fault is tried again.
+func readRecord(dir string) ([]Outcome, error) {
 	f, err := os.Open(filepath.Join(dir, outcomesFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return map[int]Outcome{}, nil
+		return nil, nil
 	} else if err != nil {
 		return nil, exit.BadInputf("read the campaign: %w", err)
 	}
@@ -291,8 +494,8 @@ func ReadOutcomes(dir string) (map[int]Outcome, error) {
 	return readOutcomes(f)
 }
 
-func readOutcomes(r io.Reader) (map[int]Outcome, error) {
-	all := map[int]Outcome{}
+func readOutcomes(r io.Reader) ([]Outcome, error) {
+	var all []Outcome
 	in := bufio.NewReader(r)
 	for n := 1; ; n++ {
 		line, err := in.ReadString('\n')
@@ -305,6 +508,6 @@ func readOutcomes(r io.Reader) (map[int]Outcome, error) {
 		if err := json.Unmarshal([]byte(line), &o); err != nil {
 			return nil, exit.BadInputf("read the campaign: %s line %d: %w", outcomesFile, n, err)
 		}
-		all[o.Number] = o
+		all = append(all, o)
 	}
 }

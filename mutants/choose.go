@@ -8,7 +8,10 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
+	"strings"
 
+	"proofhouse/internal/exit"
 	"proofhouse/reports"
 )
 
@@ -46,6 +49,23 @@ func Choose(sites []Site, n int) []Site {
 	}
 	slices.SortFunc(fit, func(a, b Site) int { return cmp.Compare(order(a), order(b)) })
 	return fit[:min(n, len(fit))]
+}
+
+// Only returns the faults with these numbers, such as "3,14"; "" is all.
+func Only(faults []Mutant, numbers string) ([]Mutant, error) {
+	if numbers == "" {
+		return faults, nil
+	}
+	var some []Mutant
+	for _, word := range strings.Split(numbers, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(word))
+		i := slices.IndexFunc(faults, func(m Mutant) bool { return m.Number == n })
+		if err != nil || i < 0 {
+			return nil, exit.BadInputf("no fault has the number %q", word)
+		}
+		some = append(some, faults[i])
+	}
+	return some, nil
 }
 
 // Part returns the faults that a run is to try: n of them spread evenly over

@@ -174,8 +174,9 @@ func TestCompare(t *testing.T) {
 }
 
 func TestReadOutcomes(t *testing.T) {
-	all, err := readOutcomes(strings.NewReader(`{"number":1,"build":"x","filter":"","caught":["a/b"]}` + "\n" +
+	list, err := readOutcomes(strings.NewReader(`{"number":1,"build":"x","filter":"","caught":["a/b"]}` + "\n" +
 		`{"number":2,"build":"x","filter":""}` + "\n" + `{"number":3,"bui`))
+	all := merge(list)
 	if err != nil || len(all) != 2 || all[1].Verdict() != "caught" || all[2].Verdict() != "survived" {
 		t.Errorf("got %v, %v", all, err)
 	}

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 	"unicode"
+
+	"proofhouse/internal/kmsg"
 )
 
 // samples are the AppArmor lines of real kernel logs, by file.
@@ -130,9 +132,9 @@ func TestParseKmsg(t *testing.T) {
 		line:                                                                   false,
 		"":                                                                     false,
 	} {
-		m, ok := parseKmsg([]byte(text))
-		if ok && m.kernels {
-			_, ok = parseKernels(m.text)
+		m, ok := kmsg.Parse([]byte(text))
+		if ok && m.Kernel {
+			_, ok = parseKernels(kmsg.Unescape(m.Text))
 		} else {
 			ok = false
 		}
@@ -141,8 +143,8 @@ func TestParseKmsg(t *testing.T) {
 		}
 	}
 	// The kernel writes a backslash as \x5c there.
-	m, _ := parseKmsg([]byte(`5,9,12000000,-;audit: type=1400 audit(1.2:3): apparmor="DENIED" name="/a\x5cb\x5cx" pid=1`))
-	if r, ok := parseKernels(m.text); !ok || r.Name != `/a\b\x` || m.sequence != 9 || m.sinceBoot != 12*time.Second {
+	m, _ := kmsg.Parse([]byte(`5,9,12000000,-;audit: type=1400 audit(1.2:3): apparmor="DENIED" name="/a\x5cb\x5cx" pid=1`))
+	if r, ok := parseKernels(kmsg.Unescape(m.Text)); !ok || r.Name != `/a\b\x` || m.Sequence != 9 || m.SinceBoot != 12*time.Second {
 		t.Errorf("%+v of %+v", r, m)
 	}
 }
@@ -246,15 +248,15 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-func FuzzParseKmsg(f *testing.F) {
+func FuzzParseKernels(f *testing.F) {
 	f.Add([]byte(`5,339,5140900,-;audit: type=1400 audit(1795400718.740:6): apparmor="DENIED" name="/a\x5cb" pid=1`))
 	f.Add([]byte("6,1,2,c;x\n KEY=v"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		m, ok := parseKmsg(b)
-		if !ok || !m.kernels {
+		m, ok := kmsg.Parse(b)
+		if !ok || !m.Kernel {
 			return
 		}
-		if r, ok := parseKernels(m.text); ok && r.Kind == "" {
+		if r, ok := parseKernels(kmsg.Unescape(m.Text)); ok && r.Kind == "" {
 			t.Errorf("%q: %+v", b, r)
 		}
 	})

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proofhouse/internal/exit"
+	"proofhouse/internal/kmsg"
 )
 
 // auditPath is auditd's log: log_file of its configuration (auditd.conf(5)).
@@ -372,10 +373,10 @@ type follower struct {
 func (f logFiles) follow() (*follower, []Gap, error) {
 	w := &follower{recent: map[string]string{}}
 	var gaps []Gap
-	kernel, err := openKmsg(f.kmsg, true)
+	kernel, err := openKernelLog(f.kmsg, true)
 	switch {
-	case errors.Is(err, errNoKernelLog):
-		gaps = append(gaps, Gap{f.kmsg, errNoKernelLog.Error()})
+	case errors.Is(err, kmsg.ErrNone):
+		gaps = append(gaps, Gap{f.kmsg, kmsg.ErrNone.Error()})
 	case err != nil:
 		return nil, nil, err
 	default:
@@ -406,7 +407,7 @@ func (w *follower) fd() int32 {
 	if w.kernel == nil {
 		return -1
 	}
-	return int32(w.kernel.fd)
+	return int32(w.kernel.FD())
 }
 
 // maxRecent is how many records are kept to recognize copies.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proofhouse/internal/exit"
+	"proofhouse/internal/kmsg"
 )
 
 // logFiles are where this host's records are: the kernel log, and where auditd
@@ -26,7 +26,7 @@ type logFiles struct {
 	auditLog  string // where that is by default
 }
 
-var hostLogs = logFiles{"/dev/kmsg", "/etc/audit/auditd.conf", "/var/log/audit/audit.log"}
+var hostLogs = logFiles{kmsg.Path, "/etc/audit/auditd.conf", "/var/log/audit/audit.log"}
 
 // Log is what this host still has of its AppArmor records.
 type Log struct {
@@ -62,18 +62,18 @@ func (f logFiles) read(since time.Time, c hostClock) (Log, error) {
 	var l Log
 	audited, gaps, found, auditErr := f.readAudit(c)
 	l.Gaps = append(l.Gaps, gaps...)
-	kernel, err := openKmsg(f.kmsg, false)
+	kernel, err := openKernelLog(f.kmsg, false)
 	var fromKernel []Record
 	switch {
 	case err == nil:
 		fromKernel = kernel.pending(c)
 		l.Gaps = append(l.Gaps, kernel.gaps(since, found)...)
 		kernel.Close()
-	case errors.Is(err, errNoKernelLog):
-		l.Gaps = append(l.Gaps, Gap{f.kmsg, errNoKernelLog.Error()})
+	case errors.Is(err, kmsg.ErrNone):
+		l.Gaps = append(l.Gaps, Gap{f.kmsg, kmsg.ErrNone.Error()})
 		err = nil
 		if !found && auditErr == nil {
-			err = exit.BadInputf("read records: %s: %w, and there is no log of auditd at %s: run this on the host", f.kmsg, errNoKernelLog, f.auditPath())
+			err = exit.BadInputf("read audit records: %w at %s, and no log of auditd at %s: run this on the host", kmsg.ErrNone, f.kmsg, f.auditPath())
 		}
 	}
 	l.Records = slices.DeleteFunc(merge(fromKernel, audited), func(r Record) bool { return r.logged.Before(since) })
@@ -125,12 +125,9 @@ func (c hostClock) logged(stamp time.Time, sinceBoot time.Duration) time.Time {
 	return stamp
 }
 
-// errNoKernelLog is the error of a host without a kernel log: a container.
-var errNoKernelLog = errors.New("there is no kernel log here")
-
-// kernelLog is /dev/kmsg: each read is one message of the log.
+// kernelLog is the kernel log, with what is known of messages that it lacks.
 type kernelLog struct {
-	fd      int
+	*kmsg.Log
 	path    string
 	begun   bool
 	first   time.Time // when the oldest message was logged
@@ -146,71 +143,44 @@ type loss struct {
 	text string
 }
 
-// openKmsg opens the kernel log, at its end or at its beginning.
-func openKmsg(path string, end bool) (*kernelLog, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
-		return nil, exit.BadInputf("read the kernel log: %w (it takes root, or CAP_SYSLOG)", err)
-	}
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENODEV) {
-		return nil, errNoKernelLog
-	}
+// openKernelLog opens the kernel log, at its end or at its beginning.
+func openKernelLog(path string, end bool) (*kernelLog, error) {
+	log, err := kmsg.Open(path, end)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return nil, err
 	}
-	// In a container it may be a link to /dev/null or to /dev/console.
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != unix.Mkdev(1, 11) {
-		_ = unix.Close(fd)
-		return nil, errNoKernelLog
-	}
-	if end {
-		if _, err := unix.Seek(fd, 0, unix.SEEK_END); err != nil {
-			_ = unix.Close(fd)
-			return nil, fmt.Errorf("seek to the end of %s: %w", path, err)
-		}
-	}
-	return &kernelLog{fd: fd, path: path, begun: end}, nil
+	return &kernelLog{Log: log, path: path, begun: end}, nil
 }
 
-func (l *kernelLog) Close() { _ = unix.Close(l.fd) }
-
-// pending reads what is in the log now.
+// pending returns the records that are in the log now and were not read before.
 func (l *kernelLog) pending(c hostClock) (all []Record) {
-	var b [16 << 10]byte
 	for {
-		n, err := unix.Read(l.fd, b[:])
-		if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.EINTR) {
-			continue // EPIPE: messages were overwritten before they were read
-		}
-		if err != nil || n <= 0 {
+		m, err := l.Read()
+		if err != nil {
 			return all
 		}
-		m, ok := parseKmsg(b[:n])
-		if !ok {
-			continue
-		}
-		at := c.wall.Add(m.sinceBoot - c.monotonic)
+		at := c.wall.Add(m.SinceBoot - c.monotonic)
 		if !l.begun {
-			l.begun, l.first, l.older = true, at, m.sequence
-		} else if l.next > 0 && m.sequence > l.next {
-			l.missing += m.sequence - l.next
+			l.begun, l.first, l.older = true, at, m.Sequence
+		} else if l.next > 0 && m.Sequence > l.next {
+			l.missing += m.Sequence - l.next
 		}
-		l.next = m.sequence + 1
-		if !m.kernels {
+		l.next = m.Sequence + 1
+		if !m.Kernel {
 			continue
 		}
-		if saysLost(m.text) && len(l.lost) < maxLosses {
-			l.lost = append(l.lost, loss{at, m.text})
+		text := kmsg.Unescape(m.Text)
+		if saysLost(text) && len(l.lost) < maxLosses {
+			l.lost = append(l.lost, loss{at, text})
 		}
-		if r, ok := parseKernels(m.text); ok {
-			r.logged = c.logged(r.Time, m.sinceBoot)
+		if r, ok := parseKernels(text); ok {
+			r.logged = c.logged(r.Time, m.SinceBoot)
 			all = append(all, r)
 		}
 	}
 }
 
-// gaps says what the log does not have, since a time. audited means that auditd
+// gaps returns why the log may lack records since a time. audited means that auditd
 // has a log of its own, which goes back further.
 func (l *kernelLog) gaps(since time.Time, audited bool) (gaps []Gap) {
 	if l.older > 0 && !audited && since.Before(l.first) {
@@ -234,65 +204,10 @@ func (l *kernelLog) gaps(since time.Time, audited bool) (gaps []Gap) {
 // maxLosses is how many messages about lost records are kept.
 const maxLosses = 10_000
 
-// saysLost reports whether a message of the kernel is about audit records that
-// it did not write (kernel/audit.c, and printk's rate limit).
+// saysLost reports whether a message of the kernel says that the kernel log lacks
+// audit records: dropped ones, or those that printk's rate limit suppressed.
 func saysLost(text string) bool {
-	for _, sign := range []string{"audit_lost=", "audit: backlog limit exceeded", "audit: rate limit exceeded", "kauditd hold queue overflow", "audit_printk_skb: ", "kauditd_printk_skb: "} {
-		if strings.Contains(text, sign) {
-			return true
-		}
-	}
-	return false
-}
-
-// kmsgMessage is one message of the kernel log.
-type kmsgMessage struct {
-	kernels   bool // the kernel wrote it, not a program
-	sequence  uint64
-	sinceBoot time.Duration
-	text      string
-}
-
-// parseKmsg reads "6,339,5140900,-;audit: type=1400 …\n KEY=VALUE\n".
-func parseKmsg(b []byte) (m kmsgMessage, ok bool) {
-	head, text, ok := strings.Cut(string(b), ";")
-	prefix := strings.Split(head, ",")
-	if !ok || len(prefix) < 3 {
-		return m, false
-	}
-	priority, err1 := strconv.ParseUint(prefix[0], 10, 32)
-	sequence, err2 := strconv.ParseUint(prefix[1], 10, 64)
-	micros, err3 := strconv.ParseInt(prefix[2], 10, 64)
-	if errors.Join(err1, err2, err3) != nil {
-		return m, false
-	}
-	// Programs can write to the kernel log as well, but not with the kernel's
-	// facility, 0.
-	line, _, _ := strings.Cut(text, "\n")
-	return kmsgMessage{priority < 8, sequence, time.Duration(micros) * time.Microsecond, unescape(strings.TrimSpace(line))}, true
-}
-
-// unescape undoes what the kernel does to a backslash and to characters outside
-// of ASCII in /dev/kmsg: it writes them as \xNN.
-func unescape(s string) string {
-	if !strings.Contains(s, `\x`) {
-		return s
-	}
-	var b strings.Builder
-	for {
-		before, after, ok := strings.Cut(s, `\x`)
-		b.WriteString(before)
-		if !ok {
-			return b.String()
-		}
-		if n, err := strconv.ParseUint(after[:min(2, len(after))], 16, 8); err == nil && len(after) >= 2 {
-			b.WriteByte(byte(n))
-			s = after[2:]
-			continue
-		}
-		b.WriteString(`\x`)
-		s = after
-	}
+	return kmsg.LostRecords(text) || strings.Contains(text, "audit_printk_skb: ") || strings.Contains(text, "kauditd_printk_skb: ")
 }
 
 // parseKernels is [ParseRecord] for a message of the kernel, which may quote

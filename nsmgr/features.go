@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"proofhouse/internal/exit"
+	"proofhouse/internal/features"
 )
 
 // Features is what the kernel's AppArmor says that it can do: the files of
@@ -130,15 +131,8 @@ func (f Features) Digest() string {
 }
 
 // Has reports whether a file of the features directory exists and contains the
-// word; "" is any content. A directory proves nothing: features/dbus exists and is
-// empty on kernels that do not mediate D-Bus (7.3).
-func (f Features) Has(file, word string) bool {
-	content, ok := f[file]
-	if !ok || content == "no" {
-		return false
-	}
-	return word == "" || slices.Contains(strings.Fields(content), word)
-}
+// word; "" is any content but "no".
+func (f Features) Has(file, word string) bool { return features.Has(f, file, word) }
 
 // Need is a feature of a kernel that this package or its user requires.
 type Need struct {

@@ -431,7 +431,7 @@ func (v *View) command(ns Name, verb, file string, data []byte, origin map[strin
 	logErr := error(unix.ENOENT)
 	var log *kernelLog
 	if verb != "remove" {
-		if log, logErr = openKmsg(hostLogs.kmsg, true); logErr == nil {
+		if log, logErr = openKernelLog(hostLogs.kmsg, true); logErr == nil {
 			defer log.Close()
 		}
 	}
@@ -477,8 +477,7 @@ func (e *LoadError) fromLog(log *kernelLog, origin map[string]string) {
 		if left <= 0 {
 			return
 		}
-		fds := []unix.PollFd{{Fd: int32(log.fd), Events: unix.POLLIN}}
-		_, _ = unix.Poll(fds, int(left.Milliseconds())+1)
+		log.Wait(left)
 	}
 }
 

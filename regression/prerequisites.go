@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"proofhouse/internal/features"
 	"proofhouse/reports"
 )
 
@@ -103,9 +104,9 @@ func Lacking(results []reports.Result, lacks map[string]bool) []reports.Result {
 }
 
 // WhoLacks decides for skips in which the script leaves it open whether the
-// kernel or the parser lacks something. features is the tree of the
-// kernel's AppArmor features directory, path to content. results is not changed.
-func WhoLacks(results []reports.Result, features map[string]string) []reports.Result {
+// kernel or the parser lacks something. tree is the kernel's AppArmor features
+// directory, path to content. results is not changed.
+func WhoLacks(results []reports.Result, tree map[string]string) []reports.Result {
 	results = slices.Clone(results)
 	for i := range results {
 		what, open := strings.CutPrefix(results[i].Lacks, "kernel or parser: ")
@@ -114,7 +115,7 @@ func WhoLacks(results []reports.Result, features map[string]string) []reports.Re
 		}
 		who := "kernel"
 		for _, path := range openQuestions[what] {
-			if has(features, path) {
+			if features.HasPath(tree, path) {
 				who = "parser"
 			}
 		}
@@ -128,10 +129,6 @@ func WhoLacks(results []reports.Result, features map[string]string) []reports.Re
 var openQuestions = map[string][]string{
 	"unix rules":  {"network/af_unix", "network_v9/af_unix"},
 	"mount rules": {"mount"},
-}
-
-func has(features map[string]string, path string) bool {
-	return (&reports.Kernel{Features: features}).HasFeature(path)
 }
 
 // gaps are the classes that a kernel mediates and for which a parser before some
@@ -153,29 +150,29 @@ var gaps = []struct {
 
 // Gaps names the holes in what the suite can cover on a kernel with a parser,
 // sorted: what the kernel mediates and the parser has no rules for, and what
-// the kernel seems to mediate and doesn't. features is the tree of the
-// kernel's AppArmor features directory, path to content; an empty directory counts
-// where it has an entry, with or without a slash at its end. parserVersion is
-// "4.1.0"; of one that cannot be read, nothing is known.
-func Gaps(features map[string]string, parserVersion string) []string {
+// the kernel seems to mediate and doesn't. tree is the kernel's AppArmor features
+// directory, path to content; an empty directory is known only if it has an entry,
+// with or without a slash at its end. parserVersion is like "4.1.0"; a version
+// that cannot be parsed has no holes of the first kind.
+func Gaps(tree map[string]string, parserVersion string) []string {
 	found := []string{}
 	if major, minor, ok := version(parserVersion); ok {
 		for _, g := range gaps {
-			if has(features, g.feature) && (major < g.major || major == g.major && minor < g.minor) {
+			if features.HasPath(tree, g.feature) && (major < g.major || major == g.major && minor < g.minor) {
 				found = append(found, fmt.Sprintf("the kernel mediates %s: parser %s has no rules for it, %d.%d has [%s]", g.what, parserVersion, g.major, g.minor, g.feature))
 			}
 		}
 	}
-	if emptyFolder(features, "dbus") {
+	if emptyDirectory(tree, "dbus") {
 		found = append(found, "the kernel's features/dbus is an empty directory: the suite treats it as D-Bus mediation (dbus_* and query_label) [dbus]")
 	}
 	sort.Strings(found)
 	return found
 }
 
-func emptyFolder(features map[string]string, name string) bool {
+func emptyDirectory(tree map[string]string, name string) bool {
 	there := false
-	for p, v := range features {
+	for p, v := range tree {
 		switch {
 		case strings.TrimSuffix(p, "/") == name:
 			there = strings.TrimSpace(v) == ""

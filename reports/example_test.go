@@ -142,10 +142,3 @@ func ExampleID() {
 	// Output:
 	// isolation/file/read row isolation/file/read/(row)
 }
-
-// What a guest printed is text, whatever it is.
-func ExamplePlain() {
-	fmt.Println(reports.Plain("\x1b[31mFAIL\u202e\nok 1"))
-	// Output:
-	// ?[31mFAIL? ok 1
-}

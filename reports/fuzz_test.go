@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"proofhouse/internal/exit"
+	"proofhouse/internal/printable"
 )
 
 // earned checks that a run with exit status 0 deserves it, and that every
@@ -47,7 +48,7 @@ func earned(t *testing.T, run *Run) {
 			// A time beyond the year 9999 cannot be written.
 			continue
 		}
-		if text := b.String(); text != Visible(text) {
+		if text := b.String(); text != printable.Lines(text) {
 			t.Errorf("%s: characters that are not seen", f.Name)
 		}
 		if f.Name == "junit" {

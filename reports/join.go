@@ -20,6 +20,7 @@ import (
 	"syscall"
 
 	"proofhouse/internal/exit"
+	"proofhouse/internal/printable"
 )
 
 // Join makes one run in the directory out, which must be empty or absent, of the
@@ -414,7 +415,7 @@ func (p *piece) copyJournal(out string, j journal, process int, moved map[string
 // quote is s as a journal has it.
 func quote(s string) []byte {
 	var b bytes.Buffer
-	_ = EncodeJSON(&b, s, "") // a string always can be
+	_ = printable.EncodeJSON(&b, s, "") // a string always can be
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"proofhouse/internal/exit"
+	"proofhouse/internal/printable"
 )
 
 // Kind names what an [Event] is about.
@@ -261,6 +262,6 @@ func now() time.Time { return time.Now().UTC().Round(0) }
 // labels are full of < and &, which stay readable.
 func encodeLine(e Event) ([]byte, error) {
 	var b bytes.Buffer
-	err := EncodeJSON(&b, e, "")
+	err := printable.EncodeJSON(&b, e, "")
 	return b.Bytes(), err
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"proofhouse/internal/exit"
+	"proofhouse/internal/printable"
 )
 
 // wholeRun is the name of a result about the run as a whole.
@@ -315,7 +316,7 @@ func suiteOutput(o Outcome) (out, complaints *junitText) {
 
 // legal is s as XML 1.0 can hold it, which has no way to escape a control
 // character, and as people can read it.
-func legal(s string) string { return Visible(strings.ToValidUTF8(s, "\ufffd")) }
+func legal(s string) string { return printable.Lines(s) }
 
 func junitSeconds(s float64) string {
 	return fmt.Sprintf("%.3f", (time.Duration(max(s, 0) * float64(time.Second))).Seconds())

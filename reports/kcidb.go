@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"proofhouse/internal/exit"
+	"proofhouse/internal/printable"
 )
 
 // The objects of KCIDB's I/O schema 5.3 (github.com/kernelci/kcidb-io) that a
@@ -107,7 +108,7 @@ func KCIDB(w io.Writer, run *Run, origin string) error {
 			Comment: kcidbText(line), Status: kcidbStatus[Error], LogExcerpt: kcidbLog(strings.Join(run.Notes(), "\n")),
 		})
 	}
-	return EncodeJSON(w, doc, " ")
+	return printable.EncodeJSON(w, doc, " ")
 }
 
 func (d *kcidbDocument) kernel(origin string, run *Run, k *Kernel, known map[string]bool) {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"proofhouse/internal/exit"
+	"proofhouse/internal/printable"
 )
 
 // KTAP writes the run in the kernel's Test Anything Protocol, version 1
@@ -39,7 +40,7 @@ func KTAP(w io.Writer, run *Run) error {
 	}
 	out := &ktapWriter{w: bufio.NewWriter(w)}
 	out.plan(0, "", tests)
-	out.line(0, "# "+Plain(verdict))
+	out.line(0, "# "+printable.Line(verdict))
 	return out.w.Flush()
 }
 
@@ -153,14 +154,14 @@ func (k *ktapWriter) plan(level int, parent string, tests []ktapTest) {
 			k.plan(level+1, name, t.subtests)
 		}
 		for _, r := range t.remarks {
-			k.line(level, "# "+Plain(r))
+			k.line(level, "# "+printable.Line(r))
 		}
 		word := "ok"
 		if !t.ok {
 			word = "not ok"
 		}
 		line := fmt.Sprintf("%s %d %s", word, i+1, name)
-		if d := strings.TrimSpace(Plain(t.detail)); d != "" {
+		if d := strings.TrimSpace(printable.Line(t.detail)); d != "" {
 			// Some readers take the last directive of a line.
 			line += " # " + strings.ReplaceAll(d, "#", "%23")
 		}
@@ -173,7 +174,7 @@ var ktapAgain = regexp.MustCompile(` #(\d+)$`)
 // ktapName is a description: it can hold anything but #, which begins what is
 // no description.
 func ktapName(s string) string {
-	s = ktapAgain.ReplaceAllString(Plain(s), " ($1)")
+	s = ktapAgain.ReplaceAllString(printable.Line(s), " ($1)")
 	if s == "" {
 		s = "(no name)"
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"proofhouse/internal/exit"
+	"proofhouse/internal/printable"
 )
 
 // MarkdownLimit is the most that [Markdown] writes, in bytes: a comment on
@@ -226,14 +227,14 @@ func (m *markdown) records(o Outcome) {
 	}
 	m.line("\n  <details><summary>what the kernel said</summary>\n\n  %s", fence)
 	for _, l := range lines {
-		m.line("  %s", clip(Plain(l), 600))
+		m.line("  %s", clip(printable.Line(l), 600))
 	}
 	m.line("  %s\n  </details>\n", fence)
 }
 
 // mdCode is a text as it is, in a line: between more backquotes than it has.
 func mdCode(s string) string {
-	s = clip(Plain(s), 300)
+	s = clip(printable.Line(s), 300)
 	if s == "" {
 		return ""
 	}
@@ -251,7 +252,7 @@ var mdEscaper = strings.NewReplacer(`\`, `\\`, "`", "\\`", "*", `\*`, "_", `\_`,
 
 // mdText is a text whose signs mean nothing to Markdown; nor does it mention
 // anybody.
-func mdText(s string) string { return mdEscaper.Replace(Plain(s)) }
+func mdText(s string) string { return mdEscaper.Replace(printable.Line(s)) }
 
 // clip is s, cut where it is very long.
 func clip(s string, n int) string {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"proofhouse/internal/printable"
 )
 
 // matrixRow is one script, or one group of isolation rows, on all kernels.
@@ -156,7 +158,7 @@ func (t *terminal) block(rows []matrixRow, names []string, width, from, to int) 
 
 // matrixLine is a row; a name that is too long has a line of its own.
 func (t *terminal) matrixLine(name, cells string) {
-	name = Plain(name)
+	name = printable.Line(name)
 	if utf8.RuneCountInString(name) > matrixName-3 {
 		t.line("  %s", name)
 		name = ""
@@ -239,7 +241,7 @@ func pad(plain, painted string, width int) string {
 // apart, or else the number by which Terminal lists them.
 func columnNames(kernels []Kernel) []string {
 	short := func(k Kernel) string {
-		name := Plain(k.name())
+		name := printable.Line(k.name())
 		if i := strings.IndexAny(name, "+-"); i > 0 && name[0] >= '0' && name[0] <= '9' {
 			name = name[:i]
 		}

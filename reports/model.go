@@ -7,8 +7,6 @@ package reports
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 )
 
@@ -116,22 +114,6 @@ type Kernel struct {
 	NotRun []string `json:"not_run,omitempty"`
 	// Coverage is nil unless the run measures it.
 	Coverage *Coverage `json:"coverage,omitempty"`
-}
-
-// HasFeature reports whether the kernel has a feature of AppArmor: a file in the
-// features directory whose content is not "no", a directory that is not empty,
-// or a word in the file above it.
-func (k *Kernel) HasFeature(path string) bool {
-	if v, ok := k.Features[path]; ok {
-		return strings.TrimSpace(v) != "no"
-	}
-	for p := range k.Features {
-		if strings.HasPrefix(p, path+"/") && len(p) > len(path)+1 {
-			return true
-		}
-	}
-	i := strings.LastIndexByte(path, '/')
-	return i >= 0 && slices.Contains(strings.Fields(k.Features[path[:i]]), path[i+1:])
 }
 
 // MachineKind returns what durations depend on: "uml", "qemu/tcg", "qemu/kvm".

@@ -16,6 +16,7 @@ import (
 
 	"github.com/fatih/color"
 	"proofhouse/internal/exit"
+	"proofhouse/internal/printable"
 )
 
 // What is shown at most; the rest is in the files, and -v shows it.
@@ -63,7 +64,7 @@ func (t *terminal) line(format string, args ...any) {
 
 func (t *terminal) verdict(status int, line string) {
 	ink := map[int]color.Attribute{exit.OK: color.FgGreen, exit.Failed: color.FgRed, exit.NoVerdict: color.FgMagenta}
-	for i, l := range Wrap(Plain(line), cmp.Or(t.s.Width, 80)-2) {
+	for i, l := range Wrap(printable.Line(line), cmp.Or(t.s.Width, 80)-2) {
 		if i > 0 {
 			l = "  " + l
 		}
@@ -134,13 +135,13 @@ func (t *terminal) files(files []string) {
 	var below []string
 	for _, f := range files {
 		if dir := filepath.Dir(f); dir == top {
-			t.line("  %s", Plain(f))
+			t.line("  %s", printable.Line(f))
 		} else if !slices.Contains(below, dir) {
 			below = append(below, dir)
 		}
 	}
 	for _, dir := range below {
-		t.line("  %s%c", Plain(dir), filepath.Separator)
+		t.line("  %s%c", printable.Line(dir), filepath.Separator)
 	}
 }
 
@@ -164,7 +165,7 @@ func (t *terminal) hang(first, text string, width int, ink []color.Attribute) {
 	if width > 0 {
 		width = max(width-indent, 20)
 	}
-	for i, l := range Wrap(Plain(text), width) {
+	for i, l := range Wrap(printable.Line(text), width) {
 		if i == 1 {
 			first = strings.Repeat(" ", indent)
 		}
@@ -239,8 +240,8 @@ func (t *terminal) coverage(k *Kernel) {
 // header says what was tested, with what, and where.
 func (t *terminal) header(k *Kernel, outcomes []Outcome) {
 	t.line("")
-	name := t.s.paint(Plain(k.name()), color.Bold)
-	if spec := Plain(k.Spec); spec != "" && spec != Plain(k.name()) {
+	name := t.s.paint(printable.Line(k.name()), color.Bold)
+	if spec := printable.Line(k.Spec); spec != "" && spec != printable.Line(k.name()) {
 		name += "  " + spec
 	}
 	t.line("%s", name)
@@ -428,7 +429,7 @@ func (t *terminal) row(st Status, name string, o Outcome) {
 		mark, word = t.s.Mark(st), t.s.Paint(st, word)
 	}
 	head := fmt.Sprintf("  %s %s", mark, word)
-	name = Plain(name)
+	name = printable.Line(name)
 	if utf8.RuneCountInString(name) >= nameColumns { // a line of its own rather than half a name
 		t.line("%s%s", head, name)
 		head, name = strings.Repeat(" ", 10), ""
@@ -504,7 +505,7 @@ func (t *terminal) failures(title string, st Status, outcomes []Outcome) {
 			t.failure(sub)
 		}
 		if rest := len(bad) - shown; rest > 0 {
-			t.line("    and %s more of %s (all with -v, and in the reports)", number(rest), Plain(o.ID))
+			t.line("    and %s more of %s (all with -v, and in the reports)", number(rest), printable.Line(o.ID))
 		}
 		t.records(o)
 	}

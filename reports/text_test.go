@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"proofhouse/internal/printable"
 )
 
 // nasty is what a guest may print: it colours, moves the cursor, sets the
@@ -70,10 +72,8 @@ func TestNastyText(t *testing.T) {
 				t.Fatal(err)
 			}
 			text := b.String()
-			for i, r := range text {
-				if r != '\n' && hidden(r) {
-					t.Fatalf("%U at %d: %q", r, i, text[max(0, i-60):min(len(text), i+20)])
-				}
+			if text != printable.Lines(text) {
+				t.Fatalf("hidden characters: %q", text)
 			}
 			if !utf8.ValidString(text) {
 				t.Error("not UTF-8")
@@ -102,30 +102,5 @@ func TestNastyText(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// TestEncodeJSON: nothing is lost by the escapes.
-func TestEncodeJSON(t *testing.T) {
-	var b bytes.Buffer
-	if err := EncodeJSON(&b, nasty, ""); err != nil {
-		t.Fatal(err)
-	}
-	var back string
-	if err := json.Unmarshal(b.Bytes(), &back); err != nil || back != strings.ToValidUTF8(nasty, "\ufffd") {
-		t.Errorf("%v: %q of %s", err, back, b.String())
-	}
-}
-
-func TestVisible(t *testing.T) {
-	for in, want := range map[string]string{
-		"a\tb\r\nc\rd": "a\tb\nc?d", "é 漢 ✓": "é 漢 ✓", "\u202e\u200b": "??", "\x1b[31m": "?[31m", "": "",
-	} {
-		if got := Visible(in); got != want {
-			t.Errorf("%q: %q, want %q", in, got, want)
-		}
-	}
-	if got := Plain(" a\tb\nc\u3164 "); got != "a b c?" {
-		t.Errorf("%q", got)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"proofhouse/internal/exit"
+	"proofhouse/internal/printable"
 	"proofhouse/reports/coverage"
 )
 
@@ -35,7 +36,7 @@ type document struct {
 func JSON(w io.Writer, run *Run) error {
 	d := document{Run: run, Counts: tally(run).counts}
 	d.Status, d.Verdict = Verdict(run)
-	return EncodeJSON(w, d, " ")
+	return printable.EncodeJSON(w, d, " ")
 }
 
 // Write reads the journals in dir and makes results.json and junit.xml of them,

@@ -17,6 +17,7 @@ import (
 	"proofhouse/internal/child"
 	"proofhouse/internal/exit"
 	"proofhouse/internal/host"
+	"proofhouse/internal/printable"
 	"proofhouse/kernels"
 	"proofhouse/machines"
 	"proofhouse/reports"
@@ -103,7 +104,7 @@ func patchLines(ctx context.Context, name, tree string, source coverage.Source) 
 }
 
 // patchName is how reports call a patch.
-func patchName(name string) string { return reports.Plain(filepath.Base(name)) }
+func patchName(name string) string { return printable.Line(filepath.Base(name)) }
 
 // readPatch reads a patch: a file, or the changes of a range of commits in the git
 // repository of a tree, "v7.3..HEAD".

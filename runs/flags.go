@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"proofhouse/internal/cli"
 	"proofhouse/internal/exit"
 	"proofhouse/kernels"
 	"proofhouse/machines"
@@ -33,7 +34,7 @@ func (n names) String() string {
 func (n names) Set(s string) error {
 	more := SplitNames(s)
 	if len(more) == 0 {
-		return errors.New("no name given")
+		return errors.New("want at least one name")
 	}
 	*n.list = append(*n.list, more...)
 	return nil
@@ -41,7 +42,9 @@ func (n names) Set(s string) error {
 
 func (names) Type() string { return "names" }
 
-// shardFlag is a flag with the value of ParseShard.
+// ShardFlag is a flag for a part, INDEX/COUNT.
+func ShardFlag(to *reports.Shard) pflag.Value { return shardFlag{to} }
+
 type shardFlag struct{ s *reports.Shard }
 
 func (f shardFlag) String() string {
@@ -52,7 +55,7 @@ func (f shardFlag) String() string {
 }
 
 func (f shardFlag) Set(text string) (err error) {
-	*f.s, err = ParseShard(text)
+	*f.s, err = parseShard(text)
 	return err
 }
 
@@ -68,7 +71,7 @@ func MachineFlags(f *pflag.FlagSet, c *Config) {
 	f.StringVar(&c.Guest, "guest", DefaultGuest, "Debian `suite` of the guest")
 	f.StringVar(&c.Source, "apparmor-src", DefaultSource, "`SPEC` of the source of the upstream suite: debian:SUITE, a directory or a tarball")
 	f.StringVar(&c.Accelerator, "accel", "auto", "QEMU's accelerator: auto, kvm or tcg")
-	f.IntVar(&c.Memory, "memory", 0, fmt.Sprintf("memory of a machine in `MiB` (default %d)", machines.DefaultMemory))
+	f.Var(cli.Count(&c.Memory, leastMemory), "memory", fmt.Sprintf("memory of a machine in `MiB` (default %d)", machines.DefaultMemory))
 	f.BoolVar(&c.Plain, "plain", false, "boot without the kernel parameters that make a boot faster")
 	f.BoolVar(&c.PlainGuest, "plain-guest", false, "run the upstream scripts without the programs that make them faster")
 }
@@ -83,7 +86,7 @@ func Flags(f *pflag.FlagSet, c *Config) {
 	f.Var(names{&c.Rows}, "row", "run only these rows of the isolation matrix, `GROUP/NAME[,GROUP/NAME]...`")
 	f.StringVar(&c.Rerun, "rerun", "", "run only what failed or did not run in an earlier `run`: its directory, or its results.json")
 	f.StringArrayVar(&c.Expectations, "expectations", nil, "`file` with expected failures, in addition to the built-in ones; may be given several times")
-	f.Var(shardFlag{&c.Shard}, "shard", "run only part `INDEX/COUNT`; proofhouse merge joins the parts")
+	f.Var(ShardFlag(&c.Shard), "shard", "run only part `INDEX/COUNT`; proofhouse merge joins the parts")
 	f.StringVar(&c.Durations, "durations", "", "take expected durations from an earlier `run`: its directory, or its results.json")
 	f.BoolVar(&c.Coverage, "coverage", false, "measure which lines of the kernel's AppArmor each test reaches: needs a kernel with CONFIG_GCOV_KERNEL and its build tree")
 	f.StringVar(&c.CoverageTree, "coverage-tree", "", "build tree `directory` of the kernel, for --coverage (default: the kernel's spec is the tree)")

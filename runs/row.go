@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"proofhouse/internal/kmsg"
 	"proofhouse/isolation"
 	"proofhouse/isolation/defects"
 	"proofhouse/kernels"
@@ -163,10 +164,8 @@ func (l *Bench) runRow(ctx context.Context, b *kernels.Build, row probed, h half
 // audit records (kernel/audit.c, audit_log_lost), or "".
 func lostNotice(console string) string {
 	for line := range strings.Lines(console) {
-		for _, notice := range []string{"audit_lost=", "audit: backlog limit exceeded", "audit: rate limit exceeded"} {
-			if strings.Contains(line, notice) {
-				return strings.TrimSpace(line)
-			}
+		if kmsg.LostRecords(line) {
+			return strings.TrimSpace(line)
 		}
 	}
 	return ""

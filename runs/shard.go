@@ -14,20 +14,20 @@ import (
 
 var shardRE = regexp.MustCompile(`^([0-9]{1,4})/([0-9]{1,4})$`)
 
-// ParseShard parses "2/5", the second of five parts of a run. An empty text is
+// parseShard parses "2/5", the second of five parts of a run. An empty text is
 // the whole run, whose Count is 0.
-func ParseShard(text string) (reports.Shard, error) {
+func parseShard(text string) (reports.Shard, error) {
 	if text == "" {
 		return reports.Shard{}, nil
 	}
 	m := shardRE.FindStringSubmatch(text)
 	if m == nil {
-		return reports.Shard{}, exit.BadInputf("shard %q: want INDEX/COUNT, such as 2/5", text)
+		return reports.Shard{}, exit.BadInputf("want INDEX/COUNT, such as 2/5")
 	}
 	index, _ := strconv.Atoi(m[1]) // four digits fit
 	count, _ := strconv.Atoi(m[2])
 	if index < 1 || index > count {
-		return reports.Shard{}, exit.BadInputf("shard %q: the index must be from 1 to the count", text)
+		return reports.Shard{}, exit.BadInputf("the index must be from 1 to the count, as in 2/5")
 	}
 	return reports.Shard{Index: index, Count: count}, nil
 }

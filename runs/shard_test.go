@@ -17,12 +17,12 @@ import (
 
 func TestParseShard(t *testing.T) {
 	for text, want := range map[string]reports.Shard{"": {}, "1/1": {Index: 1, Count: 1}, "2/5": {Index: 2, Count: 5}, "05/10": {Index: 5, Count: 10}} {
-		if got, err := ParseShard(text); err != nil || got != want {
+		if got, err := parseShard(text); err != nil || got != want {
 			t.Errorf("%q: %v, %v", text, got, err)
 		}
 	}
 	for _, text := range []string{"0/5", "6/5", "1/0", "-1/5", "1", "a/b", "1/5 ", "1/5/5", "1/99999"} {
-		if got, err := ParseShard(text); exit.Status(err) != exit.Usage {
+		if got, err := parseShard(text); exit.Status(err) != exit.Usage {
 			t.Errorf("%q: %v, %v", text, got, err)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/term"
 
 	"proofhouse/containers"
+	"proofhouse/internal/cli"
 	"proofhouse/internal/exit"
 	"proofhouse/nsmgr"
 	"proofhouse/profiles"
@@ -275,7 +276,7 @@ is killed by the same signal: $? in a shell is 128 plus the signal's number.`,
 const defaultTimeout = 10 * time.Second
 
 func containerStopCommand(named func(string) containers.Container) *cobra.Command {
-	var timeout time.Duration
+	timeout := defaultTimeout
 	var kill bool
 	c := &cobra.Command{
 		Use: "stop NAME", Short: "Shut a container down, or kill it",
@@ -294,7 +295,7 @@ func containerStopCommand(named func(string) containers.Container) *cobra.Comman
 			return nil
 		},
 	}
-	c.Flags().DurationVar(&timeout, "timeout", defaultTimeout, "kill it if it has not shut down after this `duration`")
+	c.Flags().Var(cli.Duration(&timeout, 0), "timeout", "kill it if it has not shut down after this `duration`")
 	c.Flags().BoolVar(&kill, "kill", false, "kill it without shutting it down")
 	return c
 }

@@ -7,7 +7,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -140,10 +139,7 @@ func completeNames(_ *cobra.Command, got []string, _ string) ([]string, cobra.Sh
 
 // printJSON writes a value as the command's --json form.
 func printJSON(c *cobra.Command, value any) error {
-	e := json.NewEncoder(c.OutOrStdout())
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(value)
+	return printable.EncodeJSON(c.OutOrStdout(), value, "  ")
 }
 
 // say writes one line to the command's output. Control characters are escaped:

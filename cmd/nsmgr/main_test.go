@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"proofhouse/cmd/nsmgr/brief"
+	"proofhouse/internal/cli/clitest"
 	"proofhouse/internal/exit"
 )
 
@@ -52,7 +53,7 @@ func TestBadInput(t *testing.T) {
 		{"unload a", "profiles to remove"},
 		{"exec a", "the command"},
 		{"exec a --flat --stack-on h -- true", "stack-on"},
-		{"gc --idle x", "invalid argument"},
+		{"gc --idle x", `--idle "x": want a duration, such as 90s`},
 		{"save a", "the file"},
 		{"apply", "-f"},
 		{"apply -f /no/such/file", "no such file"},
@@ -69,6 +70,8 @@ func TestBadInput(t *testing.T) {
 		}
 	}
 }
+
+func TestBadFlags(t *testing.T) { clitest.BadFlags(t, command(nil)) }
 
 // commands are all that a user is shown.
 func commands() []*cobra.Command {

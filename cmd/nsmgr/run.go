@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"proofhouse/containers"
+	"proofhouse/internal/cli"
 	"proofhouse/internal/exit"
 	"proofhouse/nsmgr"
 )
@@ -173,7 +174,7 @@ func confirmForce(c *cobra.Command, flat, stacked []nsmgr.Task, yes bool) error 
 
 func gcCommand() *cobra.Command {
 	var dryRun, foreign bool
-	var idle time.Duration
+	idle := 10 * time.Minute
 	c := &cobra.Command{
 		Use: "gc", Short: "Remove unused namespaces that nsmgr created", Args: noArgs,
 		Long: `Removes namespaces whose creation or removal was interrupted, and namespaces that
@@ -217,7 +218,7 @@ in them.`,
 	}
 	c.Flags().BoolVarP(&dryRun, "dry-run", "n", false, "only print what would be removed")
 	c.Flags().BoolVar(&foreign, "foreign", false, "also remove what LXC, Incus and LXD left")
-	c.Flags().DurationVar(&idle, "idle", 10*time.Minute, "remove only namespaces that were created this `duration` ago or earlier")
+	c.Flags().Var(cli.Duration(&idle, 0), "idle", "remove only namespaces that were created this `duration` ago or earlier")
 	return c
 }
 

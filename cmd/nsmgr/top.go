@@ -13,15 +13,14 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"proofhouse/internal/exit"
+	"proofhouse/internal/cli"
 	"proofhouse/internal/printable"
 	"proofhouse/nsmgr"
 	"proofhouse/nsmgr/metrics"
 )
 
 func topCommand() *cobra.Command {
-	var interval, window time.Duration
-	var rounds int
+	interval, window, rounds := 2*time.Second, 5*time.Minute, 0
 	c := &cobra.Command{
 		Use: "top", Short: "Show what is denied now, by namespace", Args: noArgs,
 		Long: `Shows which profiles denied something within the last --window, most denials
@@ -29,9 +28,6 @@ first, and the last object of each. On a terminal the screen is redrawn every
 --interval, until the command is interrupted; otherwise one table is printed.`,
 		Example: "  nsmgr top\n  nsmgr top --window 1h --rounds 1",
 		RunE: func(c *cobra.Command, _ []string) error {
-			if interval < 100*time.Millisecond || window <= 0 || rounds < 0 {
-				return exit.BadInputf("top: --interval must be at least 100ms, --window positive and --rounds not negative")
-			}
 			if _, err := nsmgr.Open(); err != nil {
 				return err
 			}
@@ -62,9 +58,9 @@ first, and the last object of each. On a terminal the screen is redrawn every
 			}
 		},
 	}
-	c.Flags().DurationVar(&interval, "interval", 2*time.Second, "redraw the screen every `DURATION`")
-	c.Flags().DurationVar(&window, "window", 5*time.Minute, "count denials of the last `DURATION`")
-	c.Flags().IntVar(&rounds, "rounds", 0, "print the table `N` times; 0 is until interrupted on a terminal, otherwise once")
+	c.Flags().Var(cli.Duration(&interval, 100*time.Millisecond), "interval", "redraw the screen every `DURATION`")
+	c.Flags().Var(cli.Duration(&window, time.Second), "window", "count denials of the last `DURATION`")
+	c.Flags().Var(cli.Count(&rounds, 0), "rounds", "print the table `N` times; 0 is until interrupted on a terminal, otherwise once")
 	return c
 }
 

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
-	"proofhouse/reports"
+	"proofhouse/internal/printable"
 	"proofhouse/runs"
 	"proofhouse/runs/progress"
 )
@@ -39,9 +39,9 @@ func attach(ctx context.Context, conn net.Conn, display *progress.Display) error
 			fmt.Fprintf(os.Stderr, "and %d more\n", len(kept.Reasons)-shown)
 			break
 		}
-		fmt.Fprintln(os.Stderr, reports.Plain(r))
+		fmt.Fprintln(os.Stderr, printable.Line(r))
 	}
-	fmt.Fprintf(os.Stderr, "A shell on machine %s, as %s left it. The run continues when you exit.\n", reports.Plain(kept.Machine), reports.Plain(kept.Spec))
+	fmt.Fprintf(os.Stderr, "A shell on machine %s, as %s left it. The run continues when you exit.\n", printable.Line(kept.Machine), printable.Line(kept.Spec))
 	state, err := term.MakeRaw(fd)
 	if err != nil {
 		return err

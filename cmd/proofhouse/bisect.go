@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"proofhouse/bisect"
+	"proofhouse/internal/cli"
 	"proofhouse/internal/exit"
 	"proofhouse/kernels"
 	"proofhouse/reports"
@@ -50,9 +51,6 @@ Exit status: 0 if the build was found, 3 if several are left.`,
 			if good == "" || bad == "" {
 				return exit.BadInputf("give both ends: --good SPEC and --bad SPEC")
 			}
-			if t.Repeat < 0 {
-				return exit.BadInputf("--repeat must be at least 0")
-			}
 			display := progress.New(os.Stderr)
 			defer display.Close()
 			t.Watch = display
@@ -83,7 +81,7 @@ Exit status: 0 if the build was found, 3 if several are left.`,
 	f.StringVar(&t.Pattern, "test", "", patternHelp)
 	f.StringVar(&from, "from", "", "the builds are the linux-image packages in this `directory`; an end is a path, a file name, a release or a version")
 	f.StringVar(&builds, "builds", "", "the builds are the specs in this `file`, the oldest first")
-	f.IntVar(&t.Repeat, "repeat", 1, "test each build `N` more times")
+	f.Var(cli.Count(&t.Repeat, 0), "repeat", "test each build `N` more times")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	runs.MachineFlags(f, &t.Config)
 	t.Config.Out = runs.DefaultOut()
@@ -190,9 +188,6 @@ func bisectStepCommand() *cobra.Command {
 			// A panic of proofhouse must not look like a bad kernel: Go's exit
 			// status for a panic is 2, that of SIGABRT is above 128.
 			debug.SetTraceback("crash")
-			if t.Repeat < 0 {
-				return exit.BadInputf("--repeat must be at least 0")
-			}
 			if _, err := os.Stat(filepath.Dir(strings.SplitN(kernel, ",", 2)[0])); err != nil {
 				return exit.BadInput(err)
 			}
@@ -217,7 +212,7 @@ func bisectStepCommand() *cobra.Command {
 	f := c.Flags()
 	f.StringVarP(&kernel, "kernel", "k", "./", "`SPEC` of the kernel: usually the path of a build tree or of an image in it")
 	f.StringVar(&t.Pattern, "test", "", patternHelp)
-	f.IntVar(&t.Repeat, "repeat", 1, "test `N` more times")
+	f.Var(cli.Count(&t.Repeat, 0), "repeat", "test `N` more times")
 	f.BoolVar(&crashIsBad, "crash-is-bad", false, "treat a kernel that crashes during a test as bad, not as untestable")
 	runs.MachineFlags(f, &t.Config)
 	t.Config.Out = runs.DefaultOut()

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"sort"
@@ -13,6 +12,7 @@ import (
 
 	"proofhouse/internal/cache"
 	"proofhouse/internal/exit"
+	"proofhouse/internal/printable"
 	"proofhouse/kernels"
 	"proofhouse/runs/progress"
 )
@@ -81,11 +81,7 @@ func resolve(c *cobra.Command, spec string) (*kernels.Build, error) {
 	return kernels.Resolve(c.Context(), spec, display.Step)
 }
 
-func printJSON(v any) error {
-	enc := json.NewEncoder(os.Stdout)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
-}
+func printJSON(v any) error { return printable.EncodeJSON(os.Stdout, v, "  ") }
 
 func printBuild(b *kernels.Build, asJSON bool) error {
 	if asJSON {

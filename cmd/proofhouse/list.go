@@ -14,10 +14,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"proofhouse/internal/exit"
+	"proofhouse/internal/printable"
 	"proofhouse/isolation"
 	"proofhouse/kernels"
 	"proofhouse/regression"
-	"proofhouse/reports"
 	"proofhouse/reports/expect"
 	"proofhouse/runs"
 	"proofhouse/runs/progress"
@@ -86,7 +86,7 @@ func (t table) print(asJSON bool) error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	for _, row := range append([][]string{t.header}, t.rows...) {
 		for i := range row {
-			row[i] = reports.Plain(row[i])
+			row[i] = printable.Line(row[i])
 		}
 		_, _ = fmt.Fprintln(w, strings.TrimRight(strings.Join(row, "\t"), "\t"))
 	}

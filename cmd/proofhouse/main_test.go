@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"proofhouse/internal/cli/clitest"
 	"proofhouse/internal/exit"
 	"proofhouse/reports"
 	"proofhouse/runs"
@@ -45,15 +46,15 @@ func TestBadUsage(t *testing.T) {
 		{"completion tcsh", "unknown shell"}, {"runs --out /nonexistent", "list runs"},
 		{"run --accel none", `accelerator "none": want auto, kvm or tcg`},
 		{"exec --accel none true", `accelerator "none": want auto, kvm or tcg`},
-		{"run --memory -3", "memory of -3 MiB: a machine needs at least 128"},
-		{"run --memory 64", "memory of 64 MiB: a machine needs at least 128"},
-		{"run --procs 0", "--procs must be at least 1 and --repeat at least 0"},
+		{"run --memory -3", `--memory "-3": want a whole number of at least 128`},
+		{"run --memory 64", `--memory "64": want a whole number of at least 128`},
+		{"run --procs 0", `--procs "0": want a whole number of at least 1`},
 		{"run --focus (", "focus: error parsing regexp: missing closing ): `(`"},
 		{"run --label-filter a&&&&", `label filter "a&&&&": Operator '&&' missing left hand operand.`},
 		{"run --label-filter (a", `label filter "(a": Mismatched '(' - could not find matching ')'.`},
-		{"run --script ,", `no name given`},
-		{"run --shard 3/2", `shard "3/2": the index must be from 1 to the count`},
-		{"runs prune --keep -1", "keep -1 runs: must be 0 or more"},
+		{"run --script ,", `--script ",": want at least one name`},
+		{"run --shard 3/2", `--shard "3/2": the index must be from 1 to the count`},
+		{"runs prune --keep -1", `--keep "-1": want a whole number of at least 0`},
 	} {
 		st, err := status(t, strings.Fields(c.args)...)
 		if st != exit.Usage || err == nil || !strings.Contains(err.Error(), c.want) {
@@ -61,6 +62,8 @@ func TestBadUsage(t *testing.T) {
 		}
 	}
 }
+
+func TestBadFlags(t *testing.T) { clitest.BadFlags(t, command()) }
 
 // A cache directory that cannot be created is reported at once, with the way out.
 func TestNoCache(t *testing.T) {

@@ -3,15 +3,19 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"proofhouse/internal/cli"
 	"proofhouse/internal/exit"
 	"proofhouse/mutants"
+	"proofhouse/reports"
 	"proofhouse/runs"
 	"proofhouse/runs/progress"
 )
@@ -51,7 +55,7 @@ func mutantsSitesCommand() *cobra.Command {
 			return w.Flush()
 		},
 	}
-	c.Flags().IntVar(&choose, "choose", 0, "list only `N` of them, chosen by rule")
+	c.Flags().Var(cli.Count(&choose, 1), "choose", "list only `N` of them, chosen by rule")
 	return c
 }
 
@@ -81,15 +85,24 @@ place is not in the tree, nothing is written.`,
 
 func mutantsRunCommand() *cobra.Command {
 	var k mutants.Campaign
-	var shard string
+	var only string
+	var part reports.Shard
 	var sample int
+	var stages []string
 	c := &cobra.Command{
 		Use:   "run -k SPEC",
-		Short: "Run the suite once for each planted fault",
-		Long: `Runs the suite on a kernel with planted faults: once with none, and once for
-each. A fault is caught if a result that is good without it is a FAIL with it. The
-outcomes are in the directory --out; run the same command again to continue.`,
-		Example: `  proofhouse mutants run -k path/to/linux --label-filter isolation --sample 12
+		Short: "Run the suite for each planted fault",
+		Long: `Runs the suite on a kernel with planted faults: without any, and with each. A fault
+is caught if a result that is good without it is a FAIL with it.
+
+Each fault is tried in three stages, which end at the first catch: near, the rows of
+the isolation matrix that are about the function with the fault; rest, all other
+rows; scripts, the upstream scripts that are about the function.
+
+The outcomes are in the directory --out. The same command continues where the last
+one stopped, and tries faults that survived with rows that are new.`,
+		Example: `  proofhouse mutants run -k path/to/linux --sample 12
+  proofhouse mutants run -k path/to/linux --fault 25,26 --all
   proofhouse mutants run -k path/to/linux --shard 1/4 --out out/mutants-1`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -100,9 +113,15 @@ outcomes are in the directory --out; run the same command again to continue.`,
 			if err != nil {
 				return err
 			}
-			part, err := runs.ParseShard(shard)
-			if err != nil {
+			if faults, err = mutants.Only(faults, only); err != nil {
 				return err
+			}
+			for _, s := range stages {
+				stage, err := mutants.ParseStage(s)
+				if err != nil {
+					return err
+				}
+				k.Stages = append(k.Stages, stage)
 			}
 			faults = mutants.Part(faults, sample, part)
 			display := progress.New(os.Stderr)
@@ -110,21 +129,29 @@ outcomes are in the directory --out; run the same command again to continue.`,
 			k.Watch = display
 			outcomes, err := k.Run(c.Context(), faults)
 			display.Close()
-			if err != nil {
+			if err != nil && !errors.Is(err, mutants.ErrLimit) {
 				return err
 			}
-			_, err = mutants.WriteMarkdown(c.OutOrStdout(), faults, outcomes)
-			return err
+			_, werr := mutants.WriteMarkdown(c.OutOrStdout(), faults, outcomes)
+			if err != nil {
+				return fmt.Errorf("%w: run the same command again to continue", err)
+			}
+			return werr
 		},
 	}
 	f := c.Flags()
 	f.StringVarP(&k.Kernel, "kernel", "k", "", "`SPEC` of a kernel built from a planted tree")
 	runs.MachineFlags(f, &k.Config)
-	f.StringVar(&k.LabelFilter, "label-filter", "isolation", "run only specs whose labels match Ginkgo's `EXPR`")
-	f.IntVar(&k.Procs, "procs", 0, "`machines` side by side (default: one for each processor, as far as there is memory)")
+	f.StringVar(&k.LabelFilter, "label-filter", "", "no stages: run the specs whose labels match Ginkgo's `EXPR`")
+	f.StringSliceVar(&stages, "stage", nil, "try only these `STAGES`: near, rest, scripts")
+	f.BoolVar(&k.All, "all", false, "do not stop at the first catch: compare what each spec catches")
+	f.BoolVar(&k.Again, "again", false, "try the faults that survived again, also with specs that are not new")
+	f.Var(cli.Duration(&k.Limit, time.Second), "for", "start no run after this `DURATION`, such as 9m")
+	f.StringVar(&only, "fault", "", "try only these faults, `N[,N]...`")
+	f.Var(cli.Count(&k.Procs, 1), "procs", "`machines` side by side (default: one for each processor, as far as there is memory)")
 	f.StringVar(&k.Dir, "out", filepath.Join(runs.DefaultOut(), "mutants"), "`directory` of the campaign")
-	f.StringVar(&shard, "shard", "", "try only part `INDEX/COUNT` of the faults")
-	f.IntVar(&sample, "sample", 0, "try only `N` faults, spread over the table")
+	f.Var(runs.ShardFlag(&part), "shard", "try only part `INDEX/COUNT` of the faults")
+	f.Var(cli.Count(&sample, 1), "sample", "try only `N` faults, spread over the table")
 	f.BoolVar(&k.Keep, "keep", false, "keep the directories of all runs")
 	k.Config.Out = runs.DefaultOut()
 	return c

@@ -12,7 +12,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"proofhouse/internal/cli"
 	"proofhouse/internal/exit"
+	"proofhouse/internal/printable"
 	"proofhouse/reports"
 	"proofhouse/runs"
 	"proofhouse/runs/progress"
@@ -33,9 +35,6 @@ func runCommand() *cobra.Command {
 			if smoke {
 				o.LabelFilter = and(o.LabelFilter, "smoke")
 			}
-			if c.Flags().Changed("procs") && o.Procs < 1 || o.Repeat < 0 {
-				return exit.BadInputf("--procs must be at least 1 and --repeat at least 0")
-			}
 			switch {
 			case asJSON && !dryRun:
 				return exit.BadInputf("--json is for --dry-run: the results of a run are in its results.json")
@@ -47,12 +46,12 @@ func runCommand() *cobra.Command {
 	}
 	f := c.Flags()
 	runs.Flags(f, &o.Config)
-	f.IntVar(&o.Procs, "procs", 0, "number of `machines` side by side (default: one for each processor, if there is enough memory)")
+	f.Var(cli.Count(&o.Procs, 1), "procs", "number of `machines` side by side (default: one for each processor, if there is enough memory)")
 	f.StringVar(&o.LabelFilter, "label-filter", "", "run only specs whose labels match Ginkgo's `EXPR`")
 	f.StringVar(&o.Focus, "focus", "", "run only specs whose text matches `RE`")
 	f.BoolVar(&smoke, "smoke", false, "run only the specs labelled smoke: a verdict in a minute")
 	f.StringVar(&o.Dir, "out", "", "`directory` of this run (default: a new one under out/)")
-	f.IntVar(&o.Repeat, "repeat", 0, "repeat the run `N` times: a test whose results differ is flaky")
+	f.Var(cli.Count(&o.Repeat, 0), "repeat", "repeat the run `N` times: a test whose results differ is flaky")
 	f.BoolVarP(&verbose, "verbose", "v", false, "print a line for every test, also for those that passed")
 	f.BoolVar(&console, "console", false, "show the consoles of the machines while they run")
 	f.BoolVar(&o.Config.KeepFailed, "keep-failed", false, "when something failed, open a shell on that machine before it is closed")
@@ -87,7 +86,7 @@ func listRun(ctx context.Context, o runner.Options, asJSON bool) error {
 	var sum float64
 	for _, s := range specs {
 		sum += s.Seconds
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%.0f s\n", reports.Plain(s.ID), reports.Plain(s.Kernel), s.Seconds)
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%.0f s\n", printable.Line(s.ID), printable.Line(s.Kernel), s.Seconds)
 	}
 	_, _ = fmt.Fprintf(w, "%d specs\t\t%.0f s on one machine\n", len(specs), sum)
 	return w.Flush()

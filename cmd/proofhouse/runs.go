@@ -14,7 +14,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"proofhouse/internal/cli"
 	"proofhouse/internal/exit"
+	"proofhouse/internal/printable"
 	"proofhouse/reports"
 	"proofhouse/reports/page"
 	"proofhouse/runs"
@@ -70,7 +72,7 @@ func printRuns(w io.Writer, entries []history.Entry) error {
 		if e.Seconds > 0 {
 			took = reports.Elapsed(time.Duration(e.Seconds * float64(time.Second)))
 		}
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", reports.Plain(name), reports.Plain(kernelsOf(e)), took, reports.Plain(verdictOf(e)))
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", printable.Line(name), printable.Line(kernelsOf(e)), took, printable.Line(verdictOf(e)))
 	}
 	return t.Flush()
 }
@@ -128,7 +130,7 @@ that out/latest points to, or anything that is not a run.`,
 			return err
 		},
 	}
-	c.Flags().IntVar(&keep, "keep", 0, "keep the newest `N` runs")
+	c.Flags().Var(cli.Count(&keep, 0), "keep", "keep the newest `N` runs")
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "only print what would be removed")
 	return c
 }

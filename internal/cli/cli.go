@@ -28,9 +28,7 @@ func Root(c *cobra.Command) *cobra.Command {
 		return nil
 	}
 	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
-	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return exit.BadInputf("%w (see %s --help)", err, c.CommandPath())
-	})
+	c.SetFlagErrorFunc(badFlag)
 	return c
 }
 

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"proofhouse/internal/exit"
+	"proofhouse/internal/printable"
 	"proofhouse/reports"
 )
 
@@ -705,7 +706,7 @@ func TestNastyText(t *testing.T) {
 			if err := write(&b); err != nil {
 				t.Fatal(err)
 			}
-			if text := b.String(); text != reports.Visible(text) {
+			if text := b.String(); text != printable.Lines(text) {
 				t.Errorf("%s, %s: characters that are not seen", name, statuses)
 			}
 			if name == "html" && strings.Contains(b.String(), "<script>") {

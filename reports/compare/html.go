@@ -9,6 +9,7 @@ import (
 	"io"
 	"strings"
 
+	"proofhouse/internal/printable"
 	"proofhouse/reports"
 )
 
@@ -77,7 +78,7 @@ func HTML(w io.Writer, c *Comparison) error {
 		return err
 	}
 	// HTML has no way to write a control character.
-	_, err := io.WriteString(w, reports.Visible(b.String()))
+	_, err := io.WriteString(w, printable.Lines(b.String()))
 	return err
 }
 

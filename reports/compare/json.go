@@ -5,10 +5,10 @@ package compare
 import (
 	"io"
 
-	"proofhouse/reports"
+	"proofhouse/internal/printable"
 )
 
 // JSON writes the comparison for programs.
 func JSON(w io.Writer, c *Comparison) error {
-	return reports.EncodeJSON(w, c, " ")
+	return printable.EncodeJSON(w, c, " ")
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"proofhouse/internal/printable"
 	"proofhouse/reports"
 )
 
@@ -175,7 +176,7 @@ func (m *markdown) block(lines []string) {
 	}
 	m.line("\n  %s", fence)
 	for _, l := range lines {
-		m.line("  %s", clip(reports.Plain(l), 600))
+		m.line("  %s", clip(printable.Line(l), 600))
 	}
 	m.line("  %s\n", fence)
 }
@@ -218,7 +219,7 @@ func (m *markdown) differences(title string, list []Difference) {
 
 // code is a text as it is, in a line: between more backquotes than it has.
 func code(s string) string {
-	s = reports.Plain(s)
+	s = printable.Line(s)
 	if s == "" {
 		return ""
 	}
@@ -239,12 +240,12 @@ var (
 
 // escape is a text whose signs mean nothing to Markdown; nor does it mention
 // anybody.
-func escape(s string) string { return escaper.Replace(reports.Plain(s)) }
+func escape(s string) string { return escaper.Replace(printable.Line(s)) }
 
 // cell is a text in a table.
 func cell(s string) string { return escape(clip(s, 200)) }
 
-func tagless(s string) string { return htmler.Replace(reports.Plain(s)) }
+func tagless(s string) string { return htmler.Replace(printable.Line(s)) }
 
 // clip is s, cut where it is very long.
 func clip(s string, n int) string {

@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"proofhouse/internal/printable"
 	"proofhouse/reports"
 )
 
@@ -137,7 +138,7 @@ func (t *text) verdict() {
 	case t.c.Compared == 0:
 		look = reports.Error
 	}
-	for i, l := range reports.Wrap(reports.Plain(t.c.Verdict), cmp.Or(t.s.Width, 80)-2) {
+	for i, l := range reports.Wrap(printable.Line(t.c.Verdict), cmp.Or(t.s.Width, 80)-2) {
 		if i > 0 {
 			l = "  " + l
 		}
@@ -155,7 +156,7 @@ func (t *text) hang(first, s string, width int) {
 	if width > 0 {
 		width = max(width-indent, 20)
 	}
-	for i, l := range reports.Wrap(reports.Plain(s), width) {
+	for i, l := range reports.Wrap(printable.Line(s), width) {
 		if i == 1 {
 			first = strings.Repeat(" ", indent)
 		}
@@ -263,7 +264,7 @@ func (t *text) changes(s section) {
 			continue
 		}
 		if rest := shown[ch.Spec] - limit; rest > 0 {
-			t.line(fmt.Sprintf("    and %d more of %s (all with -v, and in --format json)", rest, reports.Plain(ch.Spec)))
+			t.line(fmt.Sprintf("    and %d more of %s (all with -v, and in --format json)", rest, printable.Line(ch.Spec)))
 		}
 		if s.proof && !slices.ContainsFunc(s.changes[i+1:], func(o Change) bool { return o.Spec == ch.Spec }) {
 			t.evidence(ch.Spec)
@@ -272,7 +273,7 @@ func (t *text) changes(s section) {
 }
 
 func (t *text) change(ch Change, look reports.Status) {
-	t.record("  ", t.s.Paint(look, reports.Plain(ch.ID)))
+	t.record("  ", t.s.Paint(look, printable.Line(ch.ID)))
 	t.item("      ", ch.arrow())
 	for _, f := range ch.facts() {
 		t.record(fmt.Sprintf("      %-9s", f[0]), f[1])

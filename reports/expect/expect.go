@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"proofhouse/internal/exit"
+	"proofhouse/internal/features"
 	"proofhouse/reports"
 )
 
@@ -111,12 +112,12 @@ func (w When) holds(k *reports.Kernel) bool {
 		return false
 	}
 	for _, f := range w.Feature {
-		if !k.HasFeature(f) {
+		if !features.HasPath(k.Features, f) {
 			return false
 		}
 	}
 	for _, f := range w.Lacks {
-		if k.HasFeature(f) {
+		if features.HasPath(k.Features, f) {
 			return false
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"proofhouse/internal/printable"
 	"proofhouse/reports"
 	"proofhouse/reports/coverage"
 )
@@ -177,6 +178,6 @@ func (d *coverageDocument) write(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.WriteString(w, reports.Visible(text.String()))
+	_, err = io.WriteString(w, printable.Lines(text.String()))
 	return err
 }

@@ -29,6 +29,7 @@ import (
 	"syscall"
 
 	"proofhouse/internal/exit"
+	"proofhouse/internal/printable"
 	"proofhouse/reports"
 )
 
@@ -91,7 +92,7 @@ func HTML(w io.Writer, dir string, run *reports.Run, history []reports.Past) err
 	if err != nil {
 		return fmt.Errorf("write the page: %w", err)
 	}
-	data = reports.EscapeHidden(data) // page.js shows which they are
+	data = printable.JSON(data) // page.js shows which they are
 	var text bytes.Buffer
 	err = page.Execute(&text, map[string]any{
 		"Doc":    doc,
@@ -101,7 +102,7 @@ func HTML(w io.Writer, dir string, run *reports.Run, history []reports.Past) err
 		"Data":   template.JS(data),
 	})
 	if err == nil {
-		_, err = io.WriteString(w, reports.Visible(text.String()))
+		_, err = io.WriteString(w, printable.Lines(text.String()))
 	}
 	if err != nil {
 		return fmt.Errorf("write the page: %w", err)

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/net/html"
 
+	"proofhouse/internal/printable"
 	"proofhouse/reports"
 )
 
@@ -473,7 +474,7 @@ func TestNastyText(t *testing.T) {
 	if err := HTML(&b, t.TempDir(), run, nil); err != nil {
 		t.Fatal(err)
 	}
-	if text := b.String(); text != reports.Visible(text) {
+	if text := b.String(); text != printable.Lines(text) {
 		t.Error("characters that are not seen")
 	}
 	if strings.Contains(b.String(), "<script>alert") {

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"golang.org/x/term"
+	"proofhouse/internal/printable"
 	"proofhouse/reports"
 )
 
@@ -89,7 +90,7 @@ func (d *Display) tick() {
 // Step shows the current step of the preparation. An empty text ends the last
 // step.
 func (d *Display) Step(text string) {
-	text = reports.Plain(text)
+	text = printable.Line(text)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if text == d.step.text {
@@ -176,7 +177,7 @@ func (d *Display) Lines(lines ...string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i := range lines {
-		lines[i] = reports.Plain(lines[i])
+		lines[i] = printable.Line(lines[i])
 	}
 	d.show(lines...)
 }
@@ -244,7 +245,7 @@ func (d *Display) plain(lines []string) {
 	if len(lines) == 0 && now.Sub(d.last) >= quietFor {
 		switch {
 		case d.state != nil && d.state.total() > 0:
-			lines = []string{reports.Plain(statusLine(d.state, now))}
+			lines = []string{printable.Line(statusLine(d.state, now))}
 		case d.state == nil && d.step.text != "":
 			lines = []string{d.step.text + " (" + clock(now.Sub(d.step.since)) + ")"}
 		}

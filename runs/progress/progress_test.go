@@ -331,7 +331,7 @@ func TestFollow(t *testing.T) {
 	s := reports.Spec{ID: "regression/complain", Kernel: "k"}
 	j.SpecStarted(s)
 	j.Results(s, failure)
-	wait(t, &out, "x FAIL regression/complain/exec cx: expected pass, got fail: exec: ?[1mdenied\n")
+	wait(t, &out, "x FAIL regression/complain/exec cx: expected pass, got fail: exec: \\x1b[1mdenied\n")
 	j.SpecEnded(s)
 	if err := j.Close(); err != nil {
 		t.Fatal(err)

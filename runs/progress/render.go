@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"proofhouse/internal/printable"
 	"proofhouse/reports"
 )
 
@@ -81,7 +82,7 @@ func running(s *state, now time.Time, separator string, width int) string {
 	}
 	text := ""
 	for i, r := range s.running {
-		name := reports.Plain(reports.ID(s.name(r.kernel, r.id)).Brief())
+		name := printable.Line(reports.ID(s.name(r.kernel, r.id)).Brief())
 		item := name + " " + clock(now.Sub(r.start))
 		rest := ""
 		if n := len(s.running) - i - 1; n > 0 {
@@ -122,7 +123,7 @@ func rough(d time.Duration) string {
 
 // line formats a notice.
 func (n notice) line(style reports.Style) string {
-	text := reports.Plain(n.text)
+	text := printable.Line(n.text)
 	if n.status == "" {
 		return text
 	}

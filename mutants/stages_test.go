@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mutants
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"proofhouse/internal/exit"
+	"proofhouse/isolation"
+	"proofhouse/regression"
+	"proofhouse/reports"
+	"proofhouse/runs"
+)
+
+// A fault without an area would be tried with nothing that is about it.
+func TestAreas(t *testing.T) {
+	all, err := Table()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range all {
+		near, rest := Near.specs(m), Rest.specs(m)
+		if len(near) == 0 || len(Scripts.specs(m)) == 0 {
+			t.Errorf("fault %d (%s, %s): no specs near it", m.Number, m.File, m.Function)
+		}
+		if len(near)+len(rest) != len(isolation.Rows()) {
+			t.Errorf("fault %d: %d rows near it and %d others, of %d", m.Number, len(near), len(rest), len(isolation.Rows()))
+		}
+	}
+	groups := map[string]bool{}
+	for _, row := range isolation.Rows() {
+		groups[row.Group] = true
+	}
+	for _, a := range areas {
+		for _, g := range strings.Fields(a.groups) {
+			if !groups[g] {
+				t.Errorf("%s: no group %q", a.file, g)
+			}
+		}
+		for _, s := range strings.Fields(a.scripts) {
+			// Those two skipped where the durations were measured.
+			if regression.DefaultSeconds(s) == regression.DefaultSeconds("no such script") && s != "userns" && s != "net_inet" {
+				t.Errorf("%s: no script %q", a.file, s)
+			}
+		}
+	}
+}
+
+func TestParseStage(t *testing.T) {
+	if s, err := ParseStage("rest"); s != Rest || err != nil {
+		t.Errorf("got %q, %v", s, err)
+	}
+	if _, err := ParseStage("all"); exit.Status(err) != exit.Usage {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestChoose(t *testing.T) {
+	var cfg runs.Config
+	choose(&cfg, []string{"isolation/file/read", "isolation/view/flags"})
+	if got := strings.Join(cfg.Rows, " "); got != "file/read view/flags" || cfg.Scripts != nil {
+		t.Errorf("rows %q, scripts %q", cfg.Rows, cfg.Scripts)
+	}
+	choose(&cfg, []string{"regression/open"})
+	if got := strings.Join(cfg.Scripts, " "); got != "open" || cfg.Rows != nil {
+		t.Errorf("rows %q, scripts %q", cfg.Rows, cfg.Scripts)
+	}
+}
+
+func TestOnly(t *testing.T) {
+	faults := []Mutant{{Number: 3}, {Number: 7}}
+	if got, err := Only(faults, "7"); err != nil || len(got) != 1 || got[0].Number != 7 {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if got, err := Only(faults, ""); err != nil || len(got) != 2 {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for _, bad := range []string{"4", "x", "3,"} {
+		if _, err := Only(faults, bad); exit.Status(err) != exit.Usage {
+			t.Errorf("%q: got %v", bad, err)
+		}
+	}
+}
+
+// The stages of a fault are one outcome; another build begins anew.
+func TestMerge(t *testing.T) {
+	all := merge([]Outcome{
+		{Number: 0, Build: "x", Stage: Near, Good: []string{"b"}, Ran: []string{"s"}},
+		{Number: 0, Build: "x", Stage: Scripts, Good: []string{"a"}, Ran: []string{"r"}},
+		{Number: 1, Build: "w", Stage: Near, Caught: []string{"isolation/a/b"}},
+		{Number: 1, Build: "x", Stage: Near, Ran: []string{"s"}},
+		{Number: 1, Build: "x", Stage: Scripts, Ran: []string{"r"}, Caught: []string{"regression/open"}},
+		{Number: 2, Build: "x", Caught: []string{"isolation/a/b"}},
+		{Number: 2, Build: "x"},
+	})
+	if !slices.Equal(all[0].Good, []string{"a", "b"}) || !slices.Equal(all[0].Ran, []string{"r", "s"}) {
+		t.Errorf("baseline: %+v", all[0])
+	}
+	if o := all[1]; !slices.Equal(o.Caught, []string{"regression/open"}) || len(o.CaughtBy(reports.Isolation)) != 0 || len(o.CaughtBy(reports.Regression)) != 1 {
+		t.Errorf("fault 1: %+v", o)
+	}
+	if all[2].Verdict() != "survived" {
+		t.Errorf("fault 2: %+v", all[2])
+	}
+}
+
+// A run ends at the first catch, or where nothing works.
+func TestStopper(t *testing.T) {
+	result := func(spec string, s reports.Status) reports.Event {
+		return reports.Event{Event: reports.SpecResults, Spec: &reports.Spec{ID: spec}, Results: []reports.Result{{ID: spec + "/x", Status: s}}}
+	}
+	var broken []reports.Event
+	for _, n := range []string{"a", "b", "c", "d", "e"} {
+		broken = append(broken, result("isolation/file/"+n, reports.Error))
+	}
+	for _, c := range []struct {
+		name   string
+		events []reports.Event
+		first  bool
+		want   error
+	}{
+		{"passes", []reports.Event{result("isolation/file/a", reports.Pass)}, true, nil},
+		{"fails", []reports.Event{result("isolation/file/a", reports.Fail)}, true, errCaught},
+		{"fails, and all are to be compared", []reports.Event{result("isolation/file/a", reports.Fail)}, false, nil},
+		{"fails as expected", []reports.Event{result("isolation/file/known", reports.Fail)}, true, nil},
+		{"some errors", broken[1:], true, nil},
+		{"errors only", broken, true, errWedged},
+		{"errors, and one that works", append([]reports.Event{result("isolation/file/z", reports.Pass)}, broken...), true, nil},
+	} {
+		ctx, stop := context.WithCancelCause(t.Context())
+		s := &stopper{stop: stop, first: c.first, good: map[string]bool{"isolation/file/a/x": true}, broken: map[string]bool{}}
+		s.take(c.events)
+		if got := context.Cause(ctx); !errors.Is(got, c.want) || (c.want == nil) != (got == nil) {
+			t.Errorf("%s: got %v, want %v", c.name, got, c.want)
+		}
+		stop(nil)
+	}
+}
+
+// Of a run that was stopped only what ended counts: what had no turn is neither
+// good nor broken.
+func TestStoppedOutcome(t *testing.T) {
+	good := []string{"isolation/file/a/x", "isolation/file/b/x"}
+	run := &reports.Run{CutShort: true, Kernels: []reports.Kernel{*kernelOf(map[string]reports.Status{"isolation/file/a/x": reports.Fail})}}
+	o, err := stoppedOutcome(1, good, run, errCaught)
+	if err != nil || !slices.Equal(o.Caught, []string{"isolation/file/a"}) || o.Broken != nil {
+		t.Errorf("caught: %+v, %v", o, err)
+	}
+	run = &reports.Run{CutShort: true, Kernels: []reports.Kernel{*kernelOf(map[string]reports.Status{"isolation/file/a/x": reports.Error})}}
+	if o, err = stoppedOutcome(1, good, run, errWedged); err != nil || !slices.Equal(o.Broken, []string{"isolation/file/a"}) || o.Caught != nil {
+		t.Errorf("wedged: %+v, %v", o, err)
+	}
+	if _, err = stoppedOutcome(1, good, nil, errCaught); err == nil {
+		t.Error("no run: no error")
+	}
+}
