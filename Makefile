@@ -87,6 +87,16 @@ lint: words ## gofmt, vet, golangci-lint, and the words of documents and comment
 words: ## check the words of documents and comments
 	$(VALE) $$(git ls-files '*.md' '*.go' | grep -v -e /testdata/ -e '^docs/isolation.md$$')
 
+# apidiff knows which changes break the programs of others.
+APIDIFF = $(GO) run golang.org/x/exp/cmd/apidiff@v0.0.0-20250911091902-df9299821621
+BASE   ?= HEAD
+.PHONY: api
+api: ## compare the API of the package nsmgr with that of a commit (BASE=COMMIT)
+	set -e; old=$$(mktemp -d); trap 'git worktree remove --force "$$old/tree"; rm -rf "$$old"' EXIT; \
+	git worktree add -q --detach "$$old/tree" $(BASE); \
+	(cd "$$old/tree" && $(APIDIFF) -w "$$old/api" proofhouse/nsmgr); \
+	$(APIDIFF) "$$old/api" proofhouse/nsmgr
+
 bench: build ## measure the boot, the harness's own time, and nsmgr against LXC's way
 	PROOFHOUSE_E2E=$(CURDIR)/bin PROOFHOUSE_BENCH="$(or $(KERNEL),uml:debian:forky debian:trixie)" $(GO) test -count=1 -timeout 60m -run '^$$' -bench . -benchtime 5x ./cmd/proofhouse ./nsmgr
 

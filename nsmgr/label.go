@@ -78,18 +78,18 @@ func ParseLabel(text string) (Label, error) {
 	for s != "" || l.Parts == nil {
 		part, rest, more, err := cutPart(s)
 		if err != nil {
-			return Label{}, fmt.Errorf("label %q: %w", text, err)
+			return Label{}, &kindError{fmt.Errorf("label %q: %w", text, err), ErrInvalid}
 		}
 		p, named, err := parsePart(part, ns)
 		if err != nil {
-			return Label{}, fmt.Errorf("label %q: %w", text, err)
+			return Label{}, &kindError{fmt.Errorf("label %q: %w", text, err), ErrInvalid}
 		}
 		if named {
 			ns = p.Namespace
 		}
 		l.Parts = append(l.Parts, p)
 		if more && rest == "" {
-			return Label{}, fmt.Errorf("label %q: a part is missing at its end", text)
+			return Label{}, &kindError{fmt.Errorf("label %q: a part is missing at its end", text), ErrInvalid}
 		}
 		s = rest
 	}

@@ -498,14 +498,14 @@ func (e *LoadError) explainedBy(r Record, origin map[string]string) bool {
 	return true
 }
 
-// MayAdminister says why this process may not change policy, as far as can be
-// told without trying; nil is no promise.
+// MayAdminister returns the reason why this process may not change policy
+// ([ErrNotAdmin]), as far as can be told without trying; nil is no promise.
 func (v *View) MayAdminister() error {
 	writable := unix.Access(filepath.Join(v.dir, "policy", ".replace"), unix.W_OK) == nil
 	if writable && hasCapability(capMacAdmin) && !v.locked() {
 		return nil
 	}
-	return exit.BadInputf("not policy admin: %s", v.whyNotAdmin())
+	return exit.BadInputf("%w: %s", ErrNotAdmin, v.whyNotAdmin())
 }
 
 // locked reports whether policy can no longer be changed until the next boot.

@@ -89,9 +89,14 @@ var reserved = map[string]string{
 // removed.
 func CheckName(name string) error {
 	if why := badName(name); why != "" {
-		return exit.BadInputf("namespace name %q: %s", name, why)
+		return invalid("namespace name %q: %s", name, why)
 	}
 	return nil
+}
+
+// invalid is a user error of the kind [ErrInvalid].
+func invalid(format string, a ...any) error {
+	return &kindError{exit.BadInputf(format, a...), ErrInvalid}
 }
 
 func badName(name string) string {
@@ -137,7 +142,7 @@ func ParseName(s string) (Name, error) {
 	}
 	parts := strings.Split(bare, Separator)
 	if len(parts) > MaxDepth+1 {
-		return "", exit.BadInputf("namespace %q: it is %d levels deep: the limit is %d", s, len(parts), MaxDepth)
+		return "", invalid("namespace %q: it is %d levels deep: the limit is %d", s, len(parts), MaxDepth)
 	}
 	for _, p := range parts {
 		why := ""
@@ -154,7 +159,7 @@ func ParseName(s string) (Name, error) {
 			why = "it contains a colon, which ends the name of a namespace"
 		}
 		if why != "" {
-			return "", exit.BadInputf("namespace %q: %s", s, why)
+			return "", invalid("namespace %q: %s", s, why)
 		}
 	}
 	return Name(bare), nil

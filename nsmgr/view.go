@@ -40,7 +40,7 @@ type View struct {
 func Open() (*View, error) {
 	v := &View{filepath.Join(securityfs, "apparmor"), parameters, procfs, stateDir}
 	if err := v.check(); err != nil {
-		return nil, err
+		return nil, &kindError{err, ErrUnavailable}
 	}
 	return v, nil
 }
