@@ -95,7 +95,7 @@ func place(ctx context.Context, a *apt.Apt, text string) (suite, pkg, version st
 		return "", "", "", exit.BadInputf("modules= is not for a Debian package, which has its modules")
 	}
 	if s.source.place == nil {
-		return "", "", "", exit.BadInputf("not one of Debian's (debian:SUITE, debian:RELEASE)")
+		return "", "", "", exit.BadInputf("a search between two specs needs two of Debian's kernels, debian:SUITE or debian:RELEASE (--from and --builds search among others)")
 	}
 	return s.source.place(ctx, a, s.name)
 }
@@ -189,7 +189,7 @@ func between(all []Candidate, ends [2]Candidate) (list []Candidate, at [2]int, e
 	for i, e := range ends {
 		at[i] = slices.IndexFunc(all, func(c Candidate) bool { return c.Release == e.Release && c.Version == e.Version })
 		if at[i] < 0 {
-			return nil, at, fmt.Errorf("kernel %s %s is not among those of its suite", e.Release, e.Version)
+			return nil, at, fmt.Errorf("find the kernels between the two: %s %s is not among those of its suite", e.Release, e.Version)
 		}
 	}
 	first := min(at[0], at[1])
@@ -201,7 +201,7 @@ func between(all []Candidate, ends [2]Candidate) (list []Candidate, at [2]int, e
 func Debs(ctx context.Context, dir string) ([]Candidate, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, exit.BadInput(err)
+		return nil, exit.BadInputf("read the kernel packages in a directory: %w", err)
 	}
 	var list []Candidate
 	arches := map[string]bool{}
@@ -225,10 +225,10 @@ func Debs(ctx context.Context, dir string) ([]Candidate, error) {
 		}
 	}
 	if len(list) == 0 {
-		return nil, exit.BadInputf("%s holds no kernel packages (linux-image-*.deb, user-mode-linux-*.deb)", dir)
+		return nil, exit.BadInputf("read the kernel packages in %s: there are none (linux-image-*.deb, user-mode-linux-*.deb)", dir)
 	}
 	if len(arches) > 1 {
-		return nil, exit.BadInputf("%s holds kernels for %s: want one architecture", dir, strings.Join(slices.Sorted(maps.Keys(arches)), " and "))
+		return nil, exit.BadInputf("read the kernel packages in %s: they are for %s: want one architecture", dir, strings.Join(slices.Sorted(maps.Keys(arches)), " and "))
 	}
 	return sorted(ctx, list)
 }

@@ -78,7 +78,7 @@ func TestBetweenRefuses(t *testing.T) {
 	needDpkg(t)
 	t.Setenv("PROOFHOUSE_MIRROR", "http://127.0.0.1:1/debian") // nothing is to be fetched
 	for _, c := range []struct{ a, b, want string }{
-		{"uml:debian:forky", "debian:trixie", "not one of Debian's"},
+		{"uml:debian:forky", "debian:trixie", "two of Debian's kernels"},
 		{"vmlinuz", "debian:trixie", "unknown"},
 		{"debian:trixie,modules=/x", "debian:trixie", "modules= is not for"},
 	} {

@@ -61,7 +61,7 @@ func Only(faults []Mutant, numbers string) ([]Mutant, error) {
 		n, err := strconv.Atoi(strings.TrimSpace(word))
 		i := slices.IndexFunc(faults, func(m Mutant) bool { return m.Number == n })
 		if err != nil || i < 0 {
-			return nil, exit.BadInputf("no fault has the number %q", word)
+			return nil, exit.BadInputf("no fault has the number %q: want numbers of the table, N[,N]...", word)
 		}
 		some = append(some, faults[i])
 	}

@@ -32,7 +32,7 @@ func Seize(dir string) (release func(), err error) {
 	f, err := lock(dir, unix.LOCK_EX|unix.LOCK_NB)
 	switch {
 	case errors.Is(err, unix.EWOULDBLOCK):
-		return nil, fmt.Errorf("%s: %w", dir, ErrRunning)
+		return nil, fmt.Errorf("run %s: %w", dir, ErrRunning)
 	case err != nil:
 		return nil, fmt.Errorf("lock the run's directory %s: %w", dir, err)
 	}

@@ -82,9 +82,9 @@ func emptyOrAbsent(dir string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
-		return exit.BadInput(err)
+		return exit.BadInputf("write the joined run: %w", err)
 	case len(entries) > 0:
-		return exit.BadInputf("%s is not empty", dir)
+		return exit.BadInputf("write the joined run: directory %s is not empty: give a new one", dir)
 	}
 	return nil
 }
@@ -147,15 +147,15 @@ func pieces(dirs []string) ([]piece, error) {
 	for i, dir := range dirs {
 		st, err := os.Stat(dir)
 		if err != nil {
-			return nil, exit.BadInput(err)
+			return nil, noRun(dir, err, wantRunDir)
 		}
 		for _, other := range dirs[:i] {
 			if o, err := os.Stat(other); err == nil && os.SameFile(o, st) {
-				return nil, exit.BadInputf("%s is given twice", dir)
+				return nil, exit.BadInputf("join the runs: %s is given twice", dir)
 			}
 		}
 		if Running(dir) {
-			return nil, exit.BadInputf("%s: %w", dir, ErrRunning)
+			return nil, exit.BadInputf("join the run %s: %w: wait for its end", dir, ErrRunning)
 		}
 		journals, texts, err := readJournals(dir)
 		if err != nil {
@@ -230,7 +230,7 @@ func joinable(all []piece, attempts bool) error {
 	for i := range all {
 		p := &all[i]
 		if first := &all[0]; p.format() != first.format() {
-			return exit.BadInputf("%s has format %d, and %s has format %d: runs of different versions do not join", first.dir, first.format(), p.dir, p.format())
+			return exit.BadInputf("join the runs: %s has format %d, and %s has format %d: runs of different versions of proofhouse do not join", first.dir, first.format(), p.dir, p.format())
 		}
 		for n := range p.run.Kernels {
 			k := &p.run.Kernels[n]
@@ -238,14 +238,14 @@ func joinable(all []piece, attempts bool) error {
 			if !ok {
 				owners[k.ID] = owner{p, k}
 			} else if what := differ(o.kernel, k); what != "" {
-				return exit.BadInputf("kernel %s: %s and %s have different %s", k.ID, o.piece.dir, p.dir, what)
+				return exit.BadInputf("join kernel %s: %s and %s have different %s", k.ID, o.piece.dir, p.dir, what)
 			} else if !attempts && p.shard() != nil && o.piece.shard() != nil && !sameSplit(o.piece, p) {
-				return exit.BadInputf("kernel %s: %s (shard %s) and %s (shard %s) are not shards of the same run", k.ID, o.piece.dir, o.piece.shard(), p.dir, p.shard())
+				return exit.BadInputf("join kernel %s: %s (shard %s) and %s (shard %s) are not shards of the same run", k.ID, o.piece.dir, o.piece.shard(), p.dir, p.shard())
 			}
 			for _, s := range k.Specs {
 				key := specKey{k.ID, s.ID}
 				if other := ran[key]; other != nil && other != p && !attempts {
-					return exit.BadInputf("%s on kernel %s is in %s and in %s: the same shard twice? (--attempts joins them as attempts)", s.ID, k.ID, other.dir, p.dir)
+					return exit.BadInputf("join kernel %s: %s is in %s and in %s: is a shard given twice? (--attempts joins them as attempts)", k.ID, s.ID, other.dir, p.dir)
 				}
 				ran[key] = p
 			}

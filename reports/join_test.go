@@ -208,7 +208,7 @@ func TestJoinKernels(t *testing.T) {
 func TestJoinAttempts(t *testing.T) {
 	a, b := shards(t, 2), shards(t, 2)
 	dirs := slices.Concat(a, b)
-	if err := Join(filepath.Join(t.TempDir(), "joined"), false, dirs...); exit.Status(err) != exit.Usage || !strings.Contains(err.Error(), "the same shard twice?") {
+	if err := Join(filepath.Join(t.TempDir(), "joined"), false, dirs...); exit.Status(err) != exit.Usage || !strings.Contains(err.Error(), "is a shard given twice?") {
 		t.Errorf("%v", err)
 	}
 	out, run := joined(t, true, dirs...)
@@ -261,11 +261,11 @@ func TestJoinRefuses(t *testing.T) {
 		want string
 	}{
 		"nothing there":    {[]string{plain, filepath.Join(plain, "none")}, "no such file"},
-		"no run":           {[]string{plain, t.TempDir()}, "not a run's directory"},
+		"no run":           {[]string{plain, t.TempDir()}, "it has no journal"},
 		"the same folder":  {[]string{plain, plain + "/."}, "is given twice"},
-		"the same spec":    {[]string{plain, one(func(*Kernel) {})}, "regression/open on kernel 7.2.7-um-9a8b7c6d is in"},
+		"the same spec":    {[]string{plain, one(func(*Kernel) {})}, "join kernel 7.2.7-um-9a8b7c6d: regression/open is in"},
 		"another parser":   {[]string{plain, one(func(k *Kernel) { k.Properties["parser"] = "5.0.2" })}, "different parser (4.1.8, 5.0.2)"},
-		"another format":   {[]string{plain, old}, "runs of different versions do not join"},
+		"another format":   {[]string{plain, old}, "runs of different versions of proofhouse do not join"},
 		"it goes on":       {[]string{plain, held}, "the run is still running"},
 		"different splits": {[]string{two[0], three[1]}, "are not shards of the same run"},
 		"not empty":        {nil, "is not empty"},

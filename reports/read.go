@@ -16,7 +16,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"proofhouse/internal/exit"
@@ -55,7 +54,7 @@ func Read(dir string) (*Run, error) {
 func Open(path string) (*Run, error) {
 	st, err := os.Stat(path)
 	if err != nil {
-		return nil, exit.BadInput(err)
+		return nil, noRun(path, err, wantRun)
 	}
 	if st.IsDir() {
 		return Read(path)
@@ -63,20 +62,35 @@ func Open(path string) (*Run, error) {
 	// The user named the file: it may be a link.
 	file, err := filepath.EvalSymlinks(path)
 	if err != nil {
-		return nil, exit.BadInput(err)
+		return nil, noRun(path, err, wantRun)
 	}
 	b, err := ReadFile(filepath.Dir(file), filepath.Base(file))
 	if err != nil {
-		return nil, exit.BadInput(err)
+		return nil, noRun(path, err, wantRun)
 	}
 	run, err := decodeResults(b)
 	switch {
 	case errors.Is(err, errNewer):
-		return nil, exit.BadInputf("%s: %w", path, err)
+		return nil, noRun(path, err, "use that proofhouse")
 	case err != nil:
-		return nil, exit.BadInputf("%s is not a results.json of proofhouse: %w", path, err)
+		return nil, noRun(path, fmt.Errorf("not a results.json of proofhouse: %w", err), wantRun)
 	}
 	return run, nil
+}
+
+// What a user may name to have a run read.
+const (
+	wantRun    = "want the directory of a run, or a results.json"
+	wantRunDir = "want the directory of a run"
+)
+
+// noRun is the error of a path that names no run. want tells the user what to do.
+func noRun(path string, err error, want string) error {
+	var at *fs.PathError
+	if errors.As(err, &at) { // it names a path, too
+		err = at.Err
+	}
+	return exit.BadInputf("read the run %s: %w: %s", path, err, want)
 }
 
 // decodeResults reads a results.json.
@@ -100,19 +114,23 @@ func decodeResults(text []byte) (*Run, error) {
 // readJournals reads all journals in dir, by process, and their texts. Errors
 // name the directory or the file.
 func readJournals(dir string) (list []journal, texts map[int][]byte, err error) {
+	switch st, err := os.Stat(dir); {
+	case err != nil:
+		return nil, nil, noRun(dir, err, wantRunDir)
+	case !st.IsDir():
+		return nil, nil, noRun(dir, errNotDirectory, wantRunDir)
+	}
 	root, err := os.OpenRoot(dir)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return nil, nil, exit.BadInput(err)
-	} else if err != nil {
-		return nil, nil, fmt.Errorf("read the run in %s: %w", dir, err)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the run %s: %w", dir, err)
 	}
 	defer func() { _ = root.Close() }()
 	names, err := journalNames(root)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read the run in %s: %w", dir, err)
+		return nil, nil, fmt.Errorf("read the run %s: %w", dir, err)
 	}
 	if len(names) == 0 {
-		return nil, nil, exit.BadInputf("%s is not a run's directory: it has no journal-*.jsonl", dir)
+		return nil, nil, noRun(dir, errors.New("it has no journal-*.jsonl"), wantRunDir)
 	}
 	texts = map[int][]byte{}
 	left := int64(MaxFile) // for all of them
@@ -124,7 +142,7 @@ func readJournals(dir string) (list []journal, texts map[int][]byte, err error) 
 		left -= int64(len(text))
 		j, err := decode(n.process, text)
 		if err != nil {
-			return nil, nil, exit.BadInput(fmt.Errorf("%s: %w", filepath.Join(dir, n.name), err))
+			return nil, nil, exit.BadInputf("read the run %s: %s: %w", dir, n.name, err)
 		}
 		list = append(list, j)
 		texts[n.process] = text
@@ -134,7 +152,7 @@ func readJournals(dir string) (list []journal, texts map[int][]byte, err error) 
 
 // badFile is the error of a file in a run's directory that cannot be read.
 func badFile(dir string, err error) error {
-	err = fmt.Errorf("read the run in %s: %w", dir, err)
+	err = fmt.Errorf("read the run %s: %w", dir, err)
 	if errors.Is(err, errNotFile) {
 		return exit.BadInput(err)
 	}
@@ -168,7 +186,7 @@ func numberedFiles(root *os.Root, pattern *regexp.Regexp) ([]numbered, error) {
 	slices.SortFunc(list, func(a, b numbered) int { return cmp.Or(cmp.Compare(a.process, b.process), cmp.Compare(a.name, b.name)) })
 	for i := 1; i < len(list); i++ {
 		if list[i].process == list[i-1].process {
-			return nil, exit.BadInputf("%s and %s are of the same process", list[i-1].name, list[i].name)
+			return nil, exit.BadInputf("journals %s and %s are of the same process: remove the copy", list[i-1].name, list[i].name)
 		}
 	}
 	return list, nil

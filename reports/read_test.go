@@ -22,8 +22,12 @@ func TestReadBadInput(t *testing.T) {
 		prepare func(dir string)
 		want    string
 	}{
-		"no folder":  {func(dir string) { _ = os.Remove(dir) }, "no such file"},
-		"no journal": {func(string) {}, "not a run's directory"},
+		"no directory": {func(dir string) { _ = os.Remove(dir) }, "run: no such file or directory: want the directory of a run"},
+		"a file": {func(dir string) {
+			_ = os.Remove(dir)
+			_ = os.WriteFile(dir, nil, 0o644)
+		}, "run: not a directory: want the directory of a run"},
+		"no journal": {func(string) {}, "it has no journal"},
 		"newer format": {func(dir string) {
 			writeJournal(t, dir, 1, `{"event":"process-started","time":"2030-01-01T00:00:00Z","format":3}`)
 		}, "journal-1.jsonl: written by a newer proofhouse: format 3, this one reads 2"},

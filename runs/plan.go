@@ -162,7 +162,7 @@ func Prepare(ctx context.Context, cfg Config, progress func(string)) (*Plan, err
 	}
 	p := &Plan{Config: cfg, Expectations: expectations, Modules: map[string]string{}, Tools: map[string]string{}}
 	if !slices.Contains(images.Suites, cfg.Guest) {
-		return nil, exit.BadInputf("guest %q: unknown suite (want %s)", cfg.Guest, strings.Join(images.Suites, ", "))
+		return nil, exit.BadInputf("--guest %q: unknown Debian suite: want one of %s", cfg.Guest, strings.Join(images.Suites, ", "))
 	}
 	if err := p.rows(); err != nil {
 		return nil, err
@@ -210,10 +210,10 @@ const leastMemory = 128
 // check refuses what no machine can be opened with, whatever the kernel.
 func (c Config) check() error {
 	if !slices.Contains([]string{"", "auto", "kvm", "tcg"}, c.Accelerator) {
-		return exit.BadInputf("accelerator %q: want auto, kvm or tcg", c.Accelerator)
+		return exit.BadInputf("--accel %q: want auto, kvm or tcg", c.Accelerator)
 	}
 	if c.Memory != 0 && c.Memory < leastMemory {
-		return exit.BadInputf("memory of %d MiB: a machine needs at least %d", c.Memory, leastMemory)
+		return exit.BadInputf("--memory %d: a machine needs at least %d MiB", c.Memory, leastMemory)
 	}
 	return nil
 }
@@ -238,7 +238,7 @@ func (p *Plan) builds(ctx context.Context, progress func(string)) error {
 			}
 		}
 		if other, ok := seen[b.ID()]; ok {
-			return exit.BadInputf("kernels %s and %s are the same build", other, spec)
+			return exit.BadInputf("--kernel %s and --kernel %s are the same build: name it once", other, spec)
 		}
 		seen[b.ID()] = spec
 		p.Builds = append(p.Builds, b)
@@ -297,7 +297,7 @@ func (p *Plan) scripts(src *regression.Source) error {
 		for _, name := range p.Config.Scripts {
 			s, ok := byName[name]
 			if !ok {
-				return exit.BadInputf("script %q not found in the upstream suite %s (proofhouse list scripts lists them)", name, p.Source)
+				return exit.BadInputf("--script %q: not found in the upstream suite %s (proofhouse list scripts lists them)", name, p.Source)
 			}
 			all = append(all, s)
 		}
@@ -342,7 +342,7 @@ func (p *Plan) measured(kind string) (map[string]float64, error) {
 	case p.Config.Durations != "":
 		run, err := reports.Open(p.Config.Durations)
 		if err != nil {
-			return nil, fmt.Errorf("read the durations of --durations: %w", err)
+			return nil, fmt.Errorf("--durations: %w", err)
 		}
 		return reports.Durations(run, kind), nil
 	case p.Config.Shard.Count > 0:
@@ -428,7 +428,7 @@ func Load(file string) (*Plan, error) {
 		return nil, exit.BadInputf("read the plan %s: %w", file, err)
 	}
 	if len(p.Builds) == 0 || len(p.Builds) != len(p.Given) {
-		return nil, exit.BadInputf("the plan %s has no kernel", file)
+		return nil, exit.BadInputf("read the plan %s: it has no kernel", file)
 	}
 	for i, g := range p.Given {
 		p.Builds[i].Spec, p.Builds[i].Append = g.Spec, g.Append

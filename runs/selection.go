@@ -21,7 +21,7 @@ func (p *Plan) rows() error {
 		for _, name := range p.Config.Rows {
 			id := reports.NewID(reports.Isolation, strings.TrimPrefix(name, string(reports.Isolation)+"/")).String()
 			if !slices.ContainsFunc(isolation.Rows(), func(r isolation.Row) bool { return r.ID() == id }) {
-				return exit.BadInputf("row %q not found in the isolation matrix (proofhouse list rows lists them)", name)
+				return exit.BadInputf("--row %q: not found in the isolation matrix (proofhouse list rows lists them)", name)
 			}
 			p.Rows = append(p.Rows, id)
 		}
@@ -47,7 +47,7 @@ func (c *Config) earlier() (*reports.Run, error) {
 	}
 	run, err := reports.Open(c.Rerun)
 	if err != nil {
-		return nil, fmt.Errorf("read the run to repeat: %w", err)
+		return nil, fmt.Errorf("--rerun: %w", err)
 	}
 	if len(c.Kernels) > 0 {
 		return run, nil

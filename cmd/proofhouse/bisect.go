@@ -49,7 +49,7 @@ Exit status: 0 if the build was found, 3 if several are left.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if good == "" || bad == "" {
-				return exit.BadInputf("give both ends: --good SPEC and --bad SPEC")
+				return exit.BadInputf("bisect: give both ends: --good SPEC and --bad SPEC")
 			}
 			display := progress.New(os.Stderr)
 			defer display.Close()
@@ -92,7 +92,7 @@ Exit status: 0 if the build was found, 3 if several are left.`,
 func lineOf(ctx context.Context, from, list, good, bad string, say func(string)) (line []kernels.Candidate, at [2]int, err error) {
 	switch {
 	case from != "" && list != "":
-		return nil, at, exit.BadInputf("--from and --builds exclude each other")
+		return nil, at, exit.BadInputf("bisect: give --from or --builds, not both")
 	case from != "":
 		line, err = kernels.Debs(ctx, from)
 	case list != "":
@@ -106,10 +106,10 @@ func lineOf(ctx context.Context, from, list, good, bad string, say func(string))
 	for i, text := range []string{good, bad} {
 		is := func(c kernels.Candidate) bool { return isCalled(c, text) }
 		if at[i] = slices.IndexFunc(line, is); at[i] < 0 {
-			return nil, at, exit.BadInputf("%s is not among the %d builds", text, len(line))
+			return nil, at, exit.BadInputf("bisect: build %s is not among the %d builds: give a path, a file name, a release or a version of one", text, len(line))
 		}
 		if slices.ContainsFunc(line[at[i]+1:], is) {
-			return nil, at, exit.BadInputf("%s matches several builds: give a path or a version", text)
+			return nil, at, exit.BadInputf("bisect: %s matches several builds: give a path or a version", text)
 		}
 	}
 	return line, at, nil
@@ -129,18 +129,22 @@ func isCalled(c kernels.Candidate, text string) bool {
 func readBuilds(file string) ([]kernels.Candidate, error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, exit.BadInput(err)
+		return nil, exit.BadInputf("read the builds of --builds: %w", err)
 	}
 	defer func() { _ = f.Close() }()
 	var line []kernels.Candidate
-	for lines := bufio.NewScanner(f); lines.Scan(); {
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
 		text, _, _ := strings.Cut(lines.Text(), "#")
 		if text = strings.TrimSpace(text); text != "" {
 			line = append(line, kernels.Candidate{Spec: text})
 		}
 	}
+	if err := lines.Err(); err != nil {
+		return nil, exit.BadInputf("read the builds of --builds in %s: %w", file, err)
+	}
 	if len(line) < 2 {
-		return nil, exit.BadInputf("%s names fewer than two builds", file)
+		return nil, exit.BadInputf("read the builds of --builds: %s has %d, and a search needs two: write a spec on each line", file, len(line))
 	}
 	return line, nil
 }

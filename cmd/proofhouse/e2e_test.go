@@ -215,19 +215,19 @@ func TestE2EBadInput(t *testing.T) {
 		{[]string{"nosuchcommand"}, "nosuchcommand"},
 		{[]string{"exec"}, "command"},
 		{[]string{"report", "/no/such/run"}, "/no/such/run"},
-		{[]string{"report", dir}, "is not a run's directory"},
+		{[]string{"report", dir}, "want the directory of a run"},
 		{[]string{"run", "--shard", "3/2"}, "3/2"},
 		{[]string{"run", "--durations", "/no/such/run"}, "/no/such/run"},
 		{[]string{"merge"}, "give the directories"},
 		{[]string{"merge", "/no/such/run"}, "/no/such/run"},
-		{[]string{"merge", dir}, "is not a run's directory"},
+		{[]string{"merge", dir}, "want the directory of a run"},
 		{[]string{"runs", "prune"}, "--keep"},
 		{[]string{"runs", "prune", "--keep", "-1"}, "-1"},
 		{[]string{"runs", "nosuch"}, "nosuch"},
 		{[]string{"bisect", "--good", "debian:trixie"}, "both ends"},
-		{[]string{"bisect", "--good", "a", "--bad", "b", "--from", dir}, "holds no kernel packages"},
+		{[]string{"bisect", "--good", "a", "--bad", "b", "--from", dir}, "there are none"},
 		{[]string{"bisect", "--good", "a", "--bad", "b", "--builds", "/no/such/file"}, "/no/such/file"},
-		{[]string{"bisect", "--good", "uml:debian:forky", "--bad", "debian:trixie"}, "not one of Debian's"},
+		{[]string{"bisect", "--good", "uml:debian:forky", "--bad", "debian:trixie"}, "two of Debian's kernels"},
 	} {
 		args := c.args
 		if args[0] == "run" {

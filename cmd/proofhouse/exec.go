@@ -81,7 +81,7 @@ func (o *onMachine) exec(ctx context.Context, args []string) error {
 			return err
 		}
 		if st, err := os.Stat(path); err != nil || !st.Mode().IsRegular() || st.Mode()&0o111 == 0 {
-			return exit.BadInputf("%s is not an executable file", args[0])
+			return exit.BadInputf("exec: %s is not an executable file", args[0])
 		}
 		name := filepath.Base(path)
 		extra[name] = path

@@ -23,7 +23,7 @@ func kernelsCommand() *cobra.Command {
 		Example: "  proofhouse kernels list\n  proofhouse kernels show debian:trixie",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return exit.BadInputf("kernels %s: want list, fetch or show", args[0])
+				return exit.BadInputf("unknown command %q: want proofhouse kernels list, fetch or show", args[0])
 			}
 			return nil
 		},
@@ -109,7 +109,7 @@ func cacheCommand() *cobra.Command {
 		Example: "  proofhouse cache show\n  proofhouse cache clean",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return exit.BadInputf("cache %s: want show or clean", args[0])
+				return exit.BadInputf("unknown command %q: want proofhouse cache show or clean", args[0])
 			}
 			return nil
 		},

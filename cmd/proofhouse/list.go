@@ -55,7 +55,7 @@ With a PATTERN, only names that contain it are listed; in a PATTERN with *, the
 		ValidArgs: []string{"kernels", "scripts", "groups", "rows"},
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 || len(args) > 2 || listed[args[0]] == nil {
-				return exit.BadInputf("%s: give kernels, scripts, groups or rows, and at most one PATTERN", c.CommandPath())
+				return exit.BadInputf("list: give kernels, scripts, groups or rows, and at most one PATTERN")
 			}
 			return nil
 		},
@@ -69,7 +69,7 @@ With a PATTERN, only names that contain it are listed; in a PATTERN with *, the
 				return err
 			}
 			if len(t.rows) == 0 && pattern != "" {
-				return exit.BadInputf("no %s match %q", args[0], pattern)
+				return exit.BadInputf("list %s: none matches %q (list %[1]s without a pattern prints all)", args[0], pattern)
 			}
 			return t.print(asJSON)
 		},

@@ -107,7 +107,7 @@ one stopped, and tries faults that survived with rows that are new.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if k.Kernel == "" {
-				return exit.BadInputf("no kernel given: want --kernel SPEC, a kernel built from a planted tree")
+				return exit.BadInputf("mutants run: give --kernel SPEC, a kernel built from a planted tree")
 			}
 			faults, err := mutants.Table()
 			if err != nil {
@@ -175,7 +175,7 @@ func mutantsReportCommand() *cobra.Command {
 					return err
 				}
 				if len(outcomes) == 0 {
-					return exit.BadInputf("%s has no outcomes of a campaign", dir)
+					return exit.BadInputf("read the campaign %s: no outcomes in it: want the --out directory of proofhouse mutants run", dir)
 				}
 				for n, o := range outcomes {
 					all[n] = o

@@ -53,7 +53,7 @@ Exit status: that of the verdict.`,
 				return exit.BadInputf("--format %q: want one of %s", format, reports.FormatNames())
 			}
 			if !f.Origin && c.Flags().Changed("origin") {
-				return exit.BadInputf("--origin needs a format that has an origin, and %s has none", format)
+				return exit.BadInputf("--origin is for --format kcidb, not for %s", format)
 			}
 			write := func(w io.Writer, run *reports.Run) error {
 				return f.Write(w, run, reports.FormatOptions{Origin: origin})

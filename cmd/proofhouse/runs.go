@@ -30,7 +30,7 @@ func runsCommand() *cobra.Command {
 		Use: "runs", Short: "List runs, and remove old ones",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return exit.BadInputf("runs %s: unknown command (want prune)", args[0])
+				return exit.BadInputf("unknown command %q: want proofhouse runs prune, or proofhouse runs alone", args[0])
 			}
 			return nil
 		},
@@ -38,7 +38,7 @@ func runsCommand() *cobra.Command {
   proofhouse runs prune --keep 20 --dry-run`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if _, err := os.Stat(out); err != nil && c.Flags().Changed("out") {
-				return exit.BadInputf("list runs: %w", err)
+				return exit.BadInputf("list the runs: %w", err)
 			}
 			entries, err := history.List(out)
 			if err != nil {
@@ -114,7 +114,7 @@ that out/latest points to, or anything that is not a run.`,
   proofhouse runs prune --keep 0 --out /srv/runs --dry-run`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if !c.Flags().Changed("keep") {
-				return exit.BadInputf("give the number of runs to keep: --keep N")
+				return exit.BadInputf("runs prune: give the number of runs to keep: --keep N")
 			}
 			gone, err := history.Prune(*out, keep, dryRun)
 			word := "removed"

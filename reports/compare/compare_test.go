@@ -586,10 +586,10 @@ func TestOpen(t *testing.T) {
 		{run + ":7", "7.3.4"},
 		{filepath.Join(run, "results.json") + ":debian:sid", "7.3.4"},
 		{run, "has 3 kernels"},
-		{run + ":6.12", "any of 2 kernels"},
-		{run + ":debian:bookworm", "has no kernel"},
-		{filepath.Join(dir, "none"), "no such run"},
-		{dir, "not a run's directory"},
+		{run + ":6.12", "matches 2 kernels"},
+		{run + ":debian:bookworm", ": no kernel"},
+		{filepath.Join(dir, "none"), "no such file or directory: want the directory of a run"},
+		{dir, "it has no journal"},
 		{filepath.Join(kernel, "scripts", "a.log"), "not a results.json"},
 	} {
 		s, err := Open(c.name)

@@ -50,14 +50,14 @@ func split(name string) (path, kernel string, err error) {
 			return name[:i], name[i+1:], nil
 		}
 	}
-	return "", "", exit.BadInputf("%s: no such run: want its directory, that of a kernel in it, or a results.json", name)
+	return "", "", exit.BadInputf("read the run %s: no such file or directory: want the directory of a run or of a kernel in it, or a results.json", name)
 }
 
 // load reads the run at path, and returns the directory that its files are in.
 func load(path string) (run *reports.Run, dir string, err error) {
 	st, err := os.Stat(path)
 	if err != nil {
-		return nil, "", exit.BadInput(err)
+		return nil, "", exit.BadInputf("read the run: %w", err)
 	}
 	if !st.IsDir() {
 		run, err := reports.Open(path)
@@ -66,7 +66,7 @@ func load(path string) (run *reports.Run, dir string, err error) {
 	results := filepath.Join(path, reports.ResultsFile)
 	switch fresh, err := newer(results, path); {
 	case err != nil:
-		return nil, "", exit.BadInput(err)
+		return nil, "", exit.BadInputf("read the run: %w", err)
 	case fresh:
 		run, err := reports.Open(results)
 		return run, runDir(path, run), err
@@ -121,13 +121,13 @@ func runDir(dir string, run *reports.Run) string {
 
 func pick(run *reports.Run, path, name string) (*reports.Kernel, error) {
 	if len(run.Kernels) == 0 {
-		return nil, exit.BadInputf("%s: the run has no kernel", path)
+		return nil, exit.BadInputf("compare the run %s: it has no kernel", path)
 	}
 	if name == "" {
 		if len(run.Kernels) == 1 {
 			return &run.Kernels[0], nil
 		}
-		return nil, exit.BadInputf("%s has %d kernels: name the one that is meant, as in %s:%s (there are %s)",
+		return nil, exit.BadInputf("compare the run %s: it has %d kernels: name one of them, as in %s:%s (there are %s)",
 			path, len(run.Kernels), path, run.Kernels[0].ID, kernelIDs(run))
 	}
 	for _, fits := range []func(*reports.Kernel) bool{
@@ -148,10 +148,10 @@ func pick(run *reports.Run, path, name string) (*reports.Kernel, error) {
 		case 1:
 			return found[0], nil
 		default:
-			return nil, exit.BadInputf("%s: %q may be any of %d kernels (there are %s)", path, name, len(found), kernelIDs(run))
+			return nil, exit.BadInputf("compare the run %s: %q matches %d kernels (there are %s)", path, name, len(found), kernelIDs(run))
 		}
 	}
-	return nil, exit.BadInputf("%s has no kernel %q (there are %s)", path, name, kernelIDs(run))
+	return nil, exit.BadInputf("compare the run %s: no kernel %q (there are %s)", path, name, kernelIDs(run))
 }
 
 func kernelIDs(run *reports.Run) string {

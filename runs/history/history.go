@@ -131,7 +131,7 @@ func directories(out string) ([]string, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
 	case err != nil:
-		return nil, exit.BadInputf("read the directory of runs: %w", err)
+		return nil, exit.BadInputf("list the runs: %w", err)
 	}
 	var dirs []string
 	for _, e := range list {
@@ -300,7 +300,7 @@ func modTime(path string) time.Time {
 // not a run.
 func Prune(out string, keep int, dryRun bool) ([]Entry, error) {
 	if keep < 0 {
-		return nil, exit.BadInputf("keep %d runs: must be 0 or more", keep)
+		return nil, exit.BadInputf("remove old runs: the number of runs to keep is %d, want 0 or more", keep)
 	}
 	entries, err := List(out)
 	if err != nil {

@@ -136,10 +136,10 @@ func Run(ctx context.Context, o Options, w Watcher) (run *reports.Run, files []s
 // check refuses invalid filters before anything is prepared.
 func (o Options) check() error {
 	if _, err := types.ParseLabelFilter(o.LabelFilter); err != nil {
-		return exit.BadInputf("label filter %q: %s", o.LabelFilter, plainly(err))
+		return exit.BadInputf("--label-filter %q: %s", o.LabelFilter, plainly(err))
 	}
 	if _, err := regexp.Compile(o.Focus); err != nil {
-		return exit.BadInputf("--focus: %w", err)
+		return exit.BadInputf("--focus %q: %w", o.Focus, err)
 	}
 	return nil
 }
@@ -166,7 +166,7 @@ func given(dir string) (string, error) {
 		return "", exit.BadInputf("create the directory of this run: %w", err)
 	}
 	if old, _ := filepath.Glob(filepath.Join(dir, "journal-*.jsonl")); len(old) > 0 {
-		return "", exit.BadInputf("%s already contains a run", dir)
+		return "", exit.BadInputf("create the directory of this run: %s already contains a run: give a new one with --out", dir)
 	}
 	return dir, nil
 }
