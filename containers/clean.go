@@ -71,7 +71,7 @@ func (c Container) lock(ctx context.Context) (unlock func(), err error) {
 // releases it when the process dies.
 func lockAt(ctx context.Context, file, name string) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return nil, exit.BadInput(err)
+		return nil, exit.BadInputf("%w (run nsmgr as root)", err)
 	}
 	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -92,7 +92,7 @@ func lockAt(ctx context.Context, file, name string) (unlock func(), err error) {
 		select {
 		case <-ctx.Done():
 			_ = f.Close()
-			return nil, fmt.Errorf("another nsmgr holds the lock: %w", context.Cause(ctx))
+			return nil, fmt.Errorf("another nsmgr is changing it: %w", context.Cause(ctx))
 		case <-time.After(wait):
 		}
 	}

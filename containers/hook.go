@@ -129,7 +129,7 @@ func (h Hook) PreStart(ctx context.Context, v *nsmgr.View) error {
 func (h Hook) checkTransition(v *nsmgr.View) error {
 	l, err := nsmgr.ParseLabel(h.Config.Label)
 	if err != nil {
-		return exit.BadInput(err)
+		return exit.BadInputf("container %q: %w", h.Name, err)
 	}
 	err = v.CheckTransition(l)
 	if !errors.Is(err, nsmgr.ErrTransition) {

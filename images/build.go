@@ -211,9 +211,9 @@ func sandboxFor(ctx context.Context) (sandbox, error) {
 	}
 	why := strings.TrimSuffix(lastLine(out, err), ": Success") // where unshare reports no errno
 	if os.Geteuid() == 0 {
-		return sandbox{}, exit.BadInputf("root is not permitted to create namespaces: %s (in a container: give it CAP_SYS_ADMIN)", why)
+		return sandbox{}, exit.BadInputf("build the guest: root may not create namespaces: %s (in a container: give it CAP_SYS_ADMIN)", why)
 	}
-	return sandbox{}, exit.BadInputf("this user cannot create the namespaces for the build: %s; run as root: %s", why, remedy(why))
+	return sandbox{}, exit.BadInputf("build the guest: this user cannot create user and mount namespaces: %s: run as root: %s", why, remedy(why))
 }
 
 // remedy is the command that lets this user make user namespaces with many

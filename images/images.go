@@ -138,7 +138,7 @@ type rootRecipe struct {
 
 func newRecipe(req Request) (*rootRecipe, error) {
 	if !slices.Contains(Suites, req.Suite) {
-		return nil, exit.BadInputf("guest root %q: unknown Debian suite: want one of %s", req.Suite, strings.Join(Suites, ", "))
+		return nil, exit.BadInputf("guest %q: unknown Debian suite: want one of %s", req.Suite, strings.Join(Suites, ", "))
 	}
 	if req.Tests.Hash == "" {
 		return nil, fmt.Errorf("guest root %s: no test suite given", req.Suite)

@@ -30,7 +30,7 @@ type Build struct {
 // /dev, /proc and what b says. The error has what the command said.
 func (r *Root) Run(ctx context.Context, b Build) error {
 	if st, err := os.Stat(r.Sysroot); err != nil || !st.IsDir() {
-		return exit.BadInputf("the guest root %s has no build directory: it is from an older proofhouse", r.Suite)
+		return exit.BadInputf("guest %s has no build directory, as it was built by an older proofhouse: run proofhouse cache clean", r.Suite)
 	}
 	box, err := sandboxFor(ctx)
 	if err != nil {

@@ -167,5 +167,5 @@ func TestARM64Packages(t *testing.T) {
 	}
 	check("a deploy directory with modules", deploy, true)
 	write(t, deploy, "modules-other.tgz", "")
-	refused(t, deploy, "several files fit modules-*.tgz: modules-board.tgz, modules-other.tgz")
+	refused(t, deploy, "the directory has several files modules-*.tgz: modules-board.tgz, modules-other.tgz")
 }

@@ -55,11 +55,11 @@ func parseHeader(b []byte) (header, error) {
 	h := header{protocol: le.Uint16(b[offProtocol:])}
 	// Bit 0, LOADED_HIGH: a bzImage rather than the zImage of the 1990s.
 	if b[offLoadFlags]&1 == 0 {
-		return header{}, exit.BadInputf("a zImage: only a bzImage can be booted")
+		return header{}, exit.BadInputf("a zImage: give a bzImage, as only that can be booted")
 	}
 	// Bit 0, XLF_KERNEL_64, from protocol 2.12 (Linux 3.8).
 	if h.protocol < 0x020c || le.Uint16(b[offXLoadFlags:])&1 == 0 {
-		return header{}, exit.BadInputf("a kernel for 32-bit x86, not for x86-64")
+		return header{}, exit.BadInputf("a kernel for 32-bit x86: want one for x86-64")
 	}
 	if p := int(le.Uint16(b[offKernelVersion:])); p != 0 && p+0x200 < len(b) {
 		text, _, ok := bytes.Cut(b[p+0x200:], []byte{0})

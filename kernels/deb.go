@@ -26,14 +26,14 @@ func debFields(ctx context.Context, deb string, names ...string) (map[string]str
 		return nil, err
 	}
 	cmd := child.Command(ctx, path, append([]string{"--field", deb}, names...)...)
-	said := bounded.Head{Limit: maxFields}
-	cmd.Stdout = &said
+	said, why := bounded.Head{Limit: maxFields}, bounded.Head{Limit: 4 << 10}
+	cmd.Stdout, cmd.Stderr = &said, &why
 	err = cmd.Run()
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	if err != nil {
-		return nil, exit.BadInputf("read %s: not a whole .deb (%w)", filepath.Base(deb), err)
+		return nil, exit.BadInputf("read %s: not a complete .deb: %w", filepath.Base(deb), host.With(why.String(), err))
 	}
 	fields := map[string]string{}
 	for line := range strings.Lines(said.String()) {
@@ -83,7 +83,7 @@ func fromDeb(ctx context.Context, path string, progress func(string)) (*Build, e
 		return nil, err
 	}
 	if a := f["Architecture"]; a != "all" && archOf(a, byDebian) == nil {
-		return nil, exit.BadInputf("a package for %s, not for amd64 or arm64", a)
+		return nil, exit.BadInputf("a package for %s: want one for amd64 or arm64", a)
 	}
 	debs := []string{path}
 	for _, p := range parts(dependsNames(f["Depends"]), kernelRelease(f["Package"])) {
@@ -101,7 +101,7 @@ func fromDeb(ctx context.Context, path string, progress func(string)) (*Build, e
 	for _, d := range debs {
 		sum, err := cache.SHA256(d)
 		if err != nil {
-			return nil, exit.BadInput(err)
+			return nil, exit.BadInputf("read the package: %w", err)
 		}
 		sums = append(sums, sum)
 	}
@@ -135,7 +135,7 @@ func dependsNames(field string) []string {
 func debBeside(ctx context.Context, path, pkg, version string) (string, error) {
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil {
-		return "", exit.BadInput(err)
+		return "", exit.BadInputf("look for the package %s: %w", pkg, err)
 	}
 	for _, e := range entries {
 		if !strings.HasPrefix(e.Name(), pkg+"_") || !strings.HasSuffix(e.Name(), ".deb") {
@@ -147,7 +147,7 @@ func debBeside(ctx context.Context, path, pkg, version string) (string, error) {
 			return candidate, nil
 		}
 	}
-	return "", exit.BadInputf("it needs the package %s %s, and its .deb is not in the same directory", pkg, version)
+	return "", exit.BadInputf("it needs the package %s %s: put its .deb into the same directory", pkg, version)
 }
 
 // Where packages have what we want; the stars stand for the release.

@@ -118,7 +118,7 @@ func debianRelease(ctx context.Context, release string, progress func(string)) (
 		}
 		return debianImage(ctx, a, suite, pkg, version, progress)
 	}
-	return nil, exit.BadInputf("no suite has such a kernel (%s): suites keep few old ones", strings.Join(suitesFor(release), ", "))
+	return nil, exit.BadInputf("no suite has such a kernel (tried %s): suites keep few old ones, and snapshot kernels are given as files", strings.Join(suitesFor(release), ", "))
 }
 
 // cachedPackage is the build of the package's newest version in the cache;

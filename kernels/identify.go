@@ -62,7 +62,7 @@ func identify(start []byte) (fileKind, error) {
 		if end := f.offset + len(f.magic); len(start) < end || string(start[f.offset:end]) != f.magic {
 			continue
 		}
-		return 0, exit.BadInputf("%s, not for x86-64", f.what)
+		return 0, exit.BadInputf("%s: want one for x86-64 or arm64", f.what)
 	}
 	if inner := unzip(start); inner != nil {
 		if isImage(inner) {
@@ -115,14 +115,14 @@ func checkELF(start []byte) error {
 	if name == "" {
 		name = strings.TrimPrefix(m.String(), "EM_")
 	}
-	return exit.BadInputf("an executable for %s, not for x86-64", name)
+	return exit.BadInputf("an executable for %s: want an ARCH=um executable for x86-64", name)
 }
 
 // readStart reads what identify needs of a file.
 func readStart(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, exit.BadInput(err)
+		return nil, exit.BadInputf("read the kernel: %w", err)
 	}
 	defer func() { _ = f.Close() }()
 	b := make([]byte, maxHeader)

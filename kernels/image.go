@@ -22,9 +22,9 @@ func fromPath(ctx context.Context, path string, progress func(string)) (*Build, 
 	fi, err := os.Stat(path)
 	switch {
 	case os.IsNotExist(err):
-		return nil, exit.BadInputf("no such file")
+		return nil, exit.BadInputf("no such file or directory")
 	case err != nil:
-		return nil, exit.BadInput(err)
+		return nil, exit.BadInputf("read the kernel: %w", err)
 	case fi.IsDir():
 		return fromTree(ctx, path, progress)
 	case !fi.Mode().IsRegular():
@@ -39,7 +39,7 @@ func fromPath(ctx context.Context, path string, progress func(string)) (*Build, 
 		return nil, err
 	}
 	if kind != fileDeb && fi.Size() > maxKernel {
-		return nil, exit.BadInputf("not a kernel: it has %d MiB", fi.Size()>>20)
+		return nil, exit.BadInputf("not a kernel: it has %d MiB, and the limit is %d", fi.Size()>>20, maxKernel>>20)
 	}
 	switch kind {
 	case fileDeb:
@@ -72,7 +72,7 @@ func readKernel(ctx context.Context, dir, image string) (record, error) {
 func fromImage(ctx context.Context, path string) (*Build, error) {
 	sum, err := cache.SHA256(path)
 	if err != nil {
-		return nil, exit.BadInput(err)
+		return nil, exit.BadInputf("read the kernel: %w", err)
 	}
 	b, err := makeEntry(ctx, key("bzimage", sum[:16]), func(ctx context.Context, dir, _ string) (record, error) {
 		image := filepath.Join(dir, "vmlinuz")

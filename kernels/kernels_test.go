@@ -82,7 +82,7 @@ func TestRefusedFiles(t *testing.T) {
 		{"vmlinux", elf("\x3e\x00") + "Linux version 6.1", "give the bzImage"},
 		{"ls", elf("\x3e\x00") + "GNU coreutils", "not a kernel"},
 		{"half-elf", "\x7fELF", "not a kernel"},
-		{"half.deb", "!<arch>\ndebian-binary   ", "not a whole .deb"},
+		{"half.deb", "!<arch>\ndebian-binary   ", "not a complete .deb"},
 		{"bzImage-i386", string(x86.bytes()), "a kernel for 32-bit x86"},
 		{"bzImage-cut", string(cut[:len(cut)/2]), "cut short"},
 	} {
@@ -289,7 +289,7 @@ func TestDeb(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	refused(t, filepath.Join(dir, "foreign.deb"), "a package for riscv64, not for amd64 or arm64")
+	refused(t, filepath.Join(dir, "foreign.deb"), "a package for riscv64: want one for amd64 or arm64")
 	refused(t, filepath.Join(dir, "linux-modules-"+rel+"_6.12-1_amd64.deb"), "holds no kernel image")
 	if left, _ := filepath.Glob(filepath.Join(os.Getenv("PROOFHOUSE_CACHE"), room, ".*new*")); left != nil {
 		t.Errorf("left behind: %q", left)
@@ -341,7 +341,7 @@ func TestTree(t *testing.T) {
 	write(t, dir, "modules.order", "fs/x.o\n")
 	refused(t, dir, "the tree is for release 6.12.2, the image in it is "+rel)
 	write(t, dir, "include/config/kernel.release", rel+"\n")
-	refused(t, dir, "modules are not built, fs/x.ko not found: run make modules")
+	refused(t, dir, "modules are not built (fs/x.ko not found): run make modules")
 	write(t, dir, "fs/x.ko", "first")
 	write(t, dir, "Makefile", "M = $(INSTALL_MOD_PATH)/lib/modules/"+rel+"\nmodules_install:\n\tmkdir -p $(M)/kernel\n\tcp fs/x.ko $(M)/kernel/x\n\ttouch $(M)/modules.order\n\ttest $(INSTALL_MOD_STRIP) = 1\n")
 	first, err := Resolve(t.Context(), dir, nil)

@@ -31,7 +31,7 @@ func (b *Build) takeModules(ctx context.Context, path string, progress func(stri
 		return exit.BadInputf("modules %s: no such file or directory", path)
 	}
 	if err != nil {
-		return exit.BadInputf("modules: %w", err)
+		return exit.BadInputf("read the modules: %w", err)
 	}
 	var found modules
 	if fi.IsDir() {
@@ -58,7 +58,7 @@ func modulesFromDirectory(ctx context.Context, path, release string, progress fu
 	}
 	state, err := sumDirectory(found, func(string) bool { return true })
 	if err != nil {
-		return modules{}, exit.BadInput(err)
+		return modules{}, exit.BadInputf("read the directory: %w", err)
 	}
 	return modulesEntry(ctx, hash("directory", state), func(ctx context.Context, dir string) error {
 		progress("copying the modules")
@@ -73,7 +73,7 @@ func modulesFromDirectory(ctx context.Context, path, release string, progress fu
 func modulesFromTarball(ctx context.Context, path, release string, progress func(string)) (modules, error) {
 	sum, err := cache.SHA256(path)
 	if err != nil {
-		return modules{}, exit.BadInput(err)
+		return modules{}, exit.BadInputf("read the tarball: %w", err)
 	}
 	return modulesEntry(ctx, hash("tarball", sum), func(ctx context.Context, dir string) error {
 		progress("unpacking the modules")
@@ -184,13 +184,13 @@ func findModules(root, release string) (string, error) {
 	})
 	switch {
 	case err != nil:
-		return "", exit.BadInput(err)
+		return "", exit.BadInputf("look for the modules: %w", err)
 	case found != "":
 		return found, nil
 	case len(others) > 0:
 		return "", exit.BadInputf("the modules are for release %s, the kernel is %s", strings.Join(others, ", "), release)
 	}
-	return "", exit.BadInputf("no modules found: no directory with modules.dep or kernel/")
+	return "", exit.BadInputf("no modules found: want lib/modules/RELEASE, with modules.dep or kernel/ in it")
 }
 
 func isModules(dir string) bool {

@@ -48,7 +48,7 @@ func fromTree(ctx context.Context, tree string, progress func(string)) (*Build, 
 		return fromDeploy(ctx, tree, progress)
 	}
 	if err != nil {
-		return nil, exit.BadInput(err)
+		return nil, exit.BadInputf("read the tree's .config: %w", err)
 	}
 	m := configArchRE.FindSubmatch(config)
 	if m == nil {
@@ -61,14 +61,14 @@ func fromTree(ctx context.Context, tree string, progress func(string)) (*Build, 
 	case string(m[1]) == "um":
 		image = filepath.Join(tree, "linux")
 		if !isFile(image) {
-			return nil, exit.BadInputf("the tree is not built: it has no file linux")
+			return nil, exit.BadInputf("the tree is not built, it has no file linux: run make ARCH=um")
 		}
 		b, err = fromUML(ctx, image, progress)
 	case a == nil:
 		return nil, exit.BadInputf("a build tree for %s, not for x86-64 or arm64", m[1])
 	default:
 		if image = firstFile(tree, a.images); image == "" {
-			return nil, exit.BadInputf("the tree is not built: it has no %s", a.images[0])
+			return nil, exit.BadInputf("the tree is not built, it has no %s: run make", a.images[0])
 		}
 		b, err = fromImage(ctx, image)
 	}
@@ -124,7 +124,7 @@ func fromDeploy(ctx context.Context, dir string, progress func(string)) (*Build,
 func onlyFile(dir string, patterns []string) (string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return "", exit.BadInput(err)
+		return "", exit.BadInputf("read the directory: %w", err)
 	}
 	for _, pattern := range patterns {
 		found := map[string]string{}
@@ -135,7 +135,7 @@ func onlyFile(dir string, patterns []string) (string, error) {
 			}
 			real, err := filepath.EvalSymlinks(path)
 			if err != nil {
-				return "", exit.BadInput(err)
+				return "", exit.BadInputf("read the directory: %w", err)
 			}
 			if found[real] == "" || len(path) < len(found[real]) {
 				found[real] = path // the link, which is the shortest
@@ -146,7 +146,7 @@ func onlyFile(dir string, patterns []string) (string, error) {
 		case 1:
 			return paths[0], nil
 		default:
-			return "", exit.BadInputf("several files fit %s: %s: give the path of one", pattern, strings.Join(baseNames(paths), ", "))
+			return "", exit.BadInputf("the directory has several files %s: %s: give the path of one", pattern, strings.Join(baseNames(paths), ", "))
 		}
 	}
 	return "", nil
@@ -168,7 +168,7 @@ func (b *Build) installModules(ctx context.Context, tree, arch string, progress 
 	}
 	release, err := treeRelease(tree)
 	if err != nil {
-		return exit.BadInputf("the build in the tree is incomplete: %w", err)
+		return exit.BadInputf("the build in the tree is incomplete: %w: run make", err)
 	}
 	if b.Release == "" && releaseRE.MatchString(release) {
 		b.Release = release
@@ -213,7 +213,7 @@ func (b *Build) installModules(ctx context.Context, tree, arch string, progress 
 func builtModules(tree string) (string, error) {
 	f, err := os.Open(filepath.Join(tree, "modules.order"))
 	if err != nil {
-		return "", exit.BadInput(err)
+		return "", exit.BadInputf("list the tree's modules: %w", err)
 	}
 	defer func() { _ = f.Close() }()
 	var b strings.Builder
@@ -224,10 +224,10 @@ func builtModules(tree string) (string, error) {
 		fi, err := os.Stat(filepath.Join(tree, name))
 		if os.IsNotExist(err) {
 			// make bzImage alone lists the modules and builds none.
-			return "", exit.BadInputf("the tree's modules are not built, %s not found: run make modules", name)
+			return "", exit.BadInputf("the tree's modules are not built (%s not found): run make modules", name)
 		}
 		if err != nil {
-			return "", exit.BadInput(err)
+			return "", exit.BadInputf("list the tree's modules: %w", err)
 		}
 		fmt.Fprintf(&b, "%s %d %d\n", name, fi.Size(), fi.ModTime().UnixNano())
 	}

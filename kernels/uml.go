@@ -29,7 +29,7 @@ const umlSuite = "forky"
 func fromUML(ctx context.Context, path string, progress func(string)) (*Build, error) {
 	sum, err := cache.SHA256(path)
 	if err != nil {
-		return nil, exit.BadInput(err)
+		return nil, exit.BadInputf("read the kernel: %w", err)
 	}
 	b, err := umlEntry(ctx, key("uml", sum[:16]), func(ctx context.Context, dir, final string) (record, error) {
 		image := filepath.Join(dir, "linux")

@@ -76,7 +76,7 @@ const maxKernel = 512 << 20
 func readImage(path string) ([]byte, error) {
 	b, err := host.ReadFile(path, maxKernel)
 	if err != nil {
-		return nil, exit.BadInput(err)
+		return nil, exit.BadInputf("read the kernel: %w", err)
 	}
 	return b, nil
 }

@@ -79,7 +79,7 @@ func (v *View) Diff(wanted []Wanted, prune Prune) ([]Change, error) {
 		declared[w.Name] = true
 		units, _, err := w.Policy.units()
 		if err != nil {
-			return nil, exit.BadInput(err)
+			return nil, exit.BadInputf("read the policy declared for namespace %q: %w", w.Name, err)
 		}
 		if !v.Exists(w.Name) {
 			changes = append(changes, Change{"create", w.Name, differences(nil, units), w})

@@ -64,7 +64,7 @@ func (f logFiles) readAudit(c hostClock) (all []Record, gaps []Gap, found bool, 
 			records, scanGaps, scanErr := scanRecords(file, file.Name(), parseAudit)
 			_ = file.Close()
 			if scanErr != nil {
-				err = errors.Join(err, exit.BadInputf("read records: %w", scanErr))
+				err = errors.Join(err, exit.BadInputf("read audit records: %w", scanErr))
 			}
 			gaps = append(gaps, scanGaps...)
 			// A log grows at its end: what stands behind a later record was logged
@@ -104,7 +104,7 @@ func openRotated(path string) (files []*os.File, err error) {
 			if errors.Is(openErr, fs.ErrPermission) {
 				why = " (it takes root)"
 			}
-			err = errors.Join(err, exit.BadInputf("read the audit daemon's log: %w%s", openErr, why))
+			err = errors.Join(err, exit.BadInputf("read the log of auditd: %w%s", openErr, why))
 			break
 		}
 		// From the newest to the oldest: one that is rotated meanwhile comes again.
@@ -115,7 +115,7 @@ func openRotated(path string) (files []*os.File, err error) {
 			if again {
 				continue
 			}
-			err = errors.Join(err, exit.BadInputf("read the audit daemon's log: %s is not a regular file", file.Name()))
+			err = errors.Join(err, exit.BadInputf("read the log of auditd: %s is not a regular file", file.Name()))
 			break
 		}
 		had = append(had, st)
@@ -540,7 +540,7 @@ func Follow(ctx context.Context, tell func(*Record, *Gap) error) error {
 		}
 		fds := []unix.PollFd{{Fd: w.fd(), Events: unix.POLLIN}}
 		if _, err := unix.Poll(fds, pollInterval); err != nil && !errors.Is(err, unix.EINTR) {
-			return fmt.Errorf("wait for records: %w", err)
+			return fmt.Errorf("wait for audit records: %w", err)
 		}
 	}
 	return nil

@@ -37,7 +37,7 @@ func (v *View) Create(ctx context.Context, ns Name, m Making) error {
 		return err
 	}
 	if above, err := v.level(); err == nil && above+len(parts) > MaxDepth {
-		return exit.BadInputf("namespace %q would be %d levels deep: the limit is %d", ns, above+len(parts), MaxDepth)
+		return exit.BadInputf("create namespace %q: it would be %d levels deep: the limit is %d", ns, above+len(parts), MaxDepth)
 	}
 	unlock, err := v.lock(ctx, ns)
 	if err != nil {
@@ -45,7 +45,7 @@ func (v *View) Create(ctx context.Context, ns Name, m Making) error {
 	}
 	defer unlock()
 	if v.Exists(ns) {
-		return exit.BadInput(fmt.Errorf("namespace %q %w", ns, ErrExist))
+		return exit.BadInput(fmt.Errorf("create namespace %q: it %w", ns, ErrExist))
 	}
 	if parent := ns.Parent(); !v.Exists(parent) {
 		return fmt.Errorf("create namespace %q: %w", ns, missing(parent))
@@ -102,7 +102,7 @@ func (v *View) explainMkdir(ns Name, err error) error {
 	why := ""
 	switch {
 	case errors.Is(err, syscall.EEXIST):
-		return exit.BadInput(fmt.Errorf("namespace %q %w", ns, ErrExist))
+		return exit.BadInput(fmt.Errorf("create namespace %q: it %w", ns, ErrExist))
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
 		why = ": not policy admin: " + v.whyNotAdmin()
 	case errors.Is(err, syscall.ENOSPC):

@@ -156,7 +156,7 @@ type Deletion struct {
 // loaded again, and the namespace stays.
 func (v *View) Delete(ctx context.Context, ns Name, d Deletion) error {
 	if ns == "" {
-		return exit.BadInputf("this process's own namespace cannot be removed")
+		return exit.BadInputf("remove a namespace: that of this process itself cannot be removed")
 	}
 	unlock, err := v.lock(ctx, ns)
 	if err != nil {
@@ -172,7 +172,7 @@ func (v *View) delete(ctx context.Context, ns Name, d Deletion) error {
 		return err
 	}
 	if len(below) > 0 && !d.Recursive {
-		return refuse(fmt.Errorf("namespace %q %w: %d, such as %q", ns, ErrHasChildren, len(below), below[0]))
+		return refuse(fmt.Errorf("remove namespace %q: it %w: %d, such as %q", ns, ErrHasChildren, len(below), below[0]))
 	}
 	c := v.census()
 	defer c.close()

@@ -20,7 +20,7 @@ const killTimeout = 30 * time.Second
 // kill kills all processes with a task in the namespace, and those that they
 // start meanwhile, and returns when there are none.
 func (v *View) kill(ctx context.Context, ns Name) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, killTimeout, fmt.Errorf("not all have ended after %v", killTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, killTimeout, fmt.Errorf("some are still running after %v", killTimeout))
 	defer cancel()
 	c := v.census()
 	defer c.close()
@@ -32,9 +32,9 @@ func (v *View) kill(ctx context.Context, ns Name) error {
 		for _, t := range tasks {
 			switch {
 			case t.PID == os.Getpid() || t.PID == 1:
-				return refuse(fmt.Errorf("kill the tasks of namespace %q: %s is one of them", ns, t))
+				return refuse(fmt.Errorf("kill the tasks of namespace %q: %s is one of them, and is never killed", ns, t))
 			case t.Label.Unverified:
-				return refuse(fmt.Errorf("kill the tasks of namespace %q: it cannot be verified that %s is one of them", ns, t))
+				return refuse(fmt.Errorf("kill the tasks of namespace %q: cannot verify that %s is one of them: nothing was killed", ns, t))
 			}
 		}
 		for _, t := range tasks {

@@ -118,7 +118,7 @@ func (v *View) Load(ctx context.Context, ns Name, p Policy, o LoadOptions) error
 func (v *View) load(ns Name, p Policy, o LoadOptions) error {
 	units, origin, err := p.units()
 	if err != nil {
-		return exit.BadInput(err)
+		return exit.BadInputf("load policy into namespace %q: %w", ns, err)
 	}
 	if !v.Exists(ns) {
 		return missing(ns)
@@ -129,7 +129,7 @@ func (v *View) load(ns Name, p Policy, o LoadOptions) error {
 			return exit.BadInputf("load policy into namespace %q: profile %q of %s must not name a namespace, and names %q: remove it from the policy (or compile without -n)", ns, u.Name, origin[u.Name], other)
 		}
 		if n := strings.Count(u.Name, Separator); n > maxChildren {
-			return exit.BadInputf("profile %q of %s is nested %d levels deep: the limit is %d", shorten(u.Name), origin[u.Name], n, maxChildren)
+			return exit.BadInputf("load policy into namespace %q: profile %q of %s is nested %d levels deep: the limit is %d", ns, shorten(u.Name), origin[u.Name], n, maxChildren)
 		}
 	}
 	if !o.ReplaceAll {

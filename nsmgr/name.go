@@ -150,7 +150,7 @@ func ParseName(s string) (Name, error) {
 		case p == "":
 			why = "it contains an empty name"
 		case p == "." || p == "..":
-			why = "it contains a path component, not a name"
+			why = "\".\" and \"..\" are path components, not names"
 		case len(p) > MaxName:
 			why = fmt.Sprintf("it contains a name of %d bytes: the limit is %d", len(p), MaxName)
 		case strings.ContainsAny(p, "/\x00"):

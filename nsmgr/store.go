@@ -77,7 +77,7 @@ func (n *note) UnmarshalText(text []byte) error {
 	rest, ok := strings.CutPrefix(string(text), noteHead)
 	lines, whole := strings.CutSuffix(rest, "\nend\n")
 	if !ok || !whole {
-		return errors.New("no whole note of nsmgr's")
+		return errors.New("not a complete record of nsmgr")
 	}
 	*n = note{}
 	for line := range strings.SplitSeq(lines, "\n") {
@@ -108,7 +108,7 @@ func (n *note) UnmarshalText(text []byte) error {
 			n.Source, err = strconv.Unquote(value)
 		}
 		if err != nil {
-			return fmt.Errorf("line %q of a note: %w", line, err)
+			return fmt.Errorf("line %q of a record: %w", line, err)
 		}
 	}
 	return nil
@@ -159,7 +159,7 @@ func (v *View) write(n note) error {
 		err = unix.Rename(path+".new", path)
 	}
 	if err != nil {
-		return exit.BadInputf("write down in %s what becomes of namespace %q: %w", v.state, n.Name, err)
+		return exit.BadInputf("record the state of namespace %q in %s: %w", n.Name, v.state, err)
 	}
 	return nil
 }
@@ -216,7 +216,7 @@ func (v *View) notes() ([]note, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read what was made: %w", err)
+		return nil, fmt.Errorf("read the records of namespaces that nsmgr created: %w", err)
 	}
 	var all []note
 	for _, file := range list {
@@ -262,7 +262,7 @@ func (v *View) openLock() (int, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || st.Uid != uint32(os.Geteuid()) || st.Mode&0o077 != 0 {
 		_ = unix.Close(fd)
-		return -1, errors.Join(errors.New("others may open it"), err)
+		return -1, errors.Join(errors.New("it must belong to this user, with mode 0600"), err)
 	}
 	return fd, nil
 }
@@ -275,7 +275,7 @@ func (v *View) openLock() (int, error) {
 func (v *View) lockFor(ctx context.Context, ns Name) (unlock func(), err error) {
 	fd, err := v.openLock()
 	if err != nil {
-		return nil, exit.BadInputf("open the lock of nsmgr, %s: %w", v.lockPath(), err)
+		return nil, exit.BadInputf("open the lock file %s: %w", v.lockPath(), err)
 	}
 	unlock = func() { _ = unix.Close(fd) }
 	place := fnv.New64a()
@@ -297,7 +297,7 @@ func (v *View) lockFor(ctx context.Context, ns Name) (unlock func(), err error) 
 		select {
 		case <-ctx.Done():
 			unlock()
-			return nil, fmt.Errorf("another nsmgr is changing namespace %q: %w", ns, context.Cause(ctx))
+			return nil, fmt.Errorf("lock namespace %q: another nsmgr is changing it: %w", ns, context.Cause(ctx))
 		case <-time.After(wait):
 		}
 	}

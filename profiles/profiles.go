@@ -73,10 +73,10 @@ type rules struct {
 // a parser of this version ("4.1.0").
 func Render(name string, p Parameters, f nsmgr.FeatureSet, parser string) ([]byte, error) {
 	if !slices.Contains(Names(), name) {
-		return nil, exit.BadInputf("profile %q is not shipped: there are %s", name, strings.Join(Names(), ", "))
+		return nil, exit.BadInputf("unknown shipped profile %q: want one of %s", name, strings.Join(Names(), ", "))
 	}
 	if p.Name == "" || strings.ContainsAny(p.Name, "\"\\\n\x00{}*?[]^") || strings.HasPrefix(p.Name, ":") {
-		return nil, exit.BadInputf("profile name %q: policy cannot say it as it is", p.Name)
+		return nil, exit.BadInputf("profile name %q: it has characters that policy cannot express", p.Name)
 	}
 	// Parsers before 4.0 do not have these rules.
 	modern := !older(parser, 4)

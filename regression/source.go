@@ -90,7 +90,7 @@ func fetch(ctx context.Context, spec string, progress func(string)) (*Source, er
 
 func fromDebian(ctx context.Context, suite string, progress func(string)) (*Source, error) {
 	if suite == "" || strings.ContainsAny(suite, "/: \t\n") {
-		return nil, exit.BadInputf("%q is no name of a Debian release", suite)
+		return nil, exit.BadInputf("%q is not the name of a Debian suite", suite)
 	}
 	return entry(ctx, "debian-"+suite, func(ctx context.Context, tmp string) (string, Source, error) {
 		a, err := apt.Open(ctx, progress)

@@ -235,7 +235,7 @@ func (p *recordPrinter) file(path string, since time.Time) error {
 	if path != "-" {
 		file, err := os.Open(path)
 		if err != nil {
-			return exit.BadInputf("read records: %w", err)
+			return exit.BadInputf("read audit records: %w", err)
 		}
 		defer func() { _ = file.Close() }()
 		in = file
@@ -277,7 +277,7 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 		}
 		return t, nil
 	}
-	return time.Time{}, exit.BadInputf("audit: invalid time %q for --since: want a duration such as 10m or 2d, a date such as 2026-11-28, or a time such as \"2026-11-28 07:00\" or 07:00", s)
+	return time.Time{}, exit.BadInputf("--since %q: want a duration such as 10m or 2d, a date such as 2026-11-28, or a time such as \"2026-11-28 07:00\" or 07:00", s)
 }
 
 // parseAge is time.ParseDuration that also takes days, and no negative ones.

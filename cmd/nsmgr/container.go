@@ -40,7 +40,7 @@ task that has another one.`,
   nsmgr container destroy web`,
 		Args: func(_ *cobra.Command, got []string) error {
 			if len(got) > 0 {
-				return exit.BadInputf("unknown command %q (nsmgr container --help lists them)", got[0])
+				return exit.BadInputf("unknown command \"container %s\" (nsmgr container --help lists the commands)", got[0])
 			}
 			return nil
 		},

@@ -73,7 +73,7 @@ func (o *creation) name(ctx context.Context, got []string) (nsmgr.Name, error) {
 	case o.container == "" && len(got) == 1:
 		name = got[0]
 	default:
-		return "", exit.BadInputf("give a name, or --for-container")
+		return "", exit.BadInputf("create: give a name, or --for-container")
 	}
 	// Checked before it is joined to the parent's name, which would hide a slash.
 	if err := nsmgr.CheckName(name); err != nil {

@@ -169,7 +169,7 @@ func completionCommand() *cobra.Command {
 			case "fish":
 				return root.GenFishCompletion(out, true)
 			}
-			return exit.BadInputf("unknown shell %q: want bash, zsh or fish", got[0])
+			return exit.BadInputf("completion: unknown shell %q: want bash, zsh or fish", got[0])
 		},
 	}
 }

@@ -85,12 +85,12 @@ become unconfined.`,
 			}
 			f, err := os.Open(got[1])
 			if err != nil {
-				return exit.BadInput(err)
+				return exit.BadInputf("read the archive: %w", err)
 			}
 			defer func() { _ = f.Close() }()
 			m, policy, err := nsmgr.ReadArchive(f)
 			if err != nil {
-				return exit.BadInputf("%s: %w", got[1], err)
+				return exit.BadInputf("read the archive %s: %w", got[1], err)
 			}
 			if v.Exists(ns) {
 				err = v.Load(c.Context(), ns, policy, nsmgr.LoadOptions{ReplaceAll: true, Removal: r()})
@@ -146,7 +146,7 @@ declared kinds are loaded on the host if they are not loaded yet.
 		Example: "  nsmgr apply -f namespaces.yaml --dry-run\n  nsmgr apply -f /etc/nsmgr --watch",
 		RunE: func(c *cobra.Command, _ []string) error {
 			if file == "" {
-				return exit.BadInputf("apply: give the file with -f")
+				return exit.BadInputf("apply: give a file or directory: -f FILE")
 			}
 			removal := r()
 			if watch {

@@ -87,7 +87,7 @@ func startProbe(ctx context.Context, ns nsmgr.Name, profile, allowed, denied str
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	if err := cmd.Run(); err != nil {
-		return s, fmt.Errorf("%w: %s", err, errOut.String())
+		return s, fmt.Errorf("run a probe in namespace %q: %w: %s", ns, err, errOut.String())
 	}
 	return s, json.Unmarshal(out.Bytes(), &s)
 }
