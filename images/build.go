@@ -63,12 +63,12 @@ var leftOut = []string{
 }
 
 // mmdebstrapOptions are the options that do not depend on the host.
-func mmdebstrapOptions(packages []string) []string {
+func mmdebstrapOptions(arch string, packages []string) []string {
 	options := []string{
 		"--mode=root", // in a user namespace of our own, where we are not root
 		"--variant=apt",
 		"--format=directory",
-		"--architectures=amd64",
+		"--architectures=" + arch,
 		"--include=" + strings.Join(packages, ","),
 		// apt's own unprivileged user cannot enter a home directory.
 		`--aptopt=APT::Sandbox::User "root"`,
@@ -92,7 +92,7 @@ func makeCommand(dir string, args []string) []string {
 
 // run makes the image, the list of packages and the log in dir.
 func (r *rootRecipe) run(ctx context.Context, dir string, progress func(string)) error {
-	sandbox, err := sandboxFor(ctx)
+	sandbox, err := foreignSandbox(ctx, *archOf(r.Arch), progress)
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func (r *rootRecipe) run(ctx context.Context, dir string, progress func(string))
 		return err
 	}
 	defer func() { _ = log.Close() }()
-	steps := &stepWriter{suite: r.Suite, progress: progress, estimate: lastSeconds()}
+	steps := &stepWriter{root: rootName(r.Suite, r.Arch), progress: progress, estimate: lastSeconds(r.Arch)}
 	steps.say(0)
 	archive, err := mirror(ctx, r.Suite, progress)
 	if err != nil {
@@ -111,11 +111,14 @@ func (r *rootRecipe) run(ctx context.Context, dir string, progress func(string))
 		return err
 	}
 
-	args := slices.Concat(sandbox.command[1:], []string{"sh", filepath.Join(dir, "build.sh")})
-	args = append(args, r.Options...)
+	args := slices.Concat([]string{"sh", filepath.Join(dir, "build.sh")}, r.Options)
+	if !archOf(r.Arch).native() {
+		// It looks for the host's registration. Whether programs run was tried.
+		args = append(args, "--skip=check/qemu")
+	}
 	args = append(args, r.Suite, "ROOT")
 	args = append(args, archive...)
-	cmd := child.Command(ctx, sandbox.command[0], args...)
+	cmd := sandbox.run(ctx, args...)
 	cmd.Dir = dir
 	cmd.Env = append(host.Env(),
 		"PROOFHOUSE_BUILD="+dir,
@@ -179,8 +182,16 @@ func tidy(dir string) error {
 
 // A sandbox is the command that starts another in namespaces that end with it.
 type sandbox struct {
-	command []string
-	tmpfs   string // size of the tmpfs to work in, "" to work on disk
+	command  []string
+	tmpfs    string // size of the tmpfs to work in, "" to work on disk
+	ownUsers bool   // in a user namespace of its own; see attributes
+}
+
+// run is a command in the sandbox.
+func (s sandbox) run(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := child.Command(ctx, s.command[0], slices.Concat(s.command[1:], args)...)
+	s.attributes(cmd.SysProcAttr)
+	return cmd
 }
 
 // unshare makes the leader PID 1: when it dies, and it does when we do, the
@@ -199,8 +210,7 @@ func sandboxFor(ctx context.Context) (sandbox, error) {
 		s.command = append(s.command, "--user", "--map-root-user", "--map-auto")
 		s.tmpfs = workspace
 	}
-	probe := slices.Concat(s.command[1:], []string{"true"})
-	cmd := child.Command(ctx, s.command[0], probe...)
+	cmd := s.run(ctx, "true")
 	cmd.Env = host.Env()
 	out, err := cmd.CombinedOutput()
 	switch {
@@ -248,7 +258,7 @@ const tailLines = 200
 
 // A stepWriter reads the build's output as it comes and tells the steps.
 type stepWriter struct {
-	suite    string
+	root     string // as [rootName] has it
 	progress func(string)
 	estimate float64 // seconds the whole takes, 0 if unknown
 
@@ -283,7 +293,7 @@ func (w *stepWriter) line(line string) {
 
 func (w *stepWriter) say(step int) {
 	w.next = step + 1
-	text := fmt.Sprintf("guest root %s: %s (%d/%d)", w.suite, steps[step].say, step+1, len(steps))
+	text := fmt.Sprintf("guest root %s: %s (%d/%d)", w.root, steps[step].say, step+1, len(steps))
 	if step == 0 && w.estimate > 0 {
 		text += fmt.Sprintf(", about %.0f s in all", w.estimate)
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 func TestOptions(t *testing.T) {
-	options := mmdebstrapOptions([]string{"apparmor", "lxc"})
+	options := mmdebstrapOptions("amd64", []string{"apparmor", "lxc"})
 	if !slices.Contains(options, "--include=apparmor,lxc") {
 		t.Errorf("no packages in %q", options)
 	}
@@ -63,7 +63,7 @@ func readLog(t *testing.T, name string) string {
 
 func TestSteps(t *testing.T) {
 	var got []string
-	w := &stepWriter{suite: "trixie", progress: func(s string) { got = append(got, s) }, estimate: 61.6}
+	w := &stepWriter{root: "trixie", progress: func(s string) { got = append(got, s) }, estimate: 61.6}
 	w.say(0)
 	log := readLog(t, "trixie.log")
 	// Output comes in pieces that know nothing of lines.
@@ -125,7 +125,7 @@ func FuzzBuildError(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, log []byte) {
-		w := &stepWriter{suite: "sid", progress: func(string) {}}
+		w := &stepWriter{root: "sid", progress: func(string) {}}
 		for rest := log; len(rest) > 0; {
 			n := min(len(rest), 7)
 			if m, err := w.Write(rest[:n]); m != n || err != nil {

@@ -14,6 +14,7 @@
 package images
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -42,6 +43,7 @@ var Suites = []string{"bookworm", "trixie", "forky", "sid"}
 // Request describes the root that is wanted.
 type Request struct {
 	Suite string // one of [Suites]
+	Arch  string // as Debian names it: amd64 (also for "") or arm64
 	Tests Tests  // the test suite that is built into it
 }
 
@@ -63,6 +65,7 @@ type Root struct {
 	Image    string            `json:"-"`        // path of the raw ext4 file; never written to
 	Sysroot  string            `json:"-"`        // directory with what builds programs for it: a compiler, libc, liblxc
 	Suite    string            `json:"suite"`    // the Debian suite
+	Arch     string            `json:"arch"`     // the architecture, as Debian and Go name it
 	Packages map[string]string `json:"packages"` // every installed package and its version
 	Hash     string            `json:"hash"`     // of all that went in, in hex; archive updates do not change it
 	Source   string            `json:"source"`   // the upstream tests' version and where they came from
@@ -95,12 +98,12 @@ func Get(ctx context.Context, req Request, progress func(string)) (*Root, error)
 	if err != nil {
 		return nil, err
 	}
-	key := req.Suite + "-" + hash[:16]
+	key := strings.ReplaceAll(r.name(), ":", "-") + "-" + hash[:16]
 	dir, err := cache.Entry(ctx, room, key, func(ctx context.Context, dir string) error {
 		return r.build(ctx, dir, hash, progress)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("guest root %s: %w", req.Suite, err)
+		return nil, fmt.Errorf("guest root %s: %w", r.name(), err)
 	}
 	return readRoot(dir)
 }
@@ -110,7 +113,7 @@ func readRoot(dir string) (*Root, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the guest root's description: %w", err)
 	}
-	root := &Root{Image: filepath.Join(dir, imageFile), Sysroot: filepath.Join(dir, sysroot)}
+	root := &Root{Image: filepath.Join(dir, imageFile), Sysroot: filepath.Join(dir, sysroot), Arch: defaultArch} // an old one has no "arch"
 	if err := json.Unmarshal(b, root); err != nil {
 		return nil, fmt.Errorf("read %s: %w", filepath.Join(dir, metaFile), err)
 	}
@@ -133,12 +136,35 @@ type rootRecipe struct {
 	MakeDir  string          // where in the guest it runs
 	Scripts  map[string]string
 
+	// Arch is part of the hash through Options: this keeps the hash, and so the
+	// cache, of every root from before there was a second architecture.
+	Arch  string `json:"-"`
 	tests Tests
+}
+
+// Name is what messages call the root: its suite, and its architecture where that
+// is not the default: "sid:arm64".
+func (r *Root) Name() string { return rootName(r.Suite, r.Arch) }
+
+// name is what messages call the root.
+func (r *rootRecipe) name() string { return rootName(r.Suite, r.Arch) }
+
+// rootName is what messages call a root: its suite, and its architecture where
+// that is not the default, as in the spec of a kernel.
+func rootName(suite, arch string) string {
+	if arch == "" || arch == defaultArch {
+		return suite
+	}
+	return suite + ":" + arch
 }
 
 func newRecipe(req Request) (*rootRecipe, error) {
 	if !slices.Contains(Suites, req.Suite) {
 		return nil, exit.BadInputf("guest %q: unknown Debian suite: want one of %s", req.Suite, strings.Join(Suites, ", "))
+	}
+	req.Arch = cmp.Or(req.Arch, defaultArch)
+	if archOf(req.Arch) == nil {
+		return nil, exit.BadInputf("guest root %s: unknown architecture %q: want amd64 or arm64", req.Suite, req.Arch)
 	}
 	if req.Tests.Hash == "" {
 		return nil, fmt.Errorf("guest root %s: no test suite given", req.Suite)
@@ -146,7 +172,8 @@ func newRecipe(req Request) (*rootRecipe, error) {
 	return &rootRecipe{
 		Version:  recipe,
 		Suite:    req.Suite,
-		Options:  mmdebstrapOptions(req.Tests.Packages),
+		Arch:     req.Arch,
+		Options:  mmdebstrapOptions(req.Arch, req.Tests.Packages),
 		Tests:    req.Tests.Hash,
 		Guest:    req.Tests.Files,
 		Settings: settings,
@@ -176,6 +203,7 @@ func (r *rootRecipe) build(ctx context.Context, dir, hash string, progress func(
 	}
 	root := Root{
 		Suite:   r.Suite,
+		Arch:    r.Arch,
 		Hash:    hash,
 		Source:  r.tests.Source,
 		Seconds: time.Since(start).Round(time.Second / 10).Seconds(),
@@ -197,9 +225,9 @@ func (r *rootRecipe) build(ctx context.Context, dir, hash string, progress func(
 	return os.WriteFile(filepath.Join(dir, metaFile), append(b, '\n'), 0o644)
 }
 
-// lastSeconds is what the newest build of a root took here, 0 if there was
-// none: the estimate for the next.
-func lastSeconds() (seconds float64) {
+// lastSeconds is what the newest build of a root of the architecture took here, 0
+// if there was none: the estimate for the next.
+func lastSeconds(arch string) (seconds float64) {
 	metas, err := filepath.Glob(filepath.Join(cache.Root(), room, "*", metaFile))
 	if err != nil {
 		return 0
@@ -210,7 +238,7 @@ func lastSeconds() (seconds float64) {
 		if err != nil || st.ModTime().Before(newest) {
 			continue
 		}
-		if root, err := readRoot(filepath.Dir(m)); err == nil {
+		if root, err := readRoot(filepath.Dir(m)); err == nil && root.Arch == arch {
 			newest, seconds = st.ModTime(), root.Seconds
 		}
 	}

@@ -3,6 +3,8 @@
 package images
 
 import (
+	"cmp"
+	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -57,7 +59,7 @@ func TestHash(t *testing.T) {
 	for name, change := range map[string]func(*rootRecipe){
 		"suite":    func(r *rootRecipe) { r.Suite = "sid" },
 		"source":   func(r *rootRecipe) { r.Tests = "beef" },
-		"package":  func(r *rootRecipe) { r.Options = mmdebstrapOptions([]string{"apparmor"}) },
+		"package":  func(r *rootRecipe) { r.Options = mmdebstrapOptions("amd64", []string{"apparmor"}) },
 		"make":     func(r *rootRecipe) { r.Make = append(slices.Clone(r.Make), "V=1") },
 		"make dir": func(r *rootRecipe) { r.MakeDir = "/usr/lib" },
 		"dirs":     func(r *rootRecipe) { r.Dirs = []string{"/usr/lib/other"} },
@@ -74,6 +76,38 @@ func TestHash(t *testing.T) {
 			t.Errorf("another %s: the same hash as %s", name, other)
 		}
 		seen[got] = name
+	}
+}
+
+// A root of another architecture has a name of its own, and the name of an amd64
+// root is what it was before there was another.
+func TestArch(t *testing.T) {
+	hashes := map[string]bool{}
+	for arch, name := range map[string]string{"": "sid", "arm64": "sid:arm64"} {
+		r, err := newRecipe(Request{Suite: "sid", Arch: arch, Tests: testsFor("sid")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		hashes[hashOf(t, r)] = true
+		if r.name() != name {
+			t.Errorf("architecture %q: name %q, want %q", arch, r.name(), name)
+		}
+		b, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := "--architectures=" + cmp.Or(arch, "amd64"); !strings.Contains(string(b), want) {
+			t.Errorf("%s does not have %s", b, want)
+		}
+		if strings.Contains(string(b), `"Arch"`) {
+			t.Errorf("%s: a new field changes the hash of all roots", b)
+		}
+	}
+	if len(hashes) != 2 {
+		t.Errorf("%d hashes for two architectures", len(hashes))
+	}
+	if _, err := newRecipe(Request{Suite: "sid", Arch: "riscv64", Tests: testsFor("sid")}); exit.Status(err) != exit.Usage || !strings.Contains(err.Error(), "want amd64 or arm64") {
+		t.Error(err)
 	}
 }
 

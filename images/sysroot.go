@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 
-	"proofhouse/internal/child"
 	"proofhouse/internal/exit"
 )
 
@@ -32,12 +31,16 @@ func (r *Root) Run(ctx context.Context, b Build) error {
 	if st, err := os.Stat(r.Sysroot); err != nil || !st.IsDir() {
 		return exit.BadInputf("guest %s has no build directory, as it was built by an older proofhouse: run proofhouse cache clean", r.Suite)
 	}
-	box, err := sandboxFor(ctx)
+	a := archOf(r.Arch)
+	if a == nil {
+		return fmt.Errorf("guest root %s: unknown architecture %q", r.Suite, r.Arch)
+	}
+	box, err := foreignSandbox(ctx, *a, func(string) {})
 	if err != nil {
 		return err
 	}
-	words := slices.Concat(box.command[1:], []string{"sh", "-c", sysrootScript, "sh", r.Sysroot, strconv.Itoa(len(b.See))}, b.See, b.Args)
-	cmd := child.Command(ctx, box.command[0], words...)
+	words := slices.Concat([]string{"sh", "-c", sysrootScript, "sh", r.Sysroot, strconv.Itoa(len(b.See))}, b.See, b.Args)
+	cmd := box.run(ctx, words...)
 	cmd.Env = append(slices.Clone(b.Env), "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		if ctx.Err() != nil {
