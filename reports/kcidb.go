@@ -111,6 +111,15 @@ func KCIDB(w io.Writer, run *Run, origin string) error {
 	return printable.EncodeJSON(w, doc, " ")
 }
 
+// kcidbArch is the architecture as KCIDB's submitters name it: as the kernel does,
+// but for x86.
+func kcidbArch(k *Kernel) string {
+	if a := k.Arch(); a != "aarch64" {
+		return a
+	}
+	return "arm64"
+}
+
 func (d *kcidbDocument) kernel(origin string, run *Run, k *Kernel, known map[string]bool) {
 	build := kcidbID(origin, k.ID, k.SHA256)
 	d.Checkouts = append(d.Checkouts, kcidbCheckout{
@@ -119,7 +128,7 @@ func (d *kcidbDocument) kernel(origin string, run *Run, k *Kernel, known map[str
 	})
 	d.Builds = append(d.Builds, kcidbBuild{
 		ID: build, CheckoutID: d.Checkouts[len(d.Checkouts)-1].ID, Origin: origin,
-		Comment: kcidbText(strings.TrimSpace(k.Release + " " + k.Version)), Architecture: "x86_64",
+		Comment: kcidbText(strings.TrimSpace(k.Release + " " + k.Version)), Architecture: kcidbArch(k),
 		Misc: kcidbMisc("kernel", k.ID, "spec", k.Spec, "sha256", k.SHA256, "source", k.Source),
 	})
 	env := &kcidbEnvironment{Comment: kcidbText(k.MachineKind()), Misc: kcidbMisc("append", k.Append)}

@@ -6,6 +6,7 @@
 package reports
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -96,8 +97,8 @@ type Kernel struct {
 	SHA256  string `json:"sha256,omitempty"`
 	Source  string `json:"source,omitempty"`
 	Append  string `json:"append,omitempty"` // parameters added to the command line
-	// Properties are the machine and the userspace, by name: machine,
-	// accelerator, qemu, guest, parser, libapparmor, lxc, suite, cmdline,
+	// Properties are the machine and the userspace, by name: machine, arch (as
+	// uname -m names it), accelerator, qemu, guest, parser, libapparmor, lxc, suite, cmdline,
 	// slowness, taint …
 	Properties map[string]string `json:"properties,omitempty"`
 	// Features is the tree of AppArmor's features directory: path -> content.
@@ -116,10 +117,20 @@ type Kernel struct {
 	Coverage *Coverage `json:"coverage,omitempty"`
 }
 
-// MachineKind returns what durations depend on: "uml", "qemu/tcg", "qemu/kvm".
+// x86_64 is the architecture whose name is left out: runs had no other at first.
+const x86_64 = "x86_64"
+
+// Arch returns the architecture of the kernel, as uname -m names it.
+func (k *Kernel) Arch() string { return cmp.Or(k.Properties["arch"], x86_64) }
+
+// MachineKind returns what durations depend on: "uml", "qemu/tcg", "qemu/kvm", and
+// with an architecture that is not x86-64 "qemu/tcg/aarch64".
 func (k *Kernel) MachineKind() string {
 	kind := k.Properties["machine"]
 	if a := k.Properties["accelerator"]; a != "" && kind == "qemu" {
+		kind += "/" + a
+	}
+	if a := k.Arch(); a != x86_64 {
 		kind += "/" + a
 	}
 	return kind

@@ -122,8 +122,12 @@ func (t totals) sentence(run *Run) string {
 // name is how people call the kernel.
 func (k *Kernel) name() string {
 	for _, s := range []string{k.Release, k.Spec, k.ID} {
-		if s != "" {
+		switch a := k.Arch(); {
+		case s == "":
+		case a == x86_64, strings.Contains(s, "arm64"), strings.Contains(s, a):
 			return s
+		default: // nothing else in a table's column tells
+			return s + " (" + a + ")"
 		}
 	}
 	return "an unnamed kernel"

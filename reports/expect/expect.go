@@ -79,6 +79,8 @@ type When struct {
 	// "qemu/tcg".
 	Guest   []string `json:"guest,omitempty"`
 	Machine []string `json:"machine,omitempty"`
+	// Arch are names of architectures, as uname -m has them: "x86_64", "aarch64".
+	Arch []string `json:"arch,omitempty"`
 	// Feature and Lacks are paths in AppArmor's features directory that the
 	// kernel has to have, and to lack, all of them.
 	Feature []string `json:"feature,omitempty"`
@@ -102,11 +104,14 @@ func (w When) holds(k *reports.Kernel) bool {
 			return false
 		}
 	}
-	machine := k.Properties["machine"]
+	kind := k.MachineKind()
+	its := func(m string) bool { return kind == m || strings.HasPrefix(kind, m+"/") }
 	switch {
 	case len(w.Guest) > 0 && !slices.Contains(w.Guest, k.Properties["guest"]):
 		return false
-	case len(w.Machine) > 0 && !slices.Contains(w.Machine, machine) && !slices.Contains(w.Machine, k.MachineKind()):
+	case len(w.Machine) > 0 && !slices.ContainsFunc(w.Machine, its):
+		return false
+	case len(w.Arch) > 0 && !slices.Contains(w.Arch, k.Arch()):
 		return false
 	case len(w.Feature)+len(w.Lacks) > 0 && len(k.Features) == 0:
 		return false

@@ -212,6 +212,8 @@ func TestConditions(t *testing.T) {
 		"machine: qemu/tcg":              true,
 		"machine: [uml, qemu/kvm]":       false,
 		"lxc: '>= 6'":                    true,
+		"arch: x86_64":                   true, // a run that does not say
+		"arch: [aarch64]":                false,
 		"feature: domain/stack":          true,
 		"feature: caps/mask/kill":        true,
 		"feature: [domain/stack, dbus]":  false,
@@ -223,6 +225,20 @@ func TestConditions(t *testing.T) {
 		list := parsed(t, "- subtest: a/b/c\n  reason: x\n  when:\n    "+when+"\n")
 		if got := list[0].When.holds(k); got != want {
 			t.Errorf("%s: %v", when, got)
+		}
+	}
+	k = kernel("6.12.107", "machine", "qemu", "accelerator", "tcg", "arch", "aarch64")
+	for when, want := range map[string]bool{
+		"machine: qemu":             true,
+		"machine: qemu/tcg":         true,
+		"machine: qemu/tc":          false,
+		"machine: qemu/tcg/aarch64": true,
+		"arch: aarch64":             true,
+		"arch: x86_64":              false,
+	} {
+		list := parsed(t, "- subtest: a/b/c\n  reason: x\n  when:\n    "+when+"\n")
+		if got := list[0].When.holds(k); got != want {
+			t.Errorf("on arm64, %s: %v", when, got)
 		}
 		if strings.Contains(when, "lacks") && list[0].When.holds(&reports.Kernel{Release: "6.12.107"}) {
 			t.Errorf("%s holds on a kernel of which no feature is known", when)

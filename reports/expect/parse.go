@@ -223,6 +223,7 @@ func parseWhen(n *yaml.Node) (When, error) {
 		"lxc":         versions("lxc", &w.LXC),
 		"guest":       names("guest", &w.Guest),
 		"machine":     names("machine", &w.Machine),
+		"arch":        names("arch", &w.Arch),
 		"feature":     names("feature", &w.Feature),
 		"lacks":       names("lacks", &w.Lacks),
 	})
