@@ -112,11 +112,19 @@ func untestable(ctx context.Context, err error) error {
 	return &Untestable{err}
 }
 
+// image returns the path of the guest's root; "" if the kernel has no guest.
+func image(plan *runs.Plan) string {
+	if g := plan.Guest(plan.Builds[0]); g != nil {
+		return g.Image
+	}
+	return ""
+}
+
 // key returns the cache key: everything that the evidence depends on.
 func (t *Tester) key(plan *runs.Plan, filter string) string {
 	b, c := plan.Builds[0], plan.Config
 	words := []string{
-		b.ID(), b.SHA256, b.Version, plan.Source, c.Guest, plan.Image, strings.Join(c.Scripts, ","), filter,
+		b.ID(), b.SHA256, b.Version, plan.Source, c.Guest, image(plan), strings.Join(c.Scripts, ","), filter,
 		strconv.Itoa(t.Repeat), c.Accelerator, strconv.Itoa(c.Memory), strconv.FormatBool(c.Plain), strconv.FormatBool(c.PlainGuest),
 		version.String(), // another version may judge differently
 	}

@@ -28,7 +28,7 @@ func TestE2EContainers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	binary, err := programs.GuestTest(ctx, plan.Root, "containers")
+	binary, err := programs.GuestTest(ctx, plan.Guest(plan.Builds[0]).Root, "containers")
 	if err != nil {
 		t.Fatal(err)
 	}

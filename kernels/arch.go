@@ -38,6 +38,15 @@ func archOf(name string, of func(arch) string) *arch {
 	return nil
 }
 
+// DebianArch returns Debian's name of the build's architecture, which is also Go's:
+// "amd64" or "arm64".
+func (b *Build) DebianArch() string {
+	if a := archOf(b.Arch, func(a arch) string { return a.name }); a != nil {
+		return a.debian
+	}
+	return arches[0].debian // UML, and builds from before there was a second one
+}
+
 func byDebian(a arch) string { return a.debian }
 func byKernel(a arch) string { return a.kernel }
 

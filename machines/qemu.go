@@ -92,26 +92,46 @@ const probeTimeout = 15 * time.Second
 
 // openQEMU boots a kernel for hardware, unchanged.
 func openQEMU(ctx context.Context, o Options) (Machine, error) {
-	a, ok := archOf(o.Kernel.Arch)
-	if !ok {
-		return nil, exit.BadInputf("kernel %s: no QEMU machine for architecture %q: want x86_64 or aarch64", o.Kernel.Spec, o.Kernel.Arch)
-	}
-	if _, err := exec.LookPath(a.binary); err != nil {
-		return nil, exit.BadInputf("kernel %s needs QEMU: %s not found: apt-get install %s, or make setup QEMU=1", o.Kernel.Spec, a.binary, a.pkg)
+	a, err := qemuFor(o.Kernel, o.Accelerator)
+	if err != nil {
+		return nil, err
 	}
 	if name := programArch(o.Init); name != "" && !slices.Contains(a.names, name) {
 		return nil, exit.BadInputf("kernel %s is for %s, but %s is for %s: build the guest's programs for the kernel's architecture", o.Kernel.Spec, o.Kernel.Arch, o.Init, name)
 	}
-	if o.Accelerator == "kvm" && !a.native() {
-		return nil, exit.BadInputf("kernel %s: accelerator kvm runs kernels of this host's architecture (%s) only: use tcg", o.Kernel.Spec, runtime.GOARCH)
-	}
-	switch o.Accelerator {
-	case "", "auto":
+	if o.Accelerator == "" || o.Accelerator == "auto" {
 		return autoQEMU(ctx, o, a)
-	case "kvm", "tcg":
-		return startQEMU(ctx, o, a, o.Accelerator)
 	}
-	return nil, exit.BadInputf("accelerator %q: want auto, kvm or tcg", o.Accelerator)
+	return startQEMU(ctx, o, a, o.Accelerator)
+}
+
+// Check returns why this host cannot open a machine for the kernel with the
+// accelerator; a user error. It lets a run fail before it makes what the machine
+// needs.
+func Check(b *kernels.Build, accelerator string) error {
+	if b.Kind != kernels.BzImage && b.Kind != kernels.Image {
+		return nil
+	}
+	_, err := qemuFor(b, accelerator)
+	return err
+}
+
+// qemuFor returns the QEMU for a kernel.
+func qemuFor(b *kernels.Build, accelerator string) (arch, error) {
+	a, ok := archOf(b.Arch)
+	if !ok {
+		return arch{}, exit.BadInputf("kernel %s: no QEMU machine for architecture %q: want x86_64 or aarch64", b.Spec, b.Arch)
+	}
+	if !slices.Contains([]string{"", "auto", "kvm", "tcg"}, accelerator) {
+		return arch{}, exit.BadInputf("accelerator %q: want auto, kvm or tcg", accelerator)
+	}
+	if accelerator == "kvm" && !a.native() {
+		return arch{}, exit.BadInputf("kernel %s: accelerator kvm runs kernels of this host's architecture (%s) only: use tcg", b.Spec, runtime.GOARCH)
+	}
+	if _, err := exec.LookPath(a.binary); err != nil {
+		return arch{}, exit.BadInputf("kernel %s needs QEMU: %s not found: proofhouse setup --kernel %[1]s, or apt-get install %[3]s", b.Spec, a.binary, a.pkg)
+	}
+	return a, nil
 }
 
 // autoQEMU uses KVM if it has booted a kernel on this host. That /dev/kvm opens

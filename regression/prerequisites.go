@@ -153,9 +153,12 @@ var gaps = []struct {
 // the kernel seems to mediate and doesn't. tree is the kernel's AppArmor features
 // directory, path to content; an empty directory is known only if it has an entry,
 // with or without a slash at its end. parserVersion is like "4.1.0"; a version
-// that cannot be parsed has no holes of the first kind.
-func Gaps(tree map[string]string, parserVersion string) []string {
+// that cannot be parsed has no holes of the first kind. arch is as uname -m has it.
+func Gaps(tree map[string]string, parserVersion, arch string) []string {
 	found := []string{}
+	if arch == "aarch64" {
+		found = append(found, "the architecture has no I/O ports: capabilities and syscall leave out their tests of ioperm and iopl [arch]")
+	}
 	if major, minor, ok := version(parserVersion); ok {
 		for _, g := range gaps {
 			if features.HasPath(tree, g.feature) && (major < g.major || major == g.major && minor < g.minor) {

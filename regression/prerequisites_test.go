@@ -116,17 +116,19 @@ func TestGaps(t *testing.T) {
 		features map[string]string
 		parser   string
 		want     []string // how they end
+		arch     string
 	}{
-		{"newest", newer, "5.0.2", []string{"[dbus]"}},
-		{"4.1", newer, "4.1.8", []string{"[network_v9/af_unix]", "[dbus]"}},
-		{"bookworm's", newer, "3.0.8", []string{"[network_v9/af_unix]", "[namespaces/mask/userns_create]", "[io_uring]", "[dbus]"}},
-		{"no version", newer, "?", []string{"[dbus]"}},
-		{"D-Bus mediation that is there", map[string]string{"dbus/mask": "send"}, "5.0.2", nil},
-		{"an old kernel", map[string]string{"policy/versions/v8": "yes\n"}, "3.0.8", nil},
+		{"newest", newer, "5.0.2", []string{"[dbus]"}, "x86_64"},
+		{"4.1", newer, "4.1.8", []string{"[network_v9/af_unix]", "[dbus]"}, "x86_64"},
+		{"bookworm's", newer, "3.0.8", []string{"[network_v9/af_unix]", "[namespaces/mask/userns_create]", "[io_uring]", "[dbus]"}, "x86_64"},
+		{"no version", newer, "?", []string{"[dbus]"}, "x86_64"},
+		{"D-Bus mediation that is there", map[string]string{"dbus/mask": "send"}, "5.0.2", nil, "x86_64"},
+		{"arm64", nil, "5.0.2", []string{"[arch]"}, "aarch64"},
+		{"an old kernel", map[string]string{"policy/versions/v8": "yes\n"}, "3.0.8", nil, "x86_64"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			got := Gaps(test.features, test.parser)
+			got := Gaps(test.features, test.parser, test.arch)
 			if !slices.IsSorted(got) || len(got) != len(test.want) {
 				t.Fatalf("got %q, want %q", got, test.want)
 			}

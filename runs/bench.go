@@ -182,10 +182,14 @@ func (l *Bench) describe(b *kernels.Build) reports.Kernel {
 		Source: b.Source, Append: strings.Join(b.Append, " "),
 		Properties: map[string]string{"machine": kindName(b), "suite": l.Plan.Source},
 	}
+	if b.Arch != "" {
+		k.Properties["arch"] = b.Arch
+	}
 	if b.Modules != "" { // in the cache: its name is made of its content
 		k.Properties["modules"] = filepath.Base(b.Modules)
 	}
-	if root := l.Plan.Root; root != nil && b.Kind != kernels.Local && !ownRoot(b) {
+	if g := l.Plan.Guest(b); g != nil && !ownRoot(b) {
+		root := g.Root
 		k.Properties["guest"] = root.Suite
 		for property, pkg := range map[string]string{"parser": "apparmor", "libapparmor": "libapparmor1", "lxc": "lxc", "libc": "libc6"} {
 			if v := root.Packages[pkg]; v != "" {
@@ -370,8 +374,8 @@ func (l *Bench) examine(ctx context.Context, b *kernels.Build, m machines.Machin
 			k.Properties["parser"] = v
 		}
 	}
-	k.Gaps = regression.Gaps(k.Features, k.Properties["parser"])
-	s.noPorts = lacksPorts(look)
+	k.Gaps = regression.Gaps(k.Features, k.Properties["parser"], b.Arch)
+	s.noPorts = b.Arch == kernels.ARM64 || lacksPorts(look)
 	if ownRoot(b) {
 		k.Properties["guest"] = "the board's userspace"
 		_, err := look("/bin/sh", "-c", "command -v lxc-start")

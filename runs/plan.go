@@ -87,11 +87,11 @@ type Config struct {
 // host, and nothing more is fetched or built. Save writes it for the processes
 // of the run.
 type Plan struct {
-	Config  Config              `json:"config"`
-	Builds  []*kernels.Build    `json:"builds"`
-	Given   []given             `json:"given"`          // for each of Builds
-	Root    *images.Root        `json:"root,omitempty"` // nil: no kernel needs a guest
-	Image   string              `json:"image,omitempty"`
+	Config Config           `json:"config"`
+	Builds []*kernels.Build `json:"builds"`
+	Given  []given          `json:"given"` // for each of Builds
+	// Guests are the guests that the kernels need, by kernels.Build.Arch.
+	Guests  map[string]*Guest   `json:"guests,omitempty"`
 	Modules map[string]string   `json:"modules"` // Build.ID -> disk image with its modules
 	Scripts []regression.Script `json:"scripts"` // in the order of their starts
 	// Rows are the IDs of the isolation rows to run; nil: all.
@@ -112,10 +112,26 @@ type Plan struct {
 	Whole []reports.Planned `json:"-"`
 	// Expectations are the user's own and the built-in ones, as they were when
 	// the run began.
-	Expectations expect.List       `json:"expectations,omitempty"`
-	Init         string            `json:"init"`
-	Tree         string            `json:"tree,omitempty"` // the upstream suite as a tar file, for boards that use their own root
-	Tools        map[string]string `json:"tools"`
+	Expectations expect.List `json:"expectations,omitempty"`
+}
+
+// Guest is what runs on the kernels of one architecture.
+type Guest struct {
+	Root  *images.Root      `json:"root"`
+	Image string            `json:"image"` // of Root
+	Init  string            `json:"init"`
+	Tools map[string]string `json:"tools"` // our programs in its PATH
+	// Tree is the upstream suite as a tar file, for boards that use their own root.
+	Tree string `json:"tree,omitempty"`
+}
+
+// Guest returns the guest of a build; nil for the running kernel of this host,
+// which has none.
+func (p *Plan) Guest(b *kernels.Build) *Guest {
+	if b.Kind == kernels.Local {
+		return nil
+	}
+	return p.Guests[b.Arch]
 }
 
 // given is what the user said about a build. It is not part of the build.
@@ -160,7 +176,7 @@ func Prepare(ctx context.Context, cfg Config, progress func(string)) (*Plan, err
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{Config: cfg, Expectations: expectations, Modules: map[string]string{}, Tools: map[string]string{}}
+	p := &Plan{Config: cfg, Expectations: expectations, Modules: map[string]string{}}
 	if !slices.Contains(images.Suites, cfg.Guest) {
 		return nil, exit.BadInputf("--guest %q: unknown Debian suite: want one of %s", cfg.Guest, strings.Join(images.Suites, ", "))
 	}
@@ -189,19 +205,7 @@ func Prepare(ctx context.Context, cfg Config, progress func(string)) (*Plan, err
 	if err := p.selectFor(ctx); err != nil {
 		return nil, err
 	}
-	if !p.needsGuest() {
-		return p, nil
-	}
-	if p.Root, err = images.Get(ctx, images.Request{Suite: cfg.Guest, Tests: src.Tests(cfg.Guest)}, progress); err != nil {
-		return nil, err
-	}
-	p.Image = p.Root.Image
-	if slices.ContainsFunc(p.Builds, ownRoot) {
-		if p.Tree, err = p.Root.Tree(ctx, filepath.Dir(regression.GuestDir)); err != nil {
-			return nil, err
-		}
-	}
-	return p, p.programs(ctx, progress)
+	return p, p.guests(ctx, src, progress)
 }
 
 // leastMemory is the memory that a guest needs to boot, in MiB.
@@ -237,6 +241,9 @@ func (p *Plan) builds(ctx context.Context, progress func(string)) error {
 				return err
 			}
 		}
+		if err := machines.Check(b, p.Config.Accelerator); err != nil {
+			return err
+		}
 		if other, ok := seen[b.ID()]; ok {
 			return exit.BadInputf("--kernel %s and --kernel %s are the same build: name it once", other, spec)
 		}
@@ -258,10 +265,10 @@ func (p *Plan) builds(ctx context.Context, progress func(string)) error {
 // agentFor finds the agent for a board's architecture.
 func agentFor(ctx context.Context) func(arch string) (string, error) {
 	return func(arch string) (string, error) {
-		if arch != runtime.GOARCH {
-			return "", exit.BadInputf("wrong architecture: the board is %s, and this proofhouse has programs for %s only", arch, runtime.GOARCH)
+		if arch != "amd64" && arch != "arm64" {
+			return "", exit.BadInputf("wrong architecture: the board is %s, and proofhouse has programs for amd64 and arm64 only", arch)
 		}
-		return programs.Static(ctx, "guest-init")
+		return programs.Static(ctx, "guest-init", arch)
 	}
 }
 
@@ -311,7 +318,7 @@ func (p *Plan) scripts(src *regression.Source) error {
 
 // kindName returns the kind of machine that runs a build, as in reports.
 func kindName(b *kernels.Build) string {
-	if b.Kind == kernels.BzImage {
+	if b.Kind == kernels.BzImage || b.Kind == kernels.Image {
 		return "qemu"
 	}
 	return string(b.Kind)
@@ -320,7 +327,7 @@ func kindName(b *kernels.Build) string {
 // pace is the factor between the duration of the suite on a kind of machine and
 // on UML, where the table of durations was measured. Only the first estimate
 // uses it; later ones use the last run.
-var pace = map[string]float64{"qemu/tcg": 2.5, "qemu/kvm": 0.3, "local": 0.2}
+var pace = map[string]float64{"qemu/tcg": 2.5, "qemu/kvm": 0.3, "local": 0.2, "qemu/tcg/aarch64": 2.5, "qemu/kvm/aarch64": 0.3}
 
 // machineKind returns reports.Kernel.MachineKind for a machine that is not open
 // yet.
@@ -330,10 +337,12 @@ func (p *Plan) machineKind(b *kernels.Build) string {
 		return kind
 	}
 	known := p.Config.Shard.Count == 0 // hosts of other shards may differ
-	if a := p.Config.Accelerator; a == "kvm" || a != "tcg" && known && machines.KVM() == "works" {
-		return kind + "/kvm"
+	accelerator := "tcg"
+	if a := p.Config.Accelerator; a == "kvm" || a != "tcg" && known && b.DebianArch() == runtime.GOARCH && machines.KVM() == "works" {
+		accelerator = "kvm"
 	}
-	return kind + "/tcg"
+	k := reports.Kernel{Properties: map[string]string{"machine": kind, "accelerator": accelerator, "arch": b.Arch}}
+	return k.MachineKind()
 }
 
 // measured returns the duration of each spec in the last run, in seconds.
@@ -357,29 +366,51 @@ func (p *Plan) Expected(kernel, name string) float64 {
 	return p.Seconds[name] * cmp.Or(p.Pace[kernel], 1)
 }
 
-func (p *Plan) needsGuest() bool {
-	return slices.ContainsFunc(p.Builds, func(b *kernels.Build) bool { return b.Kind != kernels.Local })
+// guests makes a guest for each architecture of the kernels.
+func (p *Plan) guests(ctx context.Context, src *regression.Source, progress func(string)) error {
+	p.Guests = map[string]*Guest{}
+	for _, b := range p.Builds {
+		if b.Kind == kernels.Local || p.Guests[b.Arch] != nil {
+			continue
+		}
+		tests := src.Tests(p.Config.Guest)
+		root, err := images.Get(ctx, images.Request{Suite: p.Config.Guest, Arch: b.DebianArch(), Tests: tests}, progress)
+		if err != nil {
+			return err
+		}
+		g := &Guest{Root: root, Image: root.Image, Tools: map[string]string{}}
+		if err := g.programs(ctx, progress); err != nil {
+			return err
+		}
+		if slices.ContainsFunc(p.Builds, func(o *kernels.Build) bool { return ownRoot(o) && o.Arch == b.Arch }) {
+			if g.Tree, err = root.Tree(ctx, filepath.Dir(regression.GuestDir)); err != nil {
+				return err
+			}
+		}
+		p.Guests[b.Arch] = g
+	}
+	return nil
 }
 
-func (p *Plan) programs(ctx context.Context, progress func(string)) (err error) {
-	if p.Init, err = programs.Static(ctx, "guest-init"); err != nil {
+func (g *Guest) programs(ctx context.Context, progress func(string)) (err error) {
+	if g.Init, err = programs.Static(ctx, "guest-init", g.Root.Arch); err != nil {
 		return err
 	}
 	for _, name := range guestTools {
-		if p.Tools[name], err = programs.Static(ctx, name); err != nil {
+		if g.Tools[name], err = programs.Static(ctx, name, g.Root.Arch); err != nil {
 			return err
 		}
 	}
 	// The container commands of nsmgr need a build against the guest's libc and
 	// liblxc.
-	lxc, err := programs.Guest(ctx, p.Root, "nsmgr")
+	lxc, err := programs.Guest(ctx, g.Root, "nsmgr")
 	switch {
 	case err == nil:
-		p.Tools["nsmgr-lxc"] = lxc
+		g.Tools["nsmgr-lxc"] = lxc
 	case ctx.Err() != nil:
 		return err
 	default: // everything else works without it
-		progress(fmt.Sprintf("nsmgr in guest %s has no container commands: %v", p.Root.Suite, err))
+		progress(fmt.Sprintf("nsmgr in guest %s has no container commands: %v", g.Root.Name(), err))
 	}
 	return nil
 }
@@ -390,12 +421,14 @@ func ownRoot(b *kernels.Build) bool { return b.Board != nil && b.Board.OwnRoot }
 // Options returns the options of a machine for the build.
 func (p *Plan) Options(b *kernels.Build) machines.Options {
 	o := machines.Options{
-		Kernel: b, Root: p.Image, Modules: p.Modules[b.ID()],
-		Init: p.Init, Tools: maps.Clone(p.Tools), Prepare: regression.GuestPrepare(p.Config.PlainGuest),
-		Accelerator: p.Config.Accelerator, Memory: p.Config.Memory, Plain: p.Config.Plain,
+		Kernel: b, Modules: p.Modules[b.ID()], Prepare: regression.GuestPrepare(p.Config.PlainGuest),
+		Accelerator: p.Config.Accelerator, Memory: p.Config.Memory, Plain: p.Config.Plain, Tools: map[string]string{},
+	}
+	if g := p.Guest(b); g != nil {
+		o.Root, o.Init, o.Tools = g.Image, g.Init, maps.Clone(g.Tools)
 	}
 	if ownRoot(b) {
-		o.Trees = []string{p.Tree}
+		o.Trees = []string{p.Guest(b).Tree}
 	}
 	if b.Kind == kernels.UML {
 		// Debian's package has another module first in its built-in order.

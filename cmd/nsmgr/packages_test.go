@@ -63,7 +63,7 @@ func TestE2EPackages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	debs := makePackages(ctx, t, plan.Root, "0.1.0", "0.1.1")
+	debs := makePackages(ctx, t, plan.Guest(plan.Builds[0]).Root, "0.1.0", "0.1.1")
 	for _, b := range plan.Builds {
 		t.Run(b.Release, func(t *testing.T) {
 			o := plan.Options(b)

@@ -72,7 +72,7 @@ func TestE2EReboot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	debs := makePackages(ctx, t, plan.Root, "0.1.0")
+	debs := makePackages(ctx, t, plan.Guest(plan.Builds[0]).Root, "0.1.0")
 	for _, b := range plan.Builds {
 		if b.Kind != kernels.UML {
 			continue // only its disks keep what is written

@@ -47,8 +47,8 @@ func newRig(t *testing.T, o testboard.Options, settings string) *boardRig {
 		t.Fatal(err)
 	}
 	if o.Files == nil {
-		_, hash, _ := strings.Cut(filepath.Base(filepath.Dir(plan.Image)), "-")
-		o.Files = map[string]string{"/var/cache/proofhouse/root-" + hash: plan.Image}
+		_, hash, _ := strings.Cut(filepath.Base(filepath.Dir(plan.Guest(plan.Builds[0]).Image)), "-")
+		o.Files = map[string]string{"/var/cache/proofhouse/root-" + hash: plan.Guest(plan.Builds[0]).Image}
 	}
 	// A short path: that of a socket has 107 bytes at most.
 	dir, err := os.MkdirTemp("", "board")

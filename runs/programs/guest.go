@@ -48,7 +48,7 @@ func forGuest(ctx context.Context, root *images.Root, name string, args ...strin
 		return "", fmt.Errorf("read the source in %s: %w", source, err)
 	}
 	of := fmt.Sprintf("%x", sha256.Sum256([]byte(source)))[:12]
-	dir := filepath.Join(cache.Root(), "tools", of, root.Suite+"-"+root.Hash[:16])
+	dir := filepath.Join(cache.Root(), "tools", of, root.Suite+"-"+root.Hash[:16]) // the hash depends on the architecture
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
@@ -107,7 +107,7 @@ func goBuild(ctx context.Context, source, tmp string, root *images.Root) (images
 		Args: []string{filepath.Join(env.GOROOT, "bin", "go"), "-C", source},
 		See:  []string{env.GOROOT, env.GOCACHE, env.GOMODCACHE, source, tmp},
 		Env: []string{
-			"CGO_ENABLED=1", "CC=gcc",
+			"CGO_ENABLED=1", "CC=gcc", "GOARCH=" + root.Arch,
 			// Go's build cache depends on the compiler, but not on its headers:
 			// the root's hash separates the objects of different roots.
 			"CGO_CFLAGS=-g -O2 -DPROOFHOUSE_ROOT=0x" + root.Hash[:16],

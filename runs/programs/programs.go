@@ -22,35 +22,41 @@ import (
 	"proofhouse/internal/exit"
 )
 
-// Static returns the path of the program cmd/NAME, built without cgo so that
-// it runs on any guest of this host's architecture.
-func Static(ctx context.Context, name string) (string, error) {
-	return program(ctx, name, "build", "-trimpath", "-ldflags=-s -w", "./cmd/"+name)
+// Static returns the path of the program cmd/NAME for an architecture, as Go and
+// Debian name it ("arm64"). It is built without cgo: it runs on any guest of the
+// architecture.
+func Static(ctx context.Context, name, arch string) (string, error) {
+	return program(ctx, name, arch, "build", "-trimpath", "-ldflags=-s -w", "./cmd/"+name)
 }
 
 // Suite returns the path of the compiled suite.
 func Suite(ctx context.Context) (string, error) {
-	return program(ctx, "suite.test", "test", "-c", "-trimpath", "./suite")
+	return program(ctx, "suite.test", runtime.GOARCH, "test", "-c", "-trimpath", "./suite")
 }
 
 // Ginkgo returns the path of the ginkgo program, of the version that the suite is
 // compiled with.
 func Ginkgo(ctx context.Context) (string, error) {
-	return program(ctx, "ginkgo", "build", "-trimpath", "github.com/onsi/ginkgo/v2/ginkgo")
+	return program(ctx, "ginkgo", runtime.GOARCH, "build", "-trimpath", "github.com/onsi/ginkgo/v2/ginkgo")
 }
 
 // program finds the program, or builds it with the go command. args are the
 // arguments of go, without -o.
-func program(ctx context.Context, name string, args ...string) (string, error) {
-	if path, ok := beside(name); ok {
+func program(ctx context.Context, name, arch string, args ...string) (string, error) {
+	inside := filepath.Join(directory(arch), name)
+	if path, ok := beside(inside); ok {
 		return path, nil
 	}
 	root, err := checkout(ctx)
 	if err != nil {
-		return "", exit.BadInputf("%s not found in the directory of this program, and it cannot be built: %w (make build builds both)", name, err)
+		how := "make build builds both"
+		if arch != runtime.GOARCH {
+			how = "make build ARCH=" + arch + " builds it"
+		}
+		return "", exit.BadInputf("%s not found in the directory of this program, and it cannot be built: %w (%s)", inside, err, how)
 	}
 	// Each checkout has its own directory: their sources differ.
-	dir := filepath.Join(cache.Root(), "tools", fmt.Sprintf("%x", sha256.Sum256([]byte(root)))[:12])
+	dir := filepath.Join(cache.Root(), "tools", fmt.Sprintf("%x", sha256.Sum256([]byte(root)))[:12], directory(arch))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
@@ -69,11 +75,20 @@ func program(ctx context.Context, name string, args ...string) (string, error) {
 	built, final := filepath.Join(tmp, name), filepath.Join(dir, name)
 	cmd := child.Command(ctx, "go", slices.Concat(args[:1], []string{"-o", built}, args[1:])...)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w: %s", name, err, bytes.TrimSpace(out))
 	}
 	return final, os.Rename(built, final)
+}
+
+// directory is where programs of an architecture are, in the directory of our
+// programs: those of this host's are in it, others in a directory of their own.
+func directory(arch string) string {
+	if arch == runtime.GOARCH {
+		return ""
+	}
+	return arch
 }
 
 // beside looks for the program in the directory of the running one.
