@@ -8,6 +8,8 @@ SMOKE   ?=
 ARGS    ?=
 E2E     ?= ./machines ./runs ./cmd/proofhouse ./nsmgr ./containers ./cmd/nsmgr ./reports/page
 COMMIT  := $(shell git rev-parse HEAD 2>/dev/null)$(shell git diff --quiet HEAD 2>/dev/null || echo ', modified')
+ARCH    ?= $(shell $(GO) env GOARCH)
+GUEST_DIR = $(if $(filter-out $(shell $(GO) env GOARCH),$(ARCH)),bin/$(ARCH))
 LDFLAGS  = -s -w -X 'proofhouse/internal/version.linked=$(COMMIT)'
 GOLANGCI = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VALE     = $(GO) run github.com/vale-cli/vale/v3/cmd/vale@v3.21.0 --output=line
@@ -26,8 +28,11 @@ help: ## print the targets
 	@echo '  make run ARGS="--script open"     any flag of "proofhouse run"'
 	@echo '  make setup QEMU=backports         QEMU 10, where Debian 12 has a slower one'
 
-build: ## build everything into bin/
-	@mkdir -p bin
+# With ARCH= another architecture than this host's, also the programs of its guests
+# and boards, static, into bin/ARCH.
+build: ## build everything into bin/ (ARCH=arm64: the programs for arm64 guests and boards too, into bin/arm64)
+	@mkdir -p bin $(GUEST_DIR)
+	$(if $(GUEST_DIR),CGO_ENABLED=0 GOARCH=$(ARCH) $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $(GUEST_DIR)/ ./cmd/guest-init ./cmd/nsmgr ./cmd/probe)
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/ginkgo github.com/onsi/ginkgo/v2/ginkgo
 	CGO_ENABLED=0 $(GO) test -c -trimpath -ldflags '-s -w' -o bin/suite.test ./suite
@@ -38,9 +43,9 @@ nsmgr-lxc: ## build bin/nsmgr-lxc, for nsmgr's container commands on this machin
 setup: build ## install what is missing here (QEMU=1 or QEMU=backports: QEMU too)
 	@bin/proofhouse setup $(if $(QEMU),--qemu $(QEMU))
 
-# QEMU is asked for where the kernel is not one for User Mode Linux.
+# Setup installs the QEMU that the kernel's architecture needs.
 run: build ## run the suite on a kernel (KERNEL=SPEC, SMOKE=1)
-	@bin/proofhouse setup $(if $(filter-out uml:% local,$(KERNEL)),--qemu $(or $(QEMU),1))
+	@bin/proofhouse setup $(foreach k,$(KERNEL),--kernel '$(k)') $(if $(QEMU),--qemu $(QEMU))
 	@bin/proofhouse run $(RUN_FLAGS)
 
 test: build ## run the project's own tests, on real kernels too
@@ -106,7 +111,6 @@ bench-loop: build ## measure a run of the whole suite against a plain loop over 
 # What packages are made of. nsmgr-lxc needs lxc-dev and a C compiler, or
 # LXCBIN=FILE, an nsmgr that was built with liblxc elsewhere.
 VERSION    ?= 0.1.0
-ARCH       ?= $(shell $(GO) env GOARCH)
 MAINTAINER ?= proofhouse developers <proofhouse@localhost>
 DEB        ?= out/deb
 PACKAGES   ?= nsmgr proofhouse $(if $(LXCBIN),nsmgr-lxc)

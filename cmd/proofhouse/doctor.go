@@ -3,23 +3,53 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"runtime"
+	"slices"
 
 	"github.com/fatih/color"
 	"github.com/spf13/cobra"
 
 	"proofhouse/internal/exit"
+	"proofhouse/kernels"
 	"proofhouse/runs/doctor"
 )
 
+// arches returns the architectures of kernels, as Debian names them, and of those
+// that need QEMU. None given: that of this host.
+func arches(ctx context.Context, specs []string) (all, qemu []string, err error) {
+	for _, spec := range specs {
+		b, err := kernels.Resolve(ctx, spec, func(line string) { fmt.Fprintln(os.Stderr, line) })
+		if err != nil {
+			return nil, nil, err
+		}
+		if a := b.DebianArch(); !slices.Contains(all, a) {
+			all = append(all, a)
+		}
+		if a := b.DebianArch(); (b.Kind == kernels.BzImage || b.Kind == kernels.Image) && !slices.Contains(qemu, a) {
+			qemu = append(qemu, a)
+		}
+	}
+	if all == nil {
+		all = []string{runtime.GOARCH}
+	}
+	return all, qemu, nil
+}
+
 func doctorCommand() *cobra.Command {
 	var asJSON bool
+	var specs []string
 	c := &cobra.Command{
 		Use: "doctor", Short: "Show what this host can do, what is missing, and how to fix it", Args: noArgs,
-		Example: "  proofhouse doctor\n  proofhouse doctor --json",
+		Example: "  proofhouse doctor\n  proofhouse doctor --kernel debian:trixie:arm64\n  proofhouse doctor --json",
 		RunE: func(c *cobra.Command, _ []string) error {
-			findings := doctor.Examine(c.Context())
+			all, _, err := arches(c.Context(), specs)
+			if err != nil {
+				return err
+			}
+			findings := doctor.Examine(c.Context(), all)
 			if asJSON {
 				return printJSON(findings)
 			}
@@ -27,6 +57,7 @@ func doctorCommand() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().StringArrayVarP(&specs, "kernel", "k", nil, "examine for kernels of the architecture of this `SPEC`; may be repeated")
 	return c
 }
 
@@ -52,21 +83,33 @@ func printFindings(findings []doctor.Finding) error {
 
 func setupCommand() *cobra.Command {
 	var qemu string
+	var specs []string
 	c := &cobra.Command{
 		Use: "setup", Short: "Install what is missing on this host, or print the command for root", Args: noArgs,
-		Example: "  proofhouse setup --qemu backports",
+		Example: "  proofhouse setup --qemu backports\n  proofhouse setup --kernel debian:trixie:arm64",
 		RunE: func(c *cobra.Command, _ []string) error {
-			purpose := doctor.Run
-			switch qemu {
-			case "":
-			case "yes", "1", "backports":
-				purpose = doctor.QEMU
-			default:
+			if !slices.Contains([]string{"", "yes", "1", "backports"}, qemu) {
 				return exit.BadInputf("--qemu %q: want yes or backports", qemu)
 			}
-			return doctor.Setup(c.Context(), purpose, qemu == "backports", func(line string) { fmt.Fprintln(os.Stderr, line) })
+			say := func(line string) { fmt.Fprintln(os.Stderr, line) }
+			var need []string
+			if len(specs) == 0 && qemu != "" {
+				need = []string{runtime.GOARCH}
+			}
+			if len(specs) > 0 {
+				// To find out what a kernel is, takes programs that every run needs.
+				err := doctor.Setup(c.Context(), nil, false, say)
+				if err != nil {
+					return err
+				}
+				if _, need, err = arches(c.Context(), specs); err != nil {
+					return err
+				}
+			}
+			return doctor.Setup(c.Context(), need, qemu == "backports", say)
 		},
 	}
 	c.Flags().StringVar(&qemu, "qemu", "", "install QEMU too: `yes`, or backports for the version in the backports of this release")
+	c.Flags().StringArrayVarP(&specs, "kernel", "k", nil, "install the QEMU that the kernel of this `SPEC` needs, if it needs one; may be repeated")
 	return c
 }

@@ -27,15 +27,16 @@ import (
 // A program without a row has the name of its package.
 var packages = map[string]string{
 	"apt-get": "apt", "apt-cache": "apt", "apt-config": "apt",
-	"depmod":             "kmod",
-	"dpkg-deb":           "dpkg",
-	"dpkg-source":        "dpkg-dev",
-	"mkfs.ext4":          "e2fsprogs",
-	"newuidmap":          "uidmap",
-	"qemu-system-x86_64": "qemu-system-x86",
-	"unshare":            "util-linux",
-	"xargs":              "findutils",
-	"xz":                 "xz-utils",
+	"depmod":              "kmod",
+	"dpkg-deb":            "dpkg",
+	"dpkg-source":         "dpkg-dev",
+	"mkfs.ext4":           "e2fsprogs",
+	"newuidmap":           "uidmap",
+	"qemu-system-aarch64": "qemu-system-arm",
+	"qemu-system-x86_64":  "qemu-system-x86",
+	"unshare":             "util-linux",
+	"xargs":               "findutils",
+	"xz":                  "xz-utils",
 }
 
 // sbin are the directories with programs that are not in an ordinary user's

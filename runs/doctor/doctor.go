@@ -11,11 +11,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"proofhouse/images"
 	"proofhouse/internal/apt"
 	"proofhouse/internal/cache"
 	"proofhouse/internal/child"
@@ -42,42 +45,34 @@ type Finding struct {
 	Fix   string `json:"fix,omitempty"` // the command that fixes it
 }
 
-// A Purpose is what a package is needed for.
-type Purpose string
-
-// The purposes. Each one includes those before it.
-const (
-	Run  Purpose = "run"  // runs on User Mode Linux
-	QEMU Purpose = "qemu" // runs on kernels that need QEMU
-)
-
 // program is a program of this host that proofhouse calls.
 type program struct {
-	name    string
-	purpose Purpose
-	why     string
+	name string
+	qemu string // the architecture whose kernels need it, as Debian names it; "": all runs do
+	why  string
 }
 
 var programs = []program{
-	{"mmdebstrap", Run, "builds guest root file systems"},
-	{"mkfs.ext4", Run, "creates disk images"},
-	{"newuidmap", Run, "lets an unprivileged user build a guest root file system"},
-	{"patchelf", Run, "makes a UML kernel run with an older libc"},
-	{"dpkg-deb", Run, "unpacks kernel packages"},
-	{"dpkg-source", Run, "unpacks the upstream suite and applies Debian's patches"},
-	{"depmod", Run, "creates the module list of a kernel"},
-	{"xz", Run, "unpacks modules"},
-	{"zstd", Run, "unpacks modules"},
-	{"unshare", Run, "ends child processes together with proofhouse"},
-	{"qemu-system-x86_64", QEMU, "boots kernels other than UML"},
+	{"mmdebstrap", "", "builds guest root file systems"},
+	{"mkfs.ext4", "", "creates disk images"},
+	{"newuidmap", "", "lets an unprivileged user build a guest root file system"},
+	{"patchelf", "", "makes a UML kernel run with an older libc"},
+	{"dpkg-deb", "", "unpacks kernel packages"},
+	{"dpkg-source", "", "unpacks the upstream suite and applies Debian's patches"},
+	{"depmod", "", "creates the module list of a kernel"},
+	{"xz", "", "unpacks modules"},
+	{"zstd", "", "unpacks modules"},
+	{"unshare", "", "ends child processes together with proofhouse"},
+	{"qemu-system-x86_64", "amd64", "boots kernels for x86-64 other than UML"},
+	{"qemu-system-aarch64", "arm64", "boots kernels for arm64"},
 }
 
-// Lacking returns the Debian packages that the purpose needs and that are not
-// installed.
-func Lacking(purpose Purpose) []string {
+// Lacking returns the Debian packages that runs need and that are not installed.
+// qemu are the architectures, as Debian names them, of the kernels that need QEMU.
+func Lacking(qemu []string) []string {
 	var pkgs []string
 	for _, p := range programs {
-		if (p.purpose == Run || purpose == QEMU) && !host.Have(p.name) {
+		if (p.qemu == "" || slices.Contains(qemu, p.qemu)) && !host.Have(p.name) {
 			pkgs = append(pkgs, host.Package(p.name))
 		}
 	}
@@ -89,18 +84,38 @@ func InstallCommand(pkgs []string) []string {
 	return append([]string{"apt-get", "install", "-y", "--no-install-recommends"}, pkgs...)
 }
 
-// Examine runs all checks.
-func Examine(ctx context.Context) []Finding {
+// Examine runs all checks for kernels of some architectures, as Debian names them.
+// What only other architectures need is advice.
+func Examine(ctx context.Context, arches []string) []Finding {
 	var all []Finding
 	for _, p := range programs {
 		f := Finding{Name: p.name, State: OK, Text: p.why}
 		if !host.Have(p.name) {
 			f.State = Missing
+			if p.qemu != "" && !slices.Contains(arches, p.qemu) {
+				f.State = Advice
+			}
 			f.Fix = strings.Join(InstallCommand([]string{host.Package(p.name)}), " ")
 		}
 		all = append(all, f)
 	}
-	return append(all, mirror(), kvm(), emulator(ctx), confinement(), shm(), disk(), ownKernel())
+	all = append(all, mirror(), kvm(arches))
+	for _, a := range arches {
+		all = append(all, emulator(ctx, a), guest(ctx, a))
+	}
+	return append(all, confinement(), shm(), disk(), ownKernel())
+}
+
+// guest reports whether a guest of the architecture can be made here.
+func guest(ctx context.Context, arch string) Finding {
+	f := Finding{Name: "guest " + arch, State: OK, Text: "can be built"}
+	if arch != runtime.GOARCH {
+		f.Text = "can be built, with QEMU's emulation of " + arch + " programs"
+	}
+	if err := images.CanBuild(ctx, arch); err != nil {
+		f.State, f.Text = Missing, err.Error()
+	}
+	return f
 }
 
 func mirror() Finding {
@@ -111,7 +126,10 @@ func mirror() Finding {
 	return Finding{"mirror", OK, m, ""}
 }
 
-func kvm() Finding {
+func kvm(arches []string) Finding {
+	if !slices.Contains(arches, runtime.GOARCH) {
+		return Finding{"kvm", Advice, "this host is " + runtime.GOARCH + ": QEMU emulates (TCG) kernels of other architectures, about ten times slower", ""}
+	}
 	switch state := machines.KVM(); state {
 	case "works":
 		return Finding{"kvm", OK, "works", ""}
@@ -129,10 +147,15 @@ var versionRE = regexp.MustCompile(`version (\d+)\.(\d+)`)
 // that of 7.2 in Debian 12.
 const goodQEMU = 10
 
-func emulator(ctx context.Context) Finding {
-	out, err := exec.CommandContext(ctx, "qemu-system-x86_64", "--version").Output()
+func emulator(ctx context.Context, arch string) Finding {
+	program := qemuOf(arch)
+	out, err := exec.CommandContext(ctx, program, "--version").Output()
 	if err != nil {
-		return Finding{"qemu", Advice, "not installed: only UML kernels and the kernel of this host can be tested", "make setup QEMU=1"}
+		text := "not installed: only UML kernels and the kernel of this host can be tested"
+		if arch != runtime.GOARCH {
+			text = program + " is not installed: kernels for " + arch + " cannot be tested"
+		}
+		return Finding{"qemu", Advice, text, "apt-get install " + host.Package(program)}
 	}
 	m := versionRE.FindStringSubmatch(string(out))
 	if m == nil {
@@ -199,21 +222,37 @@ func ownKernel() Finding {
 	return Finding{"this kernel", OK, "AppArmor is not enabled; proofhouse does not need it", ""}
 }
 
-// Setup installs the packages that the purpose lacks. Without root, the error
+// qemuOf returns the name of QEMU for an architecture.
+func qemuOf(arch string) string {
+	for _, p := range programs {
+		if p.qemu == arch {
+			return p.name
+		}
+	}
+	return ""
+}
+
+// Setup installs the packages that runs lack. qemu are the architectures, as
+// Debian names them, of the kernels that need QEMU. Without root, the error
 // names the command that root must run. fromBackports takes QEMU from the
 // backports of this Debian release, without changing the host's apt sources.
-func Setup(ctx context.Context, purpose Purpose, fromBackports bool, say func(string)) error {
-	pkgs := Lacking(purpose)
-	backports := fromBackports && emulator(ctx).State != OK
-	if len(pkgs) == 0 && !backports {
+func Setup(ctx context.Context, qemu []string, fromBackports bool, say func(string)) error {
+	pkgs := Lacking(qemu)
+	var backports []string
+	for _, a := range qemu {
+		if fromBackports && emulator(ctx, a).State != OK {
+			backports = append(backports, host.Package(qemuOf(a)))
+		}
+	}
+	if len(pkgs) == 0 && len(backports) == 0 {
 		return nil
 	}
 	if os.Geteuid() != 0 {
 		return exit.BadInputf("packages are missing; run as root: %s", strings.Join(InstallCommand(pkgs), " "))
 	}
-	if backports {
-		pkgs = without(pkgs, "qemu-system-x86")
-		if err := installBackports(ctx, say, "qemu-system-x86"); err != nil {
+	if len(backports) > 0 {
+		pkgs = slices.DeleteFunc(pkgs, func(p string) bool { return slices.Contains(backports, p) })
+		if err := installBackports(ctx, say, backports...); err != nil {
 			return err
 		}
 	}
@@ -230,16 +269,6 @@ func Setup(ctx context.Context, purpose Purpose, fromBackports bool, say func(st
 		return err
 	}
 	return aptGet(ctx, install[1:]...)
-}
-
-func without(list []string, word string) []string {
-	var kept []string
-	for _, w := range list {
-		if w != word {
-			kept = append(kept, w)
-		}
-	}
-	return kept
 }
 
 func aptGet(ctx context.Context, args ...string) error {
