@@ -357,7 +357,7 @@ func (l *Bench) examine(ctx context.Context, b *kernels.Build, m machines.Machin
 	}
 	maps.Copy(k.Properties, info.Board)
 	if info.Kind != "local" {
-		k.Properties["guest"] = cmp.Or(strings.Join(regression.GuestChanges(l.Plan.Config.PlainGuest), "; "), "plain")
+		k.Properties["guest_changes"] = cmp.Or(strings.Join(regression.GuestChanges(l.Plan.Config.PlainGuest), "; "), "plain")
 	}
 	for name, value := range map[string]string{
 		"accelerator": info.Accelerator, "cmdline": info.Cmdline, "slowness": fmt.Sprintf("%.1f", info.Slowness),
