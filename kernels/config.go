@@ -136,15 +136,7 @@ var requirements = []requirement{
 
 // Check returns why the build cannot be tested, as far as its config or its
 // image shows it. One error names everything that is missing; it is a user error.
-func (b *Build) Check() error { return b.check(canBoot) }
-
-// canBoot reports whether package machines boots kernels of an architecture.
-func canBoot(arch string) bool { return arch == X86_64 }
-
-func (b *Build) check(canBoot func(arch string) bool) error {
-	if b.Kind == Image && !canBoot(b.Arch) {
-		return exit.BadInputf("kernel %s is for %s: booting such a kernel is not supported yet", b.Spec, b.Arch)
-	}
+func (b *Build) Check() error {
 	if _, known := b.ConfigValue(""); !known {
 		if b.noAppArmor {
 			return exit.BadInputf("kernel %s: a kernel without AppArmor (its image has no trace of it)", b.Spec)
