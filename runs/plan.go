@@ -403,6 +403,9 @@ func (g *Guest) programs(ctx context.Context, progress func(string)) (err error)
 	}
 	// The container commands of nsmgr need a build against the guest's libc and
 	// liblxc.
+	if g.Root.Arch != runtime.GOARCH { // takes a minute or more, once
+		progress(fmt.Sprintf("guest root %s: building nsmgr with its container commands", g.Root.Name()))
+	}
 	lxc, err := programs.Guest(ctx, g.Root, "nsmgr")
 	switch {
 	case err == nil:
