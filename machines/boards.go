@@ -290,9 +290,7 @@ func prepareBoard(ctx context.Context, l *board.Link, f *wire.BoardFacts, o Opti
 	if !b.OwnRoot {
 		// Its name in the cache has the hash of what it was made of.
 		hash := filepath.Base(filepath.Dir(o.Root))
-		if _, h, ok := strings.Cut(hash, "-"); ok {
-			hash = h
-		}
+		hash = hash[strings.LastIndexByte(hash, '-')+1:] // "sid-arm64-HASH", "sid-HASH"
 		if _, err := hex.DecodeString(hash); err != nil || len(hash) < 16 {
 			hash = ""
 		}
