@@ -64,6 +64,12 @@ test-boards: build ## the faults of a board, on a simulated one: an hour (docs/b
 	@bin/proofhouse setup --qemu $(or $(QEMU),1)
 	PROOFHOUSE_E2E=$(CURDIR)/bin PROOFHOUSE_BOARDS=1 $(GO) test -p 1 -count=1 -timeout 120m -v -run '^TestE2EBoard' ./machines/testboard ./cmd/proofhouse
 
+.PHONY: test-arm64
+test-arm64: build ## the tests of arm64 guests (the first time builds a guest root: minutes)
+	@bin/proofhouse setup --qemu $(or $(QEMU),1) --kernel debian:trixie --kernel debian:trixie:arm64
+	PROOFHOUSE_E2E=$(CURDIR)/bin PROOFHOUSE_ARM64=debian:trixie:arm64 \
+		$(GO) test -p 1 -count=1 -timeout 120m -v -run '^TestE2EArm64' ./cmd/proofhouse
+
 .PHONY: test-faults
 test-faults: build ## 200 faults at random moments of runs on UML, half an hour at most (FAULTS=N in each half, SEED=N)
 	PROOFHOUSE_E2E=$(CURDIR)/bin PROOFHOUSE_FAULTS=$(or $(FAULTS),100) PROOFHOUSE_FAULTS_SEED=$(SEED) \
