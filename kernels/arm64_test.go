@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
 )
 
 // arm64Config is a config that has all that a kernel needs on QEMU's virt.
