@@ -57,7 +57,8 @@ type Build struct {
 	Release string   `json:"release"` // uname -r
 	Version string   `json:"version"` // uname -v: "#1 SMP PREEMPT_DYNAMIC Debian 6.12.107-1 (2026-08-29)"
 	// SHA256 is that of the image as its maker left it; "" for a Local build
-	// whose image cannot be read.
+	// whose image cannot be read. For OnBoard it is one of what the board says: the
+	// GNU build ID, Release and Version.
 	SHA256 string `json:"sha256"`
 	Source string `json:"source"`           // where it came from, as text
 	Config string `json:"config,omitempty"` // path of its .config, perhaps gzipped; "" if unknown

@@ -78,7 +78,11 @@ func resolve(c *cobra.Command, spec string) (*kernels.Build, error) {
 	}
 	display := progress.New(os.Stderr)
 	defer display.Close()
-	return kernels.Resolve(c.Context(), spec, display.Step)
+	b, err := kernels.Resolve(c.Context(), spec, display.Step)
+	if err == nil && b.Kind == kernels.OnBoard {
+		err = exit.BadInputf("kernel %s runs on a board: proofhouse board check shows it", spec)
+	}
+	return b, err
 }
 
 func printJSON(v any) error { return printable.EncodeJSON(os.Stdout, v, "  ") }
