@@ -136,6 +136,7 @@ ls -d /run/proofhouse* /dev/shm/proofhouse* /tmp/proofhouse* /sys/fs/cgroup/proo
 ls /sys/kernel/security/apparmor/policy/namespaces
 sort /sys/kernel/security/apparmor/profiles | md5sum
 grep -l proofhouse /proc/[0-9]*/mountinfo 2>/dev/null | wc -l
+ls /sys/fs/pstore
 ls /sys/block/*/loop/backing_file 2>/dev/null
 cat /proc/swaps /proc/sys/kernel/panic /proc/sys/kernel/printk
 ls /var/cache/proofhouse | grep partial
@@ -300,6 +301,13 @@ func TestE2EBoards(t *testing.T) {
 		}
 		add(t, "none", o, "")
 	})
+	says := map[string]string{
+		"panic, console and power":  "sysrq triggered crash",
+		"panic, power only":         "sysrq triggered crash", // from pstore
+		"silent reset":              "the board was reset",
+		"hang that only power ends": "its power was cut",
+		"network gone for 60 s":     "the board was not reset",
+	}
 	for _, f := range []struct {
 		name, spec string
 		fault      func(t *testing.T)
@@ -315,7 +323,11 @@ func TestE2EBoards(t *testing.T) {
 		}},
 	} {
 		t.Run(f.name, func(t *testing.T) {
-			add(t, f.name, r.runWith(t, f.spec, func() { f.fault(t) }), secondSpec)
+			o := r.runWith(t, f.spec, func() { f.fault(t) })
+			if !strings.Contains(fmt.Sprint(o.run), says[f.name]) {
+				t.Errorf("not in the results: %q", says[f.name])
+			}
+			add(t, f.name, o, secondSpec)
 		})
 	}
 	t.Run("kill -9 of proofhouse", func(t *testing.T) {

@@ -107,13 +107,19 @@ func Get(ctx context.Context, progress func(string)) (*Disk, error) {
 // initScript finds the board's disk and starts its Debian.
 const initScript = `#!/bin/busybox sh
 /bin/busybox mount -t devtmpfs dev /dev
-for m in /modules/*; do /bin/busybox insmod $m; done
+for m in /modules/*; do
+	case $m in
+	*ramoops*) /bin/busybox insmod $m mem_address=0x3e000000 mem_size=0x100000 record_size=0x20000 ;;
+	*) /bin/busybox insmod $m ;;
+	esac
+done
 until /bin/busybox mount -t ext4 -o %s /dev/vda /root; do /bin/busybox usleep 20000; done
 exec /bin/busybox switch_root /root /sbin/init
 `
 
-// modules are what the kernel needs to find its disk and its network.
-var modules = []string{"virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_blk", "failover", "net_failover", "virtio_net"}
+// modules are what the kernel needs to find its disk and its network, and to keep the
+// text of a panic in memory that a reset leaves alone.
+var modules = []string{"virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_blk", "failover", "net_failover", "virtio_net", "reed_solomon", "ramoops"}
 
 func (d *Disk) writeInitrd(file string, readOnly bool) error {
 	busybox, err := os.ReadFile(filepath.Join(d.Dir, "busybox"))
@@ -290,7 +296,7 @@ func (d *Disk) New(ctx context.Context, dir string, o Options) (*Board, error) {
 	if err := d.writeInitrd(filepath.Join(dir, "initrd"), o.ReadOnly); err != nil {
 		return nil, err
 	}
-	b.params = append([]string{"console=ttyS0", "loglevel=4", "systemd.show_status=no", "rcupdate.rcu_cpu_stall_timeout=60", "watchdog_thresh=30", "mitigations=off", "tsc=reliable", "no_timer_check", "nokaslr", "net.ifnames=0"}, o.Append...)
+	b.params = append([]string{"console=ttyS0", "loglevel=4", "systemd.show_status=no", "rcupdate.rcu_cpu_stall_timeout=60", "watchdog_thresh=30", "mitigations=off", "tsc=reliable", "no_timer_check", "nokaslr", "net.ifnames=0", "memmap=1M$0x3e000000"}, o.Append...)
 	return b, nil
 }
 
