@@ -56,6 +56,11 @@ func enterRoot(cfg *wire.BoardServe) error {
 	if err := unix.Mount("overlay", root, "overlay", 0, data); err != nil {
 		return fmt.Errorf("mount an overlay (the kernel needs CONFIG_OVERLAY_FS): %w", err)
 	}
+	if cfg.Root == "" {
+		if err := mountMore(root); err != nil {
+			return err
+		}
+	}
 	if err := mountGuest(root); err != nil {
 		return err
 	}
@@ -102,6 +107,30 @@ func enterRoot(cfg *wire.BoardServe) error {
 	// As systemd does: a mount made in one mount namespace shows in the others.
 	if err := unix.Mount("", "/", "", unix.MS_SHARED|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("share the root mount: %w", err)
+	}
+	return nil
+}
+
+// mountMore mounts below root what the board has on other disks than its root, each
+// under an overlay of its own.
+func mountMore(root string) error {
+	n := 0
+	for line := range strings.SplitSeq(text("/proc/self/mounts"), "\n") {
+		f := strings.Fields(line)
+		if len(f) < 3 || !strings.HasPrefix(f[0], "/dev/") || f[1] == "/" || strings.HasPrefix(f[1], "/boot") || strings.ContainsAny(f[1], "\\,:") {
+			continue
+		}
+		n++
+		upper, work := fmt.Sprintf("%s/upper-%d", workDir, n), fmt.Sprintf("%s/work-%d", workDir, n)
+		for _, d := range []string{upper, work} {
+			if err := os.Mkdir(d, 0o755); err != nil {
+				return err
+			}
+		}
+		m := mount{source: "overlay", target: root + f[1], fstype: "overlay", data: "lowerdir=" + f[1] + ",upperdir=" + upper + ",workdir=" + work}
+		if err := m.do(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
