@@ -87,6 +87,10 @@ func living(name string, containers [][2]string, do ...string) Case {
 	return c
 }
 
+// startPolicy is the file with the profile that distributions confine lxc-start
+// with.
+const startPolicy = "/etc/apparmor.d/usr.bin.lxc-start"
+
 var onlyA = [][2]string{{"life-a", lifeA}}
 
 var lifecycleRows = []Row{
@@ -123,6 +127,26 @@ var lifecycleRows = []Row{
 				"@: init life => " + initLabel, "@: run lxc-stop -k -n life", "@: stopped life", "@: run lxc-destroy -n life", `@: left life => "nothing"`,
 			}, Clean: lifeClean,
 		}},
+	},
+	{
+		Group: "lifecycle", Name: "confined-manager", About: "lxc-start under the profile that distributions confine it with: it starts and ends a container whose label begins with lxc-",
+		Why: "its profile allows changes to lxc-*, and the shipped host profile takes its signals: a container that its own manager cannot end is out of control",
+		Cases: []Case{
+			{
+				Name: "started-and-ended", Tasks: inside(InitLabel),
+				Prepare: []string{
+					"@: run test -f " + startPolicy, "@: run lxc-create -n life -t none", "@: run cp -a " + containerRoot + " /var/lib/lxc/life/rootfs",
+					"@: run { grep -v '^lxc.apparmor' /var/lib/lxc/" + Container + "/config | sed s,/lxc/" + Container + "/,/lxc/life/,; echo 'lxc.apparmor.profile = lxc-host-ct//&:life:container';" +
+						` for h in pre-start post-stop; do echo "lxc.hook.$h = $(command -v nsmgr) hook $h"; done; } > /var/lib/lxc/life/config`,
+					"@: run apparmor_parser -r " + startPolicy,
+				},
+				Do: steps(
+					"run lxc-start -n life && lxc-wait -n life -s RUNNING -t 60", `init life => "lxc-host-ct//&:life:container (enforce)"`,
+					`run grep -qx '/usr/bin/lxc-start (enforce)' /proc/$(pgrep -of 'lxc monitor.* life')/attr/apparmor/current`,
+					"run lxc-stop -k -n life", "stopped life", "run lxc-destroy -n life", `left life => "nothing"`),
+				Clean: slices.Concat(lifeClean, []string{"@: run apparmor_parser -R " + startPolicy}),
+			},
+		},
 	},
 	{
 		Group: "lifecycle", Name: "two", About: "two containers: each in its own namespace, and both in one", Why: "the policy of a namespace applies to its containers and to no other",
