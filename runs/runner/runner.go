@@ -202,11 +202,13 @@ func ginkgoRun(ctx context.Context, ginkgo string, args []string, dir string) er
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	cmd.WaitDelay = interruptGrace
-	err = cmd.Run()
+	// An interrupt may come before anything has started.
+	if err = cmd.Start(); err == nil {
+		err = child.Wait(cmd)
+	}
 	var status *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		return context.Cause(ctx)
 	case errors.As(err, &status) && status.Exited():
 		return nil
