@@ -339,7 +339,7 @@ func (t *Tree) unpack(archive []byte, dir string) error {
 	seen := map[string]bool{}
 	for n := 0; ; n++ {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -444,7 +444,7 @@ func parse(r io.Reader) (set coverage.Set, err error) {
 	lines := 0
 	for {
 		var doc document
-		if err := d.Decode(&doc); err == io.EOF {
+		if err := d.Decode(&doc); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			return nil, fmt.Errorf("its output: %w", err)

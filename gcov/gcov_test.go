@@ -292,7 +292,7 @@ func FuzzUnpack(f *testing.F) {
 		h.Stamp = 0x78787878
 		tree := &Tree{notes: map[string]head{"lsm": h}}
 		dir := t.TempDir()
-		if err := tree.unpack(archive, filepath.Join(dir)); err != nil {
+		if err := tree.unpack(archive, dir); err != nil {
 			return
 		}
 		entries, err := os.ReadDir(dir)

@@ -92,7 +92,7 @@ func (r *Run) cover(root *os.Root) map[string]coverage.Set {
 			patch := *c.Patch
 			patch.Lines = slices.Clone(patch.Lines)
 			for n := range patch.Lines {
-				patch.Lines[n].By, patch.Lines[n].State, patch.Lines[n].Always = nil, "", false
+				patch.Lines[n] = coverage.Reach{Changed: patch.Lines[n].Changed}
 			}
 			c.Patch = &patch
 		}
@@ -285,6 +285,7 @@ type patchLines struct {
 	state coverage.State
 	where string
 	by    []string
+	tests int
 	all   bool // any process reaches it
 }
 
@@ -302,10 +303,10 @@ func grouped(p *coverage.PatchReach) (list []patchLines) {
 		if first.Function != "" && first.State != coverage.NoCode {
 			where += " in " + first.Function
 		}
-		list = append(list, patchLines{first.State, where, first.By, first.Always})
+		list = append(list, patchLines{first.State, where, first.By, first.Tests, first.Always})
 	}
 	for _, r := range p.Lines {
-		if first.Line > 0 && r.File == last.File && r.Line == last.Line+1 && r.State == first.State && r.Function == first.Function && r.Always == first.Always && slices.Equal(r.By, first.By) {
+		if first.Line > 0 && r.File == last.File && r.Line == last.Line+1 && r.State == first.State && r.Function == first.Function && r.Always == first.Always && r.Tests == first.Tests && slices.Equal(r.By, first.By) {
 			last = r
 			continue
 		}
@@ -319,16 +320,16 @@ func grouped(p *coverage.PatchReach) (list []patchLines) {
 // maxBy is how many of the tests that reached a line are named.
 const maxBy = 8
 
-// tests names the tests that reached a line.
-func (p patchLines) tests() string {
+// names has the tests that reached a line.
+func (p patchLines) names() string {
 	if p.all {
-		return fmt.Sprintf("any process, and so all %s", plural(len(p.by), "test"))
+		return fmt.Sprintf("any process, and so all %s", plural(p.tests, "test"))
 	}
 	var names []string
 	for _, id := range p.by[:min(len(p.by), maxBy)] {
 		names = append(names, ID(id).Brief())
 	}
-	if n := len(p.by) - len(names); n > 0 {
+	if n := p.tests - len(names); n > 0 {
 		names = append(names, fmt.Sprintf("%s more", number(n)))
 	}
 	return strings.Join(names, ", ")
@@ -338,7 +339,7 @@ func (p patchLines) tests() string {
 func (p patchLines) text() string {
 	switch p.state {
 	case coverage.ByTest:
-		return p.where + ": reached by " + p.tests()
+		return p.where + ": reached by " + p.names()
 	case coverage.AtBoot:
 		return p.where + ": reached only at boot or by the harness, by no test"
 	case coverage.Nothing:

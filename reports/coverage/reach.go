@@ -27,12 +27,15 @@ type Reach struct {
 	Changed
 	Function string `json:"function,omitempty"`
 	State    State  `json:"state"`
-	// By are the tests that reached it, sorted. A line that also every process
-	// reaches is reached by all of them: see Always.
-	By []string `json:"by,omitempty"`
+	// Tests is how many tests reached it; By are the first of them by name.
+	Tests int      `json:"tests,omitempty"`
+	By    []string `json:"by,omitempty"`
 	// Always is true if the harness reaches it without a test.
 	Always bool `json:"always,omitempty"`
 }
+
+// maxBy is how many tests of a line are named.
+const maxBy = 50
 
 // PatchReach is what became of the lines of a patch on one kernel.
 type PatchReach struct {
@@ -114,12 +117,14 @@ func (c *Collector) End() {
 		before, _ := c.count(background, r)
 		always, _ := c.count(c.harness, r)
 		r.Always = always > 0
+		r.Tests = len(r.By)
+		r.By = r.By[:min(r.Tests, maxBy)]
 		switch {
 		case file == nil:
 			r.State = Unbuilt
 		case !code:
 			r.State = NoCode
-		case len(r.By) > 0:
+		case r.Tests > 0:
 			r.State = ByTest
 		case before > 0:
 			r.State = AtBoot

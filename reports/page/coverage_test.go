@@ -161,6 +161,9 @@ func TestCoverage(t *testing.T) {
 	if set, err := coverage.ReadLCOV(tracefile); err != nil || set.Totals() != *c.Totals {
 		t.Errorf("%v, %v", set, err)
 	}
+	if index, err := os.ReadFile(filepath.Join(dir, File)); err != nil || !strings.Contains(string(index), `<a href="./`+measuredKernel+`/coverage.html">Lines reached</a>`) {
+		t.Errorf("index.html has no link to the page: %v", err)
+	}
 	checkCoveragePage(t, filepath.Join(dir, measuredKernel, reports.CoveragePage))
 }
 

@@ -55,16 +55,20 @@ type kernel struct {
 	Features   map[string]string `json:"features,omitempty"`
 	Gaps       []string          `json:"gaps,omitempty"`
 	Lost       []string          `json:"lost,omitempty"` // machines
-	Status     int               `json:"status"`
-	Word       string            `json:"word"`
-	Line       string            `json:"line"`
-	Counts     map[string]int    `json:"counts"` // by letter
-	Noun       string            `json:"noun"`   // what its specs are called: see [reports.Noun]
-	Ran        int               `json:"ran"`    // specs
-	Planned    int               `json:"planned"`
-	Seconds    float64           `json:"seconds"`         // of the specs, together
-	First      *place            `json:"first,omitempty"` // what failed first
-	Past       []past            `json:"past,omitempty"`  // the same spec before, the oldest first
+	// Covered says how much of AppArmor was reached, and CoveredLink is the page
+	// about it; "" = not measured.
+	Covered     string         `json:"covered,omitempty"`
+	CoveredLink string         `json:"covered_link,omitempty"`
+	Status      int            `json:"status"`
+	Word        string         `json:"word"`
+	Line        string         `json:"line"`
+	Counts      map[string]int `json:"counts"` // by letter
+	Noun        string         `json:"noun"`   // what its specs are called: see [reports.Noun]
+	Ran         int            `json:"ran"`    // specs
+	Planned     int            `json:"planned"`
+	Seconds     float64        `json:"seconds"`         // of the specs, together
+	First       *place         `json:"first,omitempty"` // what failed first
+	Past        []past         `json:"past,omitempty"`  // the same spec before, the oldest first
 	// RowPast has, for each row, a letter for each run of Past.
 	RowPast []string `json:"row_past,omitempty"`
 	// SubtestPast is the same for the subtests that are bad now.
@@ -295,6 +299,9 @@ func (b *builder) kernel(run *reports.Run, number int, short string) {
 		Properties: k.Properties, Features: k.Features, Gaps: k.Gaps, Counts: map[string]int{},
 	}
 	out.Status, out.Word, out.Line = verdict(alone(run, k))
+	if out.Covered = k.Coverage.Summary(); out.Covered != "" {
+		out.CoveredLink = (&url.URL{Path: "./" + k.ID + "/" + reports.CoveragePage}).String()
+	}
 	var ids []string
 	out.Line = strings.Replace(out.Line, " on "+out.Name, "", 1) // it stands under its name
 	for _, m := range k.Machines {
