@@ -53,7 +53,7 @@ func TestE2ECoverage(t *testing.T) {
 	tree := coverageKernel(t)
 	dir := filepath.Join(t.TempDir(), "map")
 	patch := patchOf(t, tree, "security/apparmor/mount.c", "error = fn_for_each_confined(label, profile,")
-	e := proofhouse(t, "", "run", "-k", tree, "--script", "mount,stackonexec", "--row", "signal/flat", "--patch", patch, "--out", dir)
+	e := proofhouse(t, "", "run", "-k", tree, "--script", "mount,stackonexec", "--row", "signal/receive", "--patch", patch, "--out", dir)
 	if e.status == 2 {
 		t.Fatalf("exit status %d\n%s%s", e.status, e.stdout, e.stderr)
 	}
@@ -84,8 +84,8 @@ func TestE2ECoverage(t *testing.T) {
 		{"regression/mount", "aa_bind_mount", true},
 		{"regression/stackonexec", "aa_bind_mount", false},
 		{"regression/stackonexec", "apparmor_setprocattr", true},
-		{"isolation/signal/flat", "aa_may_signal", true},
-		{"isolation/signal/flat", "aa_bind_mount", false},
+		{"isolation/signal/receive", "aa_may_signal", true},
+		{"isolation/signal/receive", "aa_bind_mount", false},
 	} {
 		if got, known := reached[want.test][want.function]; got != want.reached || !known {
 			t.Errorf("%s reached %s: %v, known %v", want.test, want.function, got, known)
@@ -95,8 +95,8 @@ func TestE2ECoverage(t *testing.T) {
 		t.Errorf("the patch:\n%s", e.stdout)
 	}
 	// The map selects the script that reaches the patch.
-	e = proofhouse(t, "", "run", "-k", tree, "--script", "mount,stackonexec", "--row", "signal/flat", "--select-for", patch, "--map", dir, "--dry-run")
-	if e.status != 0 || !strings.Contains(e.stdout, "regression/mount") || strings.Contains(e.stdout, "stackonexec") || strings.Contains(e.stdout, "signal/flat") {
+	e = proofhouse(t, "", "run", "-k", tree, "--script", "mount,stackonexec", "--row", "signal/receive", "--select-for", patch, "--map", dir, "--dry-run")
+	if e.status != 0 || !strings.Contains(e.stdout, "regression/mount") || strings.Contains(e.stdout, "stackonexec") || strings.Contains(e.stdout, "signal/receive") {
 		t.Errorf("exit status %d\n%s%s", e.status, e.stdout, e.stderr)
 	}
 	// A kernel that does not count, with the notes of another build.
