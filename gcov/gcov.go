@@ -188,15 +188,12 @@ func (t *Tree) copyNotes() error {
 	return nil
 }
 
-// Variable names the variable of the environment with the path of gcov.
-const Variable = "PROOFHOUSE_GCOV"
-
 var versionRE = regexp.MustCompile(`(?m)^gcov \(.*\) ([0-9]+)\.`)
 
 // program finds the gcov of a release of GCC.
 func program(ctx context.Context, release string) (string, error) {
 	candidates := []string{"gcov-" + release, "gcov"}
-	if given := os.Getenv(Variable); given != "" {
+	if given := os.Getenv("PROOFHOUSE_GCOV"); given != "" {
 		candidates = []string{given}
 	}
 	var found []string
@@ -222,7 +219,7 @@ func program(ctx context.Context, release string) (string, error) {
 	if len(found) > 0 {
 		why = strings.Join(found, ", ")
 	}
-	return "", exit.BadInputf("the kernel was compiled by GCC %s and needs its gcov: %s: apt-get install gcc-%s, or set %s", release, why, release, Variable)
+	return "", exit.BadInputf("the kernel was compiled by GCC %s and needs its gcov: %s: apt-get install gcc-%s, or set PROOFHOUSE_GCOV", release, why, release)
 }
 
 // Source returns the text of AppArmor's source files, and refuses one that was
