@@ -530,7 +530,36 @@ func (m *boardMachine) openSerial(ctx context.Context) error {
 		_, _ = io.Copy(m.serial, r)
 		_ = r.Close()
 	}()
+	go m.watchSerial(ctx)
 	return nil
+}
+
+// panicked is what a kernel writes that will not answer any more.
+const panicked = "Kernel panic - not syncing"
+
+// watchSerial ends the connection when the console shows a panic: ssh would notice it
+// half a minute later.
+func (m *boardMachine) watchSerial(ctx context.Context) {
+	for mark := 0; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.exited:
+			return
+		case <-time.After(500 * time.Millisecond):
+		}
+		text := m.serial.Since(mark)
+		if strings.Contains(text, panicked) {
+			// What the kernel wrote before may still be on its way through ssh.
+			select {
+			case <-ctx.Done():
+			case <-time.After(2 * time.Second):
+			}
+			m.kill()
+			return
+		}
+		mark += max(0, len(text)-len(panicked))
+	}
 }
 
 // Run runs a command. When the board is lost, Run returns when it is back, so that

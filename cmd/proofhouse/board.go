@@ -126,13 +126,13 @@ which it removes, and a line in the kernel's log.`,
 }
 
 func printBoard(items []machines.BoardItem) error {
-	bad := 0
+	var bad []string
 	for _, i := range items {
 		state := color.GreenString("%-8s", "ok")
 		switch {
 		case i.Bad:
 			state = color.New(color.FgRed, color.Bold).Sprintf("%-8s", "bad")
-			bad++
+			bad = append(bad, i.Name)
 		case i.Fix != "":
 			state = color.YellowString("%-8s", "advice")
 		}
@@ -141,8 +141,8 @@ func printBoard(items []machines.BoardItem) error {
 			fmt.Printf("%-8s %-10s %s\n", "", "", i.Fix)
 		}
 	}
-	if bad > 0 {
-		return exit.BadInputf("no run is possible on this board: %d of %d items are bad", bad, len(items))
+	if len(bad) > 0 {
+		return exit.BadInputf("no run is possible on this board as it is configured: %s: see above", strings.Join(bad, ", "))
 	}
 	return nil
 }
