@@ -32,6 +32,9 @@ type arch struct {
 	// process starts a fifth slower, on arm64 pointer authentication much slower.
 	cpuTCG string
 	tuning []string // see tuning
+	// secondSince is the first version of QEMU whose machine has a second serial
+	// port, {0, 0} for any.
+	secondSince [2]int
 }
 
 var arches = []arch{
@@ -41,10 +44,21 @@ var arches = []arch{
 		tuning: []string{"tsc=reliable", "no_timer_check"},
 	},
 	{
-		// The second serial port is there from QEMU 9.1 on (hw/arm/virt.c).
 		names: []string{"aarch64", "arm64"}, binary: "qemu-system-aarch64", pkg: "qemu-system-arm", machine: "virt",
 		console: "ttyAMA0", serial: "/dev/ttyAMA1", cpuTCG: "cortex-a57",
+		secondSince: [2]int{9, 1}, // hw/arm/virt.c
 	},
+}
+
+// secondSerial returns why QEMU of a version, "10.0.2", has no serial port beside the
+// console for a kernel without virtio-serial; a user error.
+func (a arch) secondSerial(b *kernels.Build, version string) error {
+	var has [2]int
+	if n, _ := fmt.Sscanf(version, "%d.%d", &has[0], &has[1]); n < 2 || slices.Compare(has[:], a.secondSince[:]) >= 0 {
+		return nil
+	}
+	return exit.BadInputf("kernel %s is without virtio serial ports (CONFIG_VIRTIO_CONSOLE is not set), and the machine %s of QEMU %s has no second serial port: use QEMU %d.%d or later, or set the option",
+		b.Spec, a.machine, version, a.secondSince[0], a.secondSince[1])
 }
 
 // archOf finds an architecture by one of its names.
@@ -98,6 +112,11 @@ func openQEMU(ctx context.Context, o Options) (Machine, error) {
 	}
 	if name := programArch(o.Init); name != "" && !slices.Contains(a.names, name) {
 		return nil, exit.BadInputf("kernel %s is for %s, but %s is for %s: build the guest's programs for the kernel's architecture", o.Kernel.Spec, o.Kernel.Arch, o.Init, name)
+	}
+	for name, path := range o.Tools {
+		if is := programArch(path); is != "" && !slices.Contains(a.names, is) {
+			return nil, exit.BadInputf("kernel %s is for %s, but the program %s is for %s", o.Kernel.Spec, o.Kernel.Arch, name, is)
+		}
 	}
 	if o.Accelerator == "" || o.Accelerator == "auto" {
 		return autoQEMU(ctx, o, a)
@@ -193,6 +212,7 @@ func bootQEMU(ctx context.Context, o Options, a arch, accel string, dir *runDir,
 	if err != nil {
 		return nil, err
 	}
+	version := qemuVersion(ctx, a.binary)
 	q := command{name: a.binary}
 	q.add("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny")
 	q.add("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot")
@@ -206,6 +226,9 @@ func bootQEMU(ctx context.Context, o Options, a arch, accel string, dir *runDir,
 		channel = "virtio:proofhouse"
 		q.add("-device", "virtio-serial-pci", "-device", "virtserialport,chardev=channel,name=proofhouse")
 	} else {
+		if err := a.secondSerial(o.Kernel, version); err != nil {
+			return nil, err
+		}
 		q.add("-serial", "chardev:channel")
 	}
 	q.add("-device", "virtio-rng-pci")
@@ -237,7 +260,7 @@ func bootQEMU(ctx context.Context, o Options, a arch, accel string, dir *runDir,
 	if err != nil {
 		return nil, err
 	}
-	info := Info{Kind: "qemu", Accelerator: accel, Version: qemuVersion(ctx, a.binary), Cmdline: strings.Join(words, " ")}
+	info := Info{Kind: "qemu", Accelerator: accel, Version: version, Cmdline: strings.Join(words, " ")}
 	l := launch{sandbox: qemuSandbox(o, a, accel, initrd, dir), args: q.args, channel: theirs, env: []string{"TMPDIR=" + dir.guest}}
 	m, err := boot(ctx, o, l, ours, key, dir, info, begun)
 	if err != nil {

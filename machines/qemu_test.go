@@ -59,9 +59,32 @@ func TestQEMURefuses(t *testing.T) {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}
+	_, err = Open(context.Background(), Options{
+		Kernel: &kernels.Build{Spec: "some", Kind: "image", Arch: foreign}, Accelerator: "tcg", Tools: map[string]string{"mytest": self},
+	})
+	if exit.Status(err) != exit.Usage || !strings.Contains(err.Error(), "the program mytest is for "+runtime.GOARCH) {
+		t.Error(err)
+	}
 	t.Setenv("PATH", t.TempDir())
 	_, err = Open(context.Background(), Options{Kernel: &kernels.Build{Spec: "some", Kind: "image", Arch: "aarch64"}})
 	if exit.Status(err) != exit.Usage || !strings.Contains(err.Error(), "apt-get install qemu-system-arm") {
 		t.Error(err)
+	}
+}
+
+// Without virtio, the command channel is a second serial port.
+func TestSecondSerial(t *testing.T) {
+	for _, c := range []struct {
+		arch, version string
+		ok            bool
+	}{
+		{"amd64", "7.2.15 (Debian 1:7.2)", true}, {"arm64", "7.2.15 (Debian 1:7.2)", false}, {"arm64", "9.0.4", false},
+		{"arm64", "9.1.0", true}, {"arm64", "10.0.2 (Debian)", true}, {"arm64", "", true},
+	} {
+		a, _ := archOf(c.arch)
+		err := a.secondSerial(&kernels.Build{Spec: "some"}, c.version)
+		if (err == nil) != c.ok || err != nil && (exit.Status(err) != exit.Usage || !strings.Contains(err.Error(), "CONFIG_VIRTIO_CONSOLE")) {
+			t.Errorf("%s, QEMU %s: %v", c.arch, c.version, err)
+		}
 	}
 }
