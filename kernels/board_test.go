@@ -95,11 +95,12 @@ func TestParseBoard(t *testing.T) {
 		{"ssh://root@board,ssh_config=/no/such", "ssh_config="},
 	} {
 		b, err := ParseBoard(c.spec)
-		if err == nil {
+		switch {
+		case err == nil:
 			t.Errorf("%s: %+v", c.spec, b)
-		} else if !strings.Contains(err.Error(), c.says) {
+		case !strings.Contains(err.Error(), c.says):
 			t.Errorf("%s: %v, want %q", c.spec, err, c.says)
-		} else if strings.Contains(err.Error(), "secret") {
+		case strings.Contains(err.Error(), "secret"):
 			t.Errorf("%s: the password is in the message", c.spec)
 		}
 	}

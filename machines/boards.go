@@ -220,7 +220,7 @@ func startBoard(ctx context.Context, o Options, s *boardState, begun time.Time) 
 	}
 	if !s.said {
 		s.said = true
-		o.Progress(plannedWrites(b, f, o))
+		o.Progress(plannedWrites(b, f))
 	}
 	serve, err := prepareBoard(ctx, l, f, o)
 	if err != nil {
@@ -236,7 +236,7 @@ func startBoard(ctx context.Context, o Options, s *boardState, begun time.Time) 
 const panicTimeout = 10
 
 // plannedWrites says what a run will mount and write on a board.
-func plannedWrites(b *kernels.Board, f *wire.BoardFacts, o Options) string {
+func plannedWrites(b *kernels.Board, f *wire.BoardFacts) string {
 	root := "mount the guest's root from " + b.Dir + " read-only"
 	if b.OwnRoot {
 		root = "mount the board's root read-only"
@@ -641,11 +641,11 @@ func printableLines(s string) string {
 func (m *boardMachine) drainSerial(ctx context.Context, mark int) {
 	last := -1
 	for range 20 {
-		if now := m.serial.Mark(); now == last {
+		now := m.serial.Mark()
+		if now == last {
 			break
-		} else {
-			last = now
 		}
+		last = now
 		select {
 		case <-ctx.Done():
 			return

@@ -37,7 +37,7 @@ func boardListCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "list", Short: "List the boards of this user", Args: noArgs,
 		Example: "  proofhouse board list",
-		RunE: func(c *cobra.Command, _ []string) error {
+		RunE: func(_ *cobra.Command, _ []string) error {
 			names, err := kernels.BoardNames()
 			if err != nil {
 				return err

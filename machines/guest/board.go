@@ -105,7 +105,7 @@ func facts(cache string) wire.BoardFacts {
 	}
 	var info unix.Sysinfo_t
 	if unix.Sysinfo(&info) == nil {
-		f.Memory = uint64(info.Totalram) * uint64(info.Unit)
+		f.Memory = info.Totalram * uint64(info.Unit)
 	}
 	f.Profiles = len(profiles())
 	f.Pstore = names(pstoreDir)
@@ -397,7 +397,7 @@ func runRoot(cfg *wire.BoardServe, stop <-chan os.Signal) error {
 	case s := <-stop:
 		_ = cmd.Process.Kill()
 		select {
-		case <-done:
+		case <-done: //nolint:errcheck // it was killed
 		case <-time.After(10 * time.Second): // it hangs in the kernel: clean says so
 		}
 		return fmt.Errorf("ended by signal %v", s)
