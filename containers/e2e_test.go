@@ -28,10 +28,6 @@ func TestE2EContainers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	binary, err := programs.GuestTest(ctx, plan.Guest(plan.Builds[0]).Root, "containers")
-	if err != nil {
-		t.Fatal(err)
-	}
 	which := "^TestKernel"
 	if s := os.Getenv("PROOFHOUSE_TESTS"); s != "" {
 		which = s
@@ -39,7 +35,9 @@ func TestE2EContainers(t *testing.T) {
 	for _, b := range plan.Builds {
 		t.Run(b.Release, func(t *testing.T) {
 			o := plan.Options(b)
-			o.Tools["containers.test"] = binary
+			if o.Tools["containers.test"], err = programs.GuestTest(ctx, plan.Guest(b).Root, "containers"); err != nil {
+				t.Fatal(err)
+			}
 			m, err := machines.Open(ctx, o)
 			if err != nil {
 				t.Fatal(err)

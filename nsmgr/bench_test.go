@@ -108,7 +108,6 @@ func BenchmarkE2ERound(b *testing.B) {
 	if len(specs) == 0 {
 		b.Skip("boots kernels: make bench")
 	}
-	binary := kernelTests(b.Context(), b)
 	for _, spec := range specs {
 		b.Run(strings.ReplaceAll(spec, ":", "-"), func(b *testing.B) {
 			plan, err := runs.Prepare(b.Context(), runs.Config{Kernels: []string{spec}}, nil)
@@ -116,7 +115,7 @@ func BenchmarkE2ERound(b *testing.B) {
 				b.Fatal(err)
 			}
 			o := plan.Options(plan.Builds[0])
-			o.Tools["nsmgr.test"] = binary
+			o.Tools["nsmgr.test"] = kernelTests(b.Context(), b, plan.Builds[0].DebianArch())
 			m, err := machines.Open(b.Context(), o)
 			if err != nil {
 				b.Fatal(err)

@@ -24,7 +24,6 @@ func TestE2EKernel(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Minute)
 	defer cancel()
-	binary := kernelTests(ctx, t)
 	short := "-test.short=true"
 	if os.Getenv("PROOFHOUSE_FULL") != "" {
 		short = "-test.short=false"
@@ -40,7 +39,7 @@ func TestE2EKernel(t *testing.T) {
 	for _, b := range plan.Builds {
 		t.Run(b.Release, func(t *testing.T) {
 			o := plan.Options(b)
-			o.Tools["nsmgr.test"] = binary
+			o.Tools["nsmgr.test"] = kernelTests(ctx, t, b.DebianArch())
 			m, err := machines.Open(ctx, o)
 			if err != nil {
 				t.Fatal(err)
@@ -66,13 +65,13 @@ func TestE2EKernel(t *testing.T) {
 	}
 }
 
-// kernelTests builds these tests for the kernels that are booted, and returns
-// the executable.
-func kernelTests(ctx context.Context, t testing.TB) string {
+// kernelTests builds these tests for the kernels of an architecture, as Go names it,
+// and returns the executable.
+func kernelTests(ctx context.Context, t testing.TB, arch string) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "nsmgr.test")
 	build := exec.CommandContext(ctx, "go", "test", "-c", "-trimpath", "-o", binary, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the kernel tests: %v\n%s", err, out)
 	}
