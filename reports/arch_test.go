@@ -4,9 +4,21 @@ package reports
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 )
+
+// One version for two architectures: the columns say which is which.
+func TestArchColumns(t *testing.T) {
+	names := columnNames([]Kernel{
+		{Release: "6.12.117+deb13-cloud-amd64"}, {Release: "6.12.117+deb13-cloud-arm64", Properties: map[string]string{"arch": "aarch64"}},
+		{Release: "6.6.51", Properties: map[string]string{"arch": "aarch64"}},
+	})
+	if want := []string{"6.12.117", "6.12.117 aarch64", "6.6.51 (aarch64)"}; !slices.Equal(names, want) {
+		t.Errorf("%q, want %q", names, want)
+	}
+}
 
 // A kernel's architecture is named wherever it is not x86-64, also in runs from
 // before it was recorded.

@@ -237,13 +237,16 @@ func pad(plain, painted string, width int) string {
 	return strings.Repeat(" ", max(0, width-utf8.RuneCountInString(plain))) + painted
 }
 
-// columnNames are short names of the kernels: the version, if that tells them
-// apart, or else the number by which Terminal lists them.
+// columnNames are short names of the kernels: the version, with an architecture that
+// is not x86-64, if that tells them apart, or else the number by which Terminal lists them.
 func columnNames(kernels []Kernel) []string {
 	short := func(k Kernel) string {
 		name := printable.Line(k.name())
 		if i := strings.IndexAny(name, "+-"); i > 0 && name[0] >= '0' && name[0] <= '9' {
 			name = name[:i]
+		}
+		if a := k.Arch(); a != x86_64 && !strings.Contains(name, a) {
+			name += " " + a
 		}
 		return name
 	}

@@ -560,11 +560,18 @@ var versionNumber = regexp.MustCompile(`^[0-9]+(\.[0-9]+)*(-rc[0-9]+)?`)
 // shortNames tell the kernels of one run apart in as little space as can be:
 // "6.12.107", or what the user called it, or all of the release, or the ID.
 func shortNames(kernels []reports.Kernel) []string {
+	version := func(k reports.Kernel) string {
+		v, a := versionNumber.FindString(k.Release), k.Arch()
+		if v == "" || a == "x86_64" {
+			return v
+		}
+		return v + " " + a
+	}
 	ways := []func(k reports.Kernel) string{
-		func(k reports.Kernel) string { return versionNumber.FindString(k.Release) },
+		version,
 		// The same build with other words on its command line.
 		func(k reports.Kernel) string {
-			return strings.TrimSpace(versionNumber.FindString(k.Release) + " " + k.Append)
+			return strings.TrimSpace(version(k) + " " + k.Append)
 		},
 		func(k reports.Kernel) string { return k.Spec },
 		func(k reports.Kernel) string { return k.Release },

@@ -178,6 +178,7 @@ func TestShortNames(t *testing.T) {
 		{[]reports.Kernel{{Release: "6.12.1+a", Spec: "x"}, {Release: "6.12.1+b", Spec: "y"}}, []string{"x", "y"}},
 		{[]reports.Kernel{{Release: "6.12.1+a", Spec: "x"}, {Release: "6.12.1+b", Spec: "x"}}, []string{"6.12.1+a", "6.12.1+b"}},
 		{[]reports.Kernel{{ID: "6.12.1-a"}, {ID: "6.12.1-b"}}, []string{"6.12.1-a", "6.12.1-b"}},
+		{[]reports.Kernel{{Release: "6.12.1-a"}, {Release: "6.12.1-b", Properties: map[string]string{"arch": "aarch64"}}}, []string{"6.12.1", "6.12.1 aarch64"}},
 	} {
 		if got := shortNames(c.kernels); !slices.Equal(got, c.want) {
 			t.Errorf("%q, want %q", got, c.want)
