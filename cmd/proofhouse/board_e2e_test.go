@@ -301,6 +301,28 @@ func TestE2EBoards(t *testing.T) {
 		}
 		add(t, "none", o, "")
 	})
+	t.Run("smoke", func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "run")
+		e := proofhouse(t, "", "run", "--smoke", "-k", "board:con", "--out", dir)
+		t.Logf("exit status %d\n%s%s", e.status, e.stdout, e.stderr)
+		if e.status != 0 {
+			t.Error("not a PASS")
+		}
+		if after := r.state(t); after != before {
+			t.Errorf("left on the board:\n%s\nbefore:\n%s", after, before)
+		}
+	})
+	t.Run("the board's own root", func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "run")
+		e := proofhouse(t, "", "run", "-k", "board:con,root=board", "--guest", "trixie", "--script", "open,exec", "--row", "unprivileged/view,file/read", "--out", dir)
+		t.Logf("exit status %d\n%s%s", e.status, e.stdout, e.stderr)
+		if e.status != 0 {
+			t.Error("not a PASS")
+		}
+		if after := r.state(t); after != before {
+			t.Errorf("left on the board:\n%s\nbefore:\n%s", after, before)
+		}
+	})
 	says := map[string]string{
 		"panic, console and power":  "sysrq triggered crash",
 		"panic, power only":         "sysrq triggered crash", // from pstore

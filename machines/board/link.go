@@ -172,22 +172,36 @@ func (l *Link) Command(ctx context.Context, words ...string) *exec.Cmd {
 // maxAnswer bounds what a command on the board may say.
 const maxAnswer = 8 << 20
 
+// answer ends a command that says too much.
+type answer struct {
+	bounded.Head
+	end func()
+}
+
+func (a *answer) Write(p []byte) (int, error) {
+	n, err := a.Head.Write(p)
+	if a.Cut() {
+		a.end()
+	}
+	return n, err
+}
+
 // run runs a command on the board and returns its stdout. stdin may be nil.
 func (l *Link) run(ctx context.Context, timeout time.Duration, stdin io.Reader, words ...string) (string, error) {
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	cmd := l.Command(limited, words...)
-	out, errOut := &bounded.Head{Limit: maxAnswer}, &bounded.Head{Limit: 64 << 10}
+	out, errOut := &answer{Head: bounded.Head{Limit: maxAnswer}, end: cancel}, &bounded.Head{Limit: 64 << 10}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, out, errOut
 	err := cmd.Run()
 	var ended *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
 		return "", context.Cause(ctx)
+	case out.Cut():
+		return "", fmt.Errorf("%s: an answer of more than %d MiB", l.Board.Name, maxAnswer>>20)
 	case limited.Err() != nil:
 		return "", fmt.Errorf("%s: %w: no answer within %v", l.Board.Name, ErrUnreachable, timeout)
-	case err == nil && out.Cut():
-		return "", fmt.Errorf("%s: an answer of more than %d MiB", l.Board.Name, maxAnswer>>20)
 	case errors.As(err, &ended) && ended.ExitCode() == sshFailed && !strings.Contains(errOut.String(), agentPrefix):
 		return out.String(), fmt.Errorf("%s: %w: %s", l.Board.Name, ErrUnreachable, lastLine(errOut.String()))
 	case err != nil:
@@ -257,13 +271,21 @@ var architectures = map[string]string{"x86_64": "amd64", "aarch64": "arm64"}
 
 // Agent puts our agent on the board and has it ready. find returns the path of
 // guest-init for an architecture, as Go names it.
-func (l *Link) Agent(ctx context.Context, find func(arch string) (string, error)) error {
+func (l *Link) Agent(ctx context.Context, find func(arch string) (string, error)) (err error) {
+	defer func() {
+		if err != nil {
+			l.RemoveAgent(context.WithoutCancel(ctx))
+		}
+	}()
 	name := l.Board.Name
 	out, err := l.run(ctx, commandTimeout, nil, "sh", "-c", probe)
 	if err != nil {
 		return err
 	}
 	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if dir := lines[len(lines)-1]; agentDirRE.MatchString(dir) {
+		l.agent = dir
+	}
 	if len(lines) < 3 {
 		return exit.BadInputf("%s: its shell does not answer as expected: %.80q", name, out)
 	}
@@ -276,7 +298,7 @@ func (l *Link) Agent(ctx context.Context, find func(arch string) (string, error)
 	if !ok {
 		return exit.BadInputf("%s: wrong architecture %.20q: want x86_64 or aarch64", name, l.Machine)
 	}
-	if !agentDirRE.MatchString(lines[2]) {
+	if l.agent == "" {
 		return exit.BadInputf("%s: no directory for the agent: /run, /dev/shm, /tmp and /var/tmp are full, read-only or mounted noexec", name)
 	}
 	file, err := find(arch)
@@ -288,11 +310,10 @@ func (l *Link) Agent(ctx context.Context, find func(arch string) (string, error)
 		return err
 	}
 	defer func() { _ = f.Close() }()
-	target := lines[2] + "/agent"
+	target := l.agent + "/agent"
 	if _, err := l.run(ctx, commandTimeout, f, "sh", "-c", `cat >"$1" && chmod 700 "$1" || { rm -rf "${1%/*}"; exit 1; }`, "sh", target); err != nil {
 		return fmt.Errorf("put the agent on the board: %w", err)
 	}
-	l.agent = lines[2]
 	return nil
 }
 
