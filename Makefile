@@ -18,7 +18,7 @@ VALE     = $(GO) run github.com/vale-cli/vale/v3/cmd/vale@v3.21.0 --output=line
 RUN_FLAGS = $(foreach k,$(KERNEL),--kernel '$(k)') $(if $(SMOKE),--smoke) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build nsmgr-lxc run test test-unit test-e2e test-vm isolation-docs mutants lint words bench bench-loop deb clean
+.PHONY: help setup build nsmgr-lxc run test test-unit test-e2e test-vm isolation-docs mutants mutants-kernel lint words bench bench-loop deb clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,8 +87,16 @@ isolation-docs: build ## run the isolation matrix on UML and Debian's kernels, a
 	-bin/proofhouse run --label-filter isolation --out out/isolation-docs -k uml:debian:forky -k debian:bookworm -k debian:trixie -k debian:trixie-backports
 	$(GO) run ./cmd/isolation-doc out/isolation-docs > docs/isolation.md
 
-mutants: build ## plant faults in AppArmor and count which the suite catches: KERNEL= a kernel with faults (docs/mutants.md; hours)
-	@bin/proofhouse mutants run --kernel '$(KERNEL)' $(ARGS)
+# The kernel for mutants, where KERNEL names no other.
+MUTANTS ?= out/mutants-kernel
+
+mutants: build ## count which of the planted faults the suite catches (KERNEL= a kernel with faults; docs/mutants.md; hours)
+	@bin/proofhouse mutants run --kernel '$(or $(KERNEL),$(MUTANTS)/um/linux)' $(ARGS)
+
+mutants-kernel: build ## build a User Mode Linux kernel with planted faults from Debian's source (half an hour)
+	tree=$$(bin/proofhouse mutants source $(MUTANTS)) && \
+	$(MAKE) -C "$$tree" ARCH=um O=$(abspath $(MUTANTS))/um KCONFIG_ALLCONFIG=$(CURDIR)/docs/small-uml.config allnoconfig && \
+	$(MAKE) -C "$$tree" ARCH=um O=$(abspath $(MUTANTS))/um -j$$(nproc)
 
 lint: words ## gofmt, vet, golangci-lint, and the words of documents and comments
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }

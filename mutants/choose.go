@@ -51,6 +51,15 @@ func Choose(sites []Site, n int) []Site {
 	return fit[:min(n, len(fit))]
 }
 
+// Count returns how many faults there are: those in several places count once.
+func Count(faults []Mutant) int {
+	numbers := map[int]bool{}
+	for _, m := range faults {
+		numbers[m.Number] = true
+	}
+	return len(numbers)
+}
+
 // Only returns the faults with these numbers, such as "3,14"; "" is all.
 func Only(faults []Mutant, numbers string) ([]Mutant, error) {
 	if numbers == "" {
@@ -63,7 +72,9 @@ func Only(faults []Mutant, numbers string) ([]Mutant, error) {
 		if err != nil || i < 0 {
 			return nil, exit.BadInputf("no fault has the number %q: want numbers of the table, N[,N]...", word)
 		}
-		some = append(some, faults[i])
+		for ; i < len(faults) && faults[i].Number == n; i++ {
+			some = append(some, faults[i])
+		}
 	}
 	return some, nil
 }

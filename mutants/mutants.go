@@ -28,7 +28,8 @@ import (
 // Mutant is one planted fault.
 type Mutant struct {
 	// Number switches the fault on: apparmor.mutant=Number. It is at least 1 and
-	// never given to another fault.
+	// never given to another fault. A fault in several places is several lines of
+	// the table, one behind the other, with the same number.
 	Number int
 	// File is relative to security/apparmor, such as "ipc.c".
 	File     string
@@ -37,6 +38,8 @@ type Mutant struct {
 	// Nth is which of the operator's sites in the function is meant; the first
 	// is 1.
 	Nth int
+	// Old and New are the expressions of Swap.
+	Old, New string
 	// Chosen is "rule" or "hand".
 	Chosen string
 	// Note says what breaks, or, after "equivalent: ", why the fault cannot
@@ -65,6 +68,8 @@ const (
 	Succeed Operator = "succeed"
 	// Zero replaces a constant of permissions, flags or modes by 0.
 	Zero Operator = "zero"
+	// Swap replaces an expression by another: it takes a fix back.
+	Swap Operator = "swap"
 )
 
 // Equivalent returns why the fault cannot change what the kernel does, or "".
@@ -104,17 +109,24 @@ func parseTable(text string) ([]Mutant, error) {
 			continue
 		}
 		f := strings.Split(line, "\t")
-		if len(f) != 7 {
-			return nil, fmt.Errorf("line %d: %d fields, want 7: number, file, function, operator, nth, chosen, note", n, len(f))
+		swap := len(f) == 8 && f[3] == string(Swap)
+		if len(f) != 7 && !swap {
+			return nil, fmt.Errorf("line %d: %d fields, want 7: number, file, function, operator, nth, chosen, note, and for swap an 8th: OLD => NEW", n, len(f))
 		}
 		number, err1 := strconv.Atoi(f[0])
 		nth, err2 := strconv.Atoi(f[4])
 		m := Mutant{Number: number, File: f[1], Function: f[2], Operator: Operator(f[3]), Nth: nth, Chosen: f[5], Note: f[6]}
 		place := strings.Join(f[1:5], " ")
+		if swap {
+			m.Old, m.New, _ = strings.Cut(f[7], " => ")
+			place += " " + m.Old
+		}
 		switch {
 		case err1 != nil || err2 != nil || number < 1 || nth < 1:
 			return nil, fmt.Errorf("line %d: number %q and nth %q must be at least 1", n, f[0], f[4])
-		case seen[number]:
+		case (m.Operator == Swap) != (m.Old != "" && m.New != ""):
+			return nil, fmt.Errorf("line %d: swap needs an 8th field, OLD => NEW", n)
+		case seen[number] && all[len(all)-1].Number != number:
 			return nil, fmt.Errorf("line %d: number %d given twice", n, number)
 		case places[place] != 0:
 			return nil, fmt.Errorf("line %d: the same fault as number %d", n, places[place])
@@ -124,7 +136,7 @@ func parseTable(text string) ([]Mutant, error) {
 		seen[number], places[place] = true, number
 		all = append(all, m)
 	}
-	slices.SortFunc(all, func(a, b Mutant) int { return a.Number - b.Number })
+	slices.SortStableFunc(all, func(a, b Mutant) int { return a.Number - b.Number })
 	return all, in.Err()
 }
 

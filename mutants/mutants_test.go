@@ -67,6 +67,7 @@ func TestPlant(t *testing.T) {
 		{Number: 5, File: "sample.c", Function: "decide", Operator: Succeed, Nth: 1},
 		{Number: 6, File: "sample.c", Function: "other", Operator: Right, Nth: 1},
 		{Number: 7, File: "sample.c", Function: "decide", Operator: Always, Nth: 1},
+		{Number: 8, File: "sample.c", Function: "other", Operator: Swap, Nth: 1, Old: "ready(2)", New: "late(2)"},
 	}
 	if err := Plant(dir, faults); err != nil {
 		t.Fatal(err)
@@ -80,7 +81,7 @@ func TestPlant(t *testing.T) {
 		"if (aa_mutant(1) != !!((!label ||(!aa_mutant(2) && ( (request & (aa_mutant(3) ? 0 : MAY_WRITE) && label->size > 1)))) || aa_mutant(7)))",
 		"return (aa_mutant(5) ? 0 : -EACCES);",
 		"else\n\t\tdo { if (!aa_mutant(4)) count(label); } while (0);",
-		"if ((aa_mutant(6) || (ready(1) ))&&",
+		"if ((aa_mutant(6) || (ready(1) ))&&\n\t    (aa_mutant(8) ? (late(2)) : ready(2)))",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("missing %q in:\n%s", want, text)
@@ -96,6 +97,7 @@ func TestPlantMissing(t *testing.T) {
 	dir := sampleTree(t)
 	for _, m := range []Mutant{
 		{Number: 1, File: "sample.c", Function: "decide", Operator: Negate, Nth: 9},
+		{Number: 1, File: "sample.c", Function: "other", Operator: Swap, Nth: 2, Old: "ready(2)", New: "late(2)"},
 		{Number: 1, File: "gone.c", Function: "decide", Operator: Negate, Nth: 1},
 		{Number: 1, File: "../sample.c", Function: "decide", Operator: Negate, Nth: 1},
 	} {
@@ -129,8 +131,11 @@ func TestTable(t *testing.T) {
 		"1\tf.c\tf\tnegate\t1\thand",
 		"0\tf.c\tf\tnegate\t1\thand\t",
 		"1\tf.c\tf\tnegate\t1\ttaste\t",
-		"1\tf.c\tf\tnegate\t1\thand\t\n1\tf.c\tf\tnegate\t2\thand\t",
 		"1\tf.c\tf\tnegate\t1\thand\t\n2\tf.c\tf\tnegate\t1\thand\t",
+		"1\tf.c\tf\tnegate\t1\thand\t\n2\tf.c\tf\tnegate\t2\thand\t\n1\tf.c\tf\tnegate\t3\thand\t",
+		"1\tf.c\tf\tswap\t1\thand\t",
+		"1\tf.c\tf\tswap\t1\thand\t\tx",
+		"1\tf.c\tf\tnegate\t1\thand\t\tx => y",
 	} {
 		if _, err := parseTable(bad); err == nil {
 			t.Errorf("accepted %q", bad)
@@ -254,7 +259,7 @@ func TestWriteMarkdown(t *testing.T) {
 		0: {Good: []string{"isolation/file/read/x", "regression/open/y"}},
 		1: {Caught: []string{"isolation/file/read"}}, 2: {}, 3: {}, 4: {Refused: "panic | <b>"},
 	})
-	if err != nil || score != (Score{Caught: 1, Broken: 1, Survived: 1, Equivalent: 1, NotTried: 1}) {
+	if err != nil || score != (Score{Caught: 1, Matrix: 1, Broken: 1, Survived: 1, Equivalent: 1, NotTried: 1}) {
 		t.Errorf("got %+v, %v", score, err)
 	}
 	if text := b.String(); strings.Contains(text, "<b>") || !strings.Contains(text, "1 of the 2 specs that ran caught no fault") {

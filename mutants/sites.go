@@ -101,6 +101,29 @@ func statement(masked string, start int) bool {
 	return before != "" && strings.ContainsRune(";{})", rune(before[len(before)-1])) || strings.HasSuffix(before, "else")
 }
 
+// swapSpan returns the place of a Swap.
+func swapSpan(src string, m Mutant) (span, error) {
+	masked := mask(src)
+	for _, f := range functions(masked) {
+		if f.name != m.Function {
+			continue
+		}
+		at := f.start
+		for n := 1; ; n++ {
+			i := strings.Index(masked[at:f.end], m.Old)
+			if i < 0 {
+				break
+			}
+			at += i
+			if n == m.Nth {
+				return span{at, at + len(m.Old), "(aa_mutant(%d) ? (" + m.New + ") : ", ")"}, nil
+			}
+			at += len(m.Old)
+		}
+	}
+	return span{}, fmt.Errorf("fault %d: %s has no %s %d in %s", m.Number, m.File, m.Old, m.Nth, m.Function)
+}
+
 // plant returns src with the faults of one file.
 func plant(file, src string, faults []Mutant) (string, error) {
 	sites := sitesOf(file, src)
@@ -111,6 +134,15 @@ func plant(file, src string, faults []Mutant) (string, error) {
 	var spans []numbered
 	var missing []error
 	for _, m := range faults {
+		if m.Operator == Swap {
+			s, err := swapSpan(src, m)
+			if err != nil {
+				missing = append(missing, err)
+				continue
+			}
+			spans = append(spans, numbered{s, m.Number})
+			continue
+		}
 		i := slices.IndexFunc(sites, func(s Site) bool {
 			return s.Function == m.Function && s.Operator == m.Operator && s.Nth == m.Nth
 		})

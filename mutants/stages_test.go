@@ -5,7 +5,9 @@ package mutants
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -108,6 +110,24 @@ func TestMerge(t *testing.T) {
 	}
 }
 
+// What only stress caught is tried once more.
+func TestDoubtful(t *testing.T) {
+	for _, c := range []struct {
+		caught []string
+		want   bool
+	}{
+		{nil, false},
+		{[]string{"isolation/limits/races"}, true},
+		{[]string{"isolation/limits/races", "isolation/live/hats"}, true},
+		{[]string{"isolation/limits/races", "isolation/file/read"}, false},
+		{[]string{"isolation/live/reload"}, false},
+	} {
+		if got := doubtful(c.caught); got != c.want {
+			t.Errorf("%q: got %v", c.caught, got)
+		}
+	}
+}
+
 // A run ends at the first catch, or where nothing works.
 func TestStopper(t *testing.T) {
 	result := func(spec string, s reports.Status) reports.Event {
@@ -156,5 +176,43 @@ func TestStoppedOutcome(t *testing.T) {
 	}
 	if _, err = stoppedOutcome(1, good, nil, errCaught); err == nil {
 		t.Error("no run: no error")
+	}
+}
+
+// The recorded outcomes are of faults of the table, and of specs that exist: a row
+// that is renamed, or a fault that is argued away, must not leave its score
+// behind.
+func TestOutcomesFile(t *testing.T) {
+	text, err := os.ReadFile("outcomes.tsv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	faults, err := Table()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := rowIDs()
+	for n, line := range strings.Split(strings.TrimSuffix(string(text), "\n"), "\n") {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		f := strings.Split(line, "\t")
+		if len(f) != 3 {
+			t.Errorf("line %d: %d fields", n+1, len(f))
+			continue
+		}
+		i := slices.IndexFunc(faults, func(m Mutant) bool { return strconv.Itoa(m.Number) == f[0] })
+		if i < 0 {
+			t.Errorf("line %d: no fault %s", n+1, f[0])
+			continue
+		}
+		if (f[1] == "equivalent") != (faults[i].Equivalent() != "") {
+			t.Errorf("fault %s: %s, and the note of the table is %q", f[0], f[1], faults[i].Note)
+		}
+		for _, id := range strings.Fields(f[2]) {
+			if reports.ID(id).In(reports.Isolation) && !slices.Contains(rows, id) {
+				t.Errorf("fault %s: no row %s", f[0], id)
+			}
+		}
 	}
 }

@@ -9,12 +9,17 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"proofhouse/reports"
 )
 
 // Score counts the outcomes of a campaign. Faults that cannot change behaviour
 // are counted apart.
 type Score struct {
 	Caught, Broken, Survived, Equivalent, NotTried int
+	// Matrix and Scripts are those of Caught that a row, and a script, caught: a
+	// fault that a row caught may not have been tried with scripts.
+	Matrix, Scripts int
 }
 
 // Add counts one fault.
@@ -28,6 +33,12 @@ func (s *Score) add(m Mutant, o Outcome, tried bool) string {
 		return "equivalent"
 	case v == "caught":
 		s.Caught++
+		if len(o.CaughtBy(reports.Isolation)) > 0 {
+			s.Matrix++
+		}
+		if len(o.CaughtBy(reports.Regression)) > 0 {
+			s.Scripts++
+		}
 		return v
 	case v == "broken":
 		s.Broken++
@@ -45,7 +56,10 @@ func WriteMarkdown(w io.Writer, faults []Mutant, outcomes map[int]Outcome) (Scor
 	var b strings.Builder
 	b.WriteString("| fault | where | operator | chosen by | outcome | noticed by |\n|---|---|---|---|---|---|\n")
 	caughtBy := map[string]int{}
-	for _, m := range faults {
+	for i, m := range faults {
+		if i > 0 && faults[i-1].Number == m.Number { // another place of it
+			continue
+		}
 		o, tried := outcomes[m.Number]
 		verdict := s.add(m, o, tried)
 		by := o.Caught
@@ -65,23 +79,50 @@ func WriteMarkdown(w io.Writer, faults []Mutant, outcomes map[int]Outcome) (Scor
 		fmt.Fprintf(&b, "| %d | `%s` %s | %s %d | %s | %s | %s |\n", m.Number, m.File, m.Function, m.Operator, m.Nth, m.Chosen, verdict, text)
 	}
 	tried := s.Caught + s.Broken + s.Survived
-	fmt.Fprintf(&b, "\n%d faults tried that change behaviour or may: %d caught by a check, %d by a crash or hang, %d survived. %d cannot change behaviour, %d were not tried.\n",
-		tried, s.Caught, s.Broken, s.Survived, s.Equivalent, s.NotTried)
+	fmt.Fprintf(&b, "\n%d faults tried that change behaviour or may: %d caught by a check (%d by the isolation matrix, %d by an upstream script), %d by a crash or hang, %d survived. %d cannot change behaviour, %d were not tried.\n",
+		tried, s.Caught, s.Matrix, s.Scripts, s.Broken, s.Survived, s.Equivalent, s.NotTried)
 	b.WriteString("\n| spec | faults it caught |\n|---|---|\n")
 	for _, spec := range slices.SortedFunc(maps.Keys(caughtBy), func(x, y string) int {
 		return cmp.Or(caughtBy[y]-caughtBy[x], cmp.Compare(x, y))
 	}) {
 		fmt.Fprintf(&b, "| %s | %d |\n", cell(spec), caughtBy[spec])
 	}
-	silent := 0
+	var silent []string
 	for _, id := range specsOf(outcomes[0].Good) {
 		if caughtBy[id] == 0 {
-			silent++
+			silent = append(silent, cell(id))
 		}
 	}
-	fmt.Fprintf(&b, "\n%d of the %d specs that ran caught no fault.\n", silent, len(specsOf(outcomes[0].Good)))
+	fmt.Fprintf(&b, "\n%d of the %d specs that ran caught no fault", len(silent), len(specsOf(outcomes[0].Good)))
+	if first := slices.ContainsFunc(slices.Collect(maps.Values(outcomes)), func(o Outcome) bool { return o.Stopped != "" }); first {
+		b.WriteString(" (runs ended at the first catch: with `--all` each spec is tried on each fault)")
+	}
+	if len(silent) > 0 {
+		b.WriteString(": " + strings.Join(silent, ", "))
+	}
+	b.WriteString(".\n")
 	_, err := io.WriteString(w, b.String())
 	return s, err
+}
+
+// WriteTSV writes the outcome of each fault that was tried, a line each: number,
+// verdict, and the specs that caught it or, where none did, broke.
+func WriteTSV(w io.Writer, faults []Mutant, outcomes map[int]Outcome) error {
+	var b strings.Builder
+	b.WriteString("# The outcomes of the last campaign: number, verdict, specs. Written by `proofhouse mutants report --tsv`.\n")
+	for i, m := range faults {
+		o, tried := outcomes[m.Number]
+		if !tried || i > 0 && faults[i-1].Number == m.Number {
+			continue
+		}
+		by := o.Caught
+		if len(by) == 0 {
+			by = o.Broken
+		}
+		fmt.Fprintf(&b, "%d\t%s\t%s\n", m.Number, (&Score{}).add(m, o, true), strings.Join(by, " "))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 func specsOf(results []string) []string {

@@ -29,7 +29,7 @@ func mutantsCommand() *cobra.Command {
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(mutantsSitesCommand(), mutantsPlantCommand(), mutantsRunCommand(), mutantsReportCommand())
+	c.AddCommand(mutantsSitesCommand(), mutantsPlantCommand(), mutantsSourceCommand(), mutantsRunCommand(), mutantsReportCommand())
 	return c
 }
 
@@ -77,7 +77,30 @@ place is not in the tree, nothing is written.`,
 			if err := mutants.Plant(args[0], faults); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "planted %d faults in %s\n", len(faults), args[0])
+			_, err = fmt.Fprintf(c.OutOrStdout(), "planted %d faults in %s\n", mutants.Count(faults), args[0])
+			return err
+		},
+	}
+}
+
+func mutantsSourceCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "source DIR",
+		Short: "Fetch Debian's kernel source and plant the faults of the table in it",
+		Long: `Fetches Debian's package with the source of the kernel that the table is for
+(166 MB), unpacks it in the directory (1.8 GB) and plants the faults. Prints the
+directory of the tree.`,
+		Example: "  proofhouse mutants source out/mutants-kernel",
+		Args:    someArgs(1, "takes the directory for the kernel source"),
+		RunE: func(c *cobra.Command, args []string) error {
+			display := progress.New(os.Stderr)
+			defer display.Close()
+			tree, err := mutants.Source(c.Context(), args[0], display.Step)
+			display.Close()
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(c.OutOrStdout(), tree)
 			return err
 		},
 	}
@@ -158,7 +181,8 @@ one stopped, and tries faults that survived with rows that are new.`,
 }
 
 func mutantsReportCommand() *cobra.Command {
-	return &cobra.Command{
+	var tsv bool
+	c := &cobra.Command{
 		Use:     "report DIR...",
 		Short:   "Print the table of one campaign, or of its shards",
 		Example: "  proofhouse mutants report out/mutants",
@@ -181,8 +205,13 @@ func mutantsReportCommand() *cobra.Command {
 					all[n] = o
 				}
 			}
+			if tsv {
+				return mutants.WriteTSV(c.OutOrStdout(), faults, all)
+			}
 			_, err = mutants.WriteMarkdown(c.OutOrStdout(), faults, all)
 			return err
 		},
 	}
+	c.Flags().BoolVar(&tsv, "tsv", false, "print the outcomes as tab-separated lines, as mutants/outcomes.tsv has them")
+	return c
 }
