@@ -127,16 +127,17 @@ bench-loop: build ## measure a run of the whole suite against a plain loop over 
 VERSION    ?= 0.1.0
 MAINTAINER ?= proofhouse developers <proofhouse@localhost>
 DEB        ?= out/deb
-PACKAGES   ?= nsmgr proofhouse $(if $(LXCBIN),nsmgr-lxc)
-LXCBIN     ?= $(if $(shell pkg-config --exists lxc 2>/dev/null && echo yes),bin/nsmgr-lxc)
+# For another architecture (ARCH=arm64) there is nsmgr: what is static.
+PACKAGES   ?= nsmgr $(if $(GUEST_DIR),,proofhouse) $(if $(LXCBIN),nsmgr-lxc)
+LXCBIN     ?= $(if $(GUEST_DIR),,$(if $(shell pkg-config --exists lxc 2>/dev/null && echo yes),bin/nsmgr-lxc))
 NFPM        = $(GO) tool -modfile=packaging/go.mod nfpm
 export VERSION ARCH MAINTAINER LXCBIN
-export BIN   = $(CURDIR)/bin
+export BIN   = $(CURDIR)/$(or $(GUEST_DIR),bin)
 export BUILD = $(abspath $(DEB))/build
 # The oldest libc that nsmgr-lxc runs with.
 export LIBC  = $(shell objdump -T $(LXCBIN) 2>/dev/null | grep -o 'GLIBC_2[.0-9]*' | sed s/GLIBC_// | sort -uV | tail -1)
 
-deb: build $(filter nsmgr-lxc,$(notdir $(filter bin/nsmgr-lxc,$(LXCBIN)))) ## make Debian packages of nsmgr and proofhouse in out/deb
+deb: build $(filter nsmgr-lxc,$(notdir $(filter bin/nsmgr-lxc,$(LXCBIN)))) ## make Debian packages of nsmgr and proofhouse in out/deb (ARCH=arm64: of nsmgr for arm64)
 	rm -rf $(DEB) && mkdir -p $(BUILD)
 	set -e; for p in nsmgr proofhouse; do \
 		bin/$$p man | gzip -9n > $(BUILD)/$$p.1.gz; \
