@@ -38,7 +38,7 @@ build: ## build everything into bin/ (ARCH=arm64: the programs for arm64 guests 
 	CGO_ENABLED=0 $(GO) test -c -trimpath -ldflags '-s -w' -o bin/suite.test ./suite
 
 nsmgr-lxc: ## build bin/nsmgr-lxc, for nsmgr's container commands on this machine (takes lxc-dev and a C compiler)
-	CGO_ENABLED=1 $(GO) build -trimpath -tags lxc -o bin/nsmgr-lxc ./cmd/nsmgr
+	CGO_ENABLED=1 $(GO) build -trimpath -buildmode=pie -tags lxc -o bin/nsmgr-lxc ./cmd/nsmgr
 
 setup: build ## install what is missing here (QEMU=1 or QEMU=backports: QEMU too)
 	@bin/proofhouse setup $(if $(QEMU),--qemu $(QEMU))
@@ -74,6 +74,12 @@ test-arm64: build ## the tests of arm64 guests (the first time builds a guest ro
 test-faults: build ## 200 faults at random moments of runs on UML, half an hour at most (FAULTS=N in each half, SEED=N)
 	PROOFHOUSE_E2E=$(CURDIR)/bin PROOFHOUSE_FAULTS=$(or $(FAULTS),100) PROOFHOUSE_FAULTS_SEED=$(SEED) \
 		$(GO) test -p 1 -count=1 -timeout 60m -v -run '^TestE2EFaults' ./runs ./cmd/proofhouse
+
+.PHONY: test-packages
+test-packages: build ## install, use, upgrade and remove nsmgr's packages in guests of these suites, and reboot them (GUESTS=)
+	set -e; for g in $(or $(GUESTS),bookworm trixie sid); do \
+		PROOFHOUSE_GUEST=$$g PROOFHOUSE_E2E=$(CURDIR)/bin $(GO) test -count=1 -timeout 60m -v -run '^TestE2E(Packages|Reboot)$$' ./cmd/nsmgr; \
+	done
 
 test-vm: build ## the tests of nsmgr on Debian's kernels, under QEMU
 	@bin/proofhouse setup --qemu $(or $(QEMU),1)

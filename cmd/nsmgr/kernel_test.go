@@ -129,7 +129,7 @@ lxc-start -n c1`},
 		want: []string{":wb:container (enforce)", "delete wa", "web", "db"}},
 	{sh: "pkill -x sleep; " + until("grep -q 'delete wb' w.log") + "; nsmgr list", want: []string{"web", "db"}, not: []string{"wb", "wa"}},
 	{sh: `(printf 'namespaces:\n- name: wc\n  kind: unprivileged\n'; sleep 3; printf -- '- name: wd\n  kind: unprivileged\n') > w/slow.yaml; ` + until("nsmgr list | grep -qw wd") + `; rm w/slow.yaml; ` + until("grep -q 'delete wd' w.log") + `; cat w.log`, want: []string{"create wc (+ container)\ncreate wd (+ container)\n"}},
-	{sh: "pkill -TERM -f 'apply --watch'; " + until("! pgrep -f 'apply --watch'") + "; tail -1 w.log", want: []string{"delete w"}},
+	{sh: "pkill -TERM -x nsmgr; " + until("! pgrep -x nsmgr") + "; tail -1 w.log", want: []string{"delete w"}},
 
 	// A container chooses the names of its processes.
 	{sh: `setsid nsmgr exec web -p container --stack-on host-ct -- bash -c 'printf "a\n7 7 - ok\033[2J" >/proc/$$/comm; sleep 600; :' >/dev/null 2>&1 & until nsmgr tasks web | grep -q 'x1b'; do sleep 0.2; done; nsmgr tasks web; nsmgr show web; nsmgr delete web; nsmgr delete web --kill`,

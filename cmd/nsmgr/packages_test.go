@@ -32,6 +32,8 @@ var packageSession = []step{
 	// As the unit runs it, under nsmgr's own profile.
 	{sh: "PROOFHOUSE_CACHE=/var/cache/nsmgr aa-exec -p nsmgr -- /usr/bin/nsmgr apply -f /etc/nsmgr", want: []string{"create web (+ container)"}},
 	{sh: "PROOFHOUSE_CACHE=/var/cache/nsmgr aa-exec -p nsmgr -- /usr/bin/nsmgr apply -f /etc/nsmgr", want: []string{"nothing to do"}},
+	// What else an administrator may run under it.
+	{sh: "printf 'profile q { /** r, }\\n' > /etc/nsmgr/q.aa; for c in 'create t --profiles /etc/nsmgr/q.aa' 'load t /etc/nsmgr/q.aa' list 'tasks t' 'show t' 'unload t q' 'delete t' 'gc --idle 0' doctor metrics; do PROOFHOUSE_CACHE=/var/cache/nsmgr aa-exec -p nsmgr -- /usr/bin/nsmgr $c >out 2>&1 || { echo $c; cat out; exit 9; }; done; rm /etc/nsmgr/q.aa"},
 	{sh: "dmesg | grep 'DENIED.*profile=\"nsmgr\"'", status: 1},
 
 	// As the template unit runs a service.
@@ -64,6 +66,7 @@ func TestE2EPackages(t *testing.T) {
 		t.Fatal(err)
 	}
 	debs := makePackages(ctx, t, plan.Guest(plan.Builds[0]).Root, "0.1.0", "0.1.1")
+	lint(ctx, t, debs)
 	for _, b := range plan.Builds {
 		t.Run(b.Release, func(t *testing.T) {
 			o := plan.Options(b)
@@ -80,6 +83,24 @@ func TestE2EPackages(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// lint has lintian examine the packages, on a host that has it. Whoever makes packages
+// gives the maintainer: the default has no address. The nsmgr-lxc of a test is the
+// guest's, which is no PIE; that of "make nsmgr-lxc" is.
+func lint(ctx context.Context, t *testing.T, debs map[string]string) {
+	t.Helper()
+	if _, err := exec.LookPath("lintian"); err != nil {
+		t.Log("lintian not found: apt-get install lintian")
+		return
+	}
+	args := []string{"--fail-on", "error,warning", "--suppress-tags", "bogus-mail-host,bogus-mail-host-in-debian-changelog,hardening-no-pie"}
+	for _, path := range debs {
+		args = append(args, path)
+	}
+	if out, err := exec.CommandContext(ctx, "lintian", args...).CombinedOutput(); err != nil {
+		t.Errorf("lintian: %v\n%s", err, out)
 	}
 }
 

@@ -57,8 +57,23 @@ var afterReboot = []step{
 	{sh: "dmesg | grep 'DENIED.*profile=\"nsmgr'", status: 1},
 
 	// Stopping and restarting the unit changes nothing that runs.
-	{sh: "systemctl restart nsmgr-apply && systemctl stop nsmgr-apply; cat /proc/$(lxc-info -n c1 -pH)/attr/apparmor/current; cat /proc/$(systemctl show -P MainPID nsmgr@web)/attr/apparmor/current", want: []string{"lxc-host-ct//&:c1:container (enforce)", "\nhost-ct//&:web:container (enforce)"}},
+	{sh: "systemctl restart nsmgr-apply && systemctl stop nsmgr-apply && systemctl start nsmgr-apply; cat /proc/$(lxc-info -n c1 -pH)/attr/apparmor/current; cat /proc/$(systemctl show -P MainPID nsmgr@web)/attr/apparmor/current", want: []string{"lxc-host-ct//&:c1:container (enforce)", "\nhost-ct//&:web:container (enforce)"}},
+
+	// The watching unit, under nsmgr's profile.
+	{sh: "systemctl enable --now nsmgr-watch 2>&1 && printf 'namespaces:\\n- name: later\\n  kind: unprivileged\\n' > /etc/nsmgr/later.yaml; " + until("nsmgr list | grep -qw later")},
+	{sh: "rm /etc/nsmgr/later.yaml; " + until("! nsmgr list | grep -qw later") + "; nsmgr list", want: []string{"web", "c1"}, not: []string{"later"}},
+	{sh: "cat /proc/$(systemctl show -P MainPID nsmgr-watch)/attr/apparmor/current; dmesg | grep 'DENIED.*profile=\"nsmgr'", status: 1, want: []string{"nsmgr (enforce)"}},
+
+	// An upgrade and a removal change what confines nothing that runs, and leave no
+	// process of the package.
+	{sh: labels + " > /root/labels; cat /root/labels; systemctl show -P MainPID nsmgr-watch > /root/watch", want: []string{"lxc-host-ct//&:c1:container (enforce)", "\nhost-ct//&:web:container (enforce)"}},
+	{sh: "dpkg -i $(command -v nsmgr_2.deb); " + labels + " | diff /root/labels - && systemctl is-active nsmgr-watch nsmgr-apply; systemctl show -P MainPID nsmgr-watch | cmp -s /root/watch - && exit 9; exit 0", want: []string{"active\n"}},
+	{sh: "dpkg -r nsmgr; " + labels + " | diff /root/labels - && pgrep -x nsmgr", status: 1},
+	{sh: "dpkg -P nsmgr; " + labels + " | diff /root/labels - && ls /sys/kernel/security/apparmor/policy/namespaces && ls /etc/nsmgr", want: []string{"web", "c1", "site.yaml"}},
 }
+
+// labels prints what confines the container and the service.
+const labels = "cat /proc/$(lxc-info -n c1 -pH)/attr/apparmor/current /proc/$(pidof sleep)/attr/apparmor/current"
 
 // TestE2EReboot boots a guest with systemd as its init, sets up nsmgr, and boots it
 // again from the same disk.
@@ -72,7 +87,7 @@ func TestE2EReboot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	debs := makePackages(ctx, t, plan.Guest(plan.Builds[0]).Root, "0.1.0")
+	debs := makePackages(ctx, t, plan.Guest(plan.Builds[0]).Root, "0.1.0", "0.1.1")
 	for _, b := range plan.Builds {
 		if b.Kind != kernels.UML {
 			continue // only its disks keep what is written
