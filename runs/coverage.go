@@ -18,6 +18,7 @@ import (
 	"proofhouse/internal/exit"
 	"proofhouse/internal/host"
 	"proofhouse/internal/printable"
+	"proofhouse/isolation"
 	"proofhouse/kernels"
 	"proofhouse/machines"
 	"proofhouse/reports"
@@ -282,10 +283,14 @@ func (l *Bench) beginCounting(ctx context.Context, m *bench) error {
 // countTest keeps what the kernel counted since the last time as the coverage of a
 // test, with what was counted for it before.
 func (l *Bench) countTest(ctx context.Context, m *bench, spec *reports.Spec, before coverage.Set) {
-	if !m.counts {
+	if l.Plan.Measured[m.build.ID()] == nil {
 		return
 	}
-	set, err := l.count(ctx, m)
+	err := errNotCounting
+	var set coverage.Set
+	if m.counts {
+		set, err = l.count(ctx, m)
+	}
 	if err == nil {
 		set.Add(before)
 		spec.Coverage, err = l.writeTracefile(m.build, spec.ID, set)
@@ -296,6 +301,9 @@ func (l *Bench) countTest(ctx context.Context, m *bench, spec *reports.Spec, bef
 		m.counts = false // the next test's counts would have this one's in them
 	}
 }
+
+// errNotCounting is the error of a test whose counts are mixed with others'.
+var errNotCounting = errors.New("the counters could not be read before the test")
 
 // countContainer keeps what the start of a container counted: it is part of every
 // row that needs the container.
@@ -311,6 +319,9 @@ func (l *Bench) countContainer(ctx context.Context, m *bench, name string) {
 	}
 	if m.containerCounts == nil {
 		m.containerCounts = map[string]coverage.Set{}
+	}
+	if name == isolation.Unprivileged { // a copy of the other one
+		set.Add(m.containerCounts[isolation.Container])
 	}
 	m.containerCounts[name] = set
 }

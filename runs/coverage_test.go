@@ -3,8 +3,11 @@
 package runs
 
 import (
+	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +18,7 @@ import (
 
 	"proofhouse/internal/exit"
 	"proofhouse/kernels"
+	"proofhouse/machines"
 	"proofhouse/regression"
 	"proofhouse/reports"
 	"proofhouse/reports/coverage"
@@ -263,6 +267,96 @@ func TestWriteTracefile(t *testing.T) {
 		}
 		if set, err := coverage.ReadLCOV(z); err != nil || set.Totals().ReachedLines != 1 {
 			t.Errorf("%v, %v", set, err)
+		}
+		_ = f.Close()
+	}
+}
+
+// counting is a machine that answers every command with the same bytes.
+type counting struct {
+	machines.Machine
+	printed []byte
+	status  int
+	err     error
+}
+
+func (c counting) Info() machines.Info { return machines.Info{Slowness: 1} }
+
+func (c counting) Run(_ context.Context, cmd machines.Command) (machines.Result, error) {
+	if cmd.Stdout != nil {
+		_, _ = cmd.Stdout.Write(c.printed)
+	}
+	return machines.Result{Status: c.status}, c.err
+}
+
+// A guest that sends what are no counters loses the coverage of the test, which is
+// said, and nothing else; the next test gets another machine.
+func TestCountTest(t *testing.T) {
+	for _, p := range []string{"gcc", "gcov"} {
+		if _, err := exec.LookPath(p); err != nil {
+			t.Skipf("%s not found on this host", p)
+		}
+	}
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, coverage.Dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, coverage.Dir, "file.c"), []byte("int main(void)\n{\n\treturn 0;\n}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"gcc", "--coverage", "-c", "-o", coverage.Dir + "/file.o", coverage.Dir + "/file.c"}, {"gcc", "--coverage", "-o", "program", coverage.Dir + "/file.o"}, {"./program"}} {
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v: %s", args, err, out)
+		}
+	}
+	good, err := exec.Command("tar", "-C", filepath.Join(dir, coverage.Dir), "-cf", "-", "./file.gcda").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		machine counting
+		want    string // "" = counts
+	}{
+		"counters":      {counting{printed: good}, ""},
+		"not counting":  {counting{printed: good}, "could not be read before the test"},
+		"none":          {counting{}, "no counters of file.o"},
+		"no gcov":       {counting{status: 4}, "exit status 4"},
+		"lost":          {counting{err: machines.ErrLost}, "the machine is lost"},
+		"too much":      {counting{printed: append(slices.Clone(good), make([]byte, maxCounters)...)}, "more than 8 MiB"},
+		"a lot of junk": {counting{printed: bytes.Repeat([]byte("x"), 3*maxCounters)}, "more than 8 MiB"},
+	} {
+		b := build()
+		l := &Bench{Plan: &Plan{Measured: map[string]*measuredBuild{b.ID(): {Tree: dir}}}, Dir: t.TempDir(), say: func(string) {}}
+		m := &bench{Machine: c.machine, build: b, counts: name != "not counting", log: slog.New(slog.DiscardHandler)}
+		spec := reports.Spec{ID: "regression/open"}
+		before := coverage.Set{{Name: "security/apparmor/file.c", Lines: []coverage.Line{{Number: 3, Count: 4}}}}
+		l.countTest(t.Context(), m, &spec, before)
+		l.closeTrees()
+		if c.want != "" {
+			if spec.Coverage != "" || !strings.Contains(spec.NoCoverage, c.want) || m.counts {
+				t.Errorf("%s: %+v, counts %v", name, spec, m.counts)
+			}
+			continue
+		}
+		if spec.Coverage == "" || spec.NoCoverage != "" || !m.counts {
+			t.Fatalf("%s: %+v", name, spec)
+		}
+		f, err := os.Open(filepath.Join(l.Dir, spec.Coverage))
+		if err != nil {
+			t.Fatal(err)
+		}
+		z, err := gzip.NewReader(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		set, err := coverage.ReadLCOV(z)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, _ := set.File("security/apparmor/file.c").Count(3); n != 5 {
+			t.Errorf("line 3 ran %d times, want 5 with what was counted before", n)
 		}
 		_ = f.Close()
 	}
