@@ -133,6 +133,19 @@ func (r *Run) cover(root *os.Root) map[string]coverage.Set {
 	return reached
 }
 
+// Measure returns an edit that computes the coverage of a run in dir from the
+// tracefiles there, as [Write] does.
+func Measure(dir string) func(*Run) {
+	return func(run *Run) {
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			return // a results.json that stands alone has what it has
+		}
+		defer func() { _ = root.Close() }()
+		_ = run.cover(root)
+	}
+}
+
 // maxSourceFile is the most that is read of a gzipped source, in bytes.
 const maxSourceFile = coverage.MaxSource
 
@@ -206,6 +219,27 @@ func (c *Covered) Each(f func(id string, set coverage.Set)) error {
 			return err
 		}
 		f(s.ID, set)
+	}
+	return nil
+}
+
+// Background adds what was reached without a test to a collector.
+func (c *Covered) Background(to *coverage.Collector) error {
+	root, err := os.OpenRoot(c.dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }()
+	for _, b := range c.Kernel.Coverage.Background {
+		set, err := readTracefile(root, b.File)
+		if err != nil {
+			return err
+		}
+		if b.Kind == Boot {
+			to.Boot(set)
+		} else {
+			to.Harness(set)
+		}
 	}
 	return nil
 }

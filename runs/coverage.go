@@ -95,12 +95,30 @@ func patchLines(ctx context.Context, name, tree string, source coverage.Source) 
 	}
 	changed, removed, err := p.Applied(source)
 	if err != nil {
-		return nil, fmt.Errorf("patch %s: %w %s", name, err, "("+tree+")")
+		return nil, fmt.Errorf("patch %s: %w", name, err)
 	}
 	reach := &coverage.PatchReach{Name: patchName(name), Removed: removed, Elsewhere: p.Elsewhere}
 	for _, c := range changed {
 		reach.Lines = append(reach.Lines, coverage.Reach{Changed: c})
 	}
+	return reach, nil
+}
+
+// PatchReach says what reached the lines of a patch, a file, in a run that was
+// measured.
+func PatchReach(covered *reports.Covered, name string) (*coverage.PatchReach, error) {
+	reach, err := patchLines(context.Background(), name, "", covered.Source)
+	if err != nil {
+		return nil, err
+	}
+	c := coverage.NewCollector(covered.Source, reach)
+	if err := covered.Background(c); err != nil {
+		return nil, err
+	}
+	if err := covered.Each(c.Test); err != nil {
+		return nil, err
+	}
+	c.End()
 	return reach, nil
 }
 

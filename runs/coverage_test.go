@@ -361,3 +361,24 @@ func TestCountTest(t *testing.T) {
 		_ = f.Close()
 	}
 }
+
+// A stored run tells what reached the lines of a patch, too.
+func TestPatchReach(t *testing.T) {
+	dir := mapped(t, t.TempDir())
+	run, err := reports.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	covered, err := reports.OpenCoverage(dir, &run.Kernels[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := strings.NewReplacer("return a;", "return 0;", "return a + 1;", "return a;").Replace(patchOfF)
+	r, err := PatchReach(covered, write(t, there))
+	if err != nil || len(r.Lines) != 1 || r.Lines[0].State != coverage.ByTest || !slices.Equal(r.Lines[0].By, []string{"regression/exec", "regression/open"}) {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if _, err := PatchReach(covered, write(t, patchOfF)); exit.Status(err) != exit.Usage || !strings.Contains(err.Error(), "not applied to the tree") {
+		t.Errorf("a patch that is not applied: %v", err)
+	}
+}

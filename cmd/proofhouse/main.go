@@ -46,7 +46,7 @@ Exit status: 0 all as expected, 1 something failed, 2 bad usage or bad input,
 3 no verdict.`,
 	})
 	root.AddCommand(
-		runCommand(), listCommand(), execCommand(), shellCommand(), kernelsCommand(), reportCommand(), compareCommand(),
+		runCommand(), listCommand(), execCommand(), shellCommand(), kernelsCommand(), reportCommand(), compareCommand(), coverageCommand(),
 		mergeCommand(), runsCommand(), bisectCommand(), bisectStepCommand(), boardCommand(), mutantsCommand(), cacheCommand(), doctorCommand(), setupCommand(), cli.Version("proofhouse"),
 		cli.Man("proofhouse", cli.Manual{SeeAlso: []string{"nsmgr(1)", "apparmor(7)", "apparmor_parser(8)"}}),
 	)

@@ -91,6 +91,7 @@ func printRun(path string, write func(io.Writer, *reports.Run) error, edits []fu
 	if err != nil {
 		return err
 	}
+	reports.Measure(path)(run)
 	run.Edit(edits...)
 	if err := write(os.Stdout, run); err != nil {
 		return err

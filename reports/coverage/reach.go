@@ -189,21 +189,6 @@ func (p *PatchReach) rest() string {
 	return " (not counted: " + strings.Join(parts, ", ") + ")"
 }
 
-// Unreached are the functions and lines with code that nothing reached.
-func (f *File) Unreached() (functions []string, lines int) {
-	for _, fn := range f.Functions {
-		if fn.Count == 0 {
-			functions = append(functions, fn.Name)
-		}
-	}
-	for _, l := range f.Lines {
-		if l.Count == 0 {
-			lines++
-		}
-	}
-	return functions, lines
-}
-
 // Candidate is a test that a patch may affect.
 type Candidate struct {
 	ID    string
