@@ -36,7 +36,10 @@ type Coverage struct {
 
 	// What follows is made of the files when the reports are made.
 
+	// Totals is what tests reached, and AtBoot how many more lines were reached only
+	// while the kernel booted, or by the harness.
 	Totals *coverage.Totals `json:"totals,omitempty"`
+	AtBoot int              `json:"at_boot,omitempty"`
 	Tests  int              `json:"tests,omitempty"` // that were measured
 	// Missing are the tests of which it is not known what they reached.
 	Missing []Unmeasured `json:"missing,omitempty"`
@@ -126,8 +129,9 @@ func (r *Run) cover(root *os.Root) map[string]coverage.Set {
 		}
 		collector.End()
 		c.Tests = len(tests)
-		totals := collector.Total.Totals()
+		totals := collector.ByTests()
 		c.Totals = &totals
+		c.AtBoot = collector.Total.Totals().ReachedLines - totals.ReachedLines
 		reached[k.ID] = collector.Total
 	}
 	return reached
@@ -308,9 +312,13 @@ func (c *Coverage) Summary() string {
 		return ""
 	}
 	t := c.Totals
-	return fmt.Sprintf("%.1f %% of %s and %.1f %% of %s of %s, by %s",
+	text := fmt.Sprintf("%.1f %% of %s and %.1f %% of %s of %s, by %s",
 		coverage.Percent(t.ReachedLines, t.Lines), plural(t.Lines, "line"),
 		coverage.Percent(t.ReachedFunctions, t.Functions), plural(t.Functions, "function"), coverage.Dir, plural(c.Tests, "test"))
+	if c.AtBoot > 0 {
+		text += fmt.Sprintf("; %s more only at boot", plural(c.AtBoot, "line"))
+	}
+	return text
 }
 
 // patchLines has the changed lines of one state and, for those that tests

@@ -53,6 +53,7 @@ type kernelCoverage struct {
 	Missing   []reports.Unmeasured `json:"missing,omitempty"`
 	Files     []fileCoverage       `json:"files"`
 	Patch     *coverage.PatchReach `json:"patch,omitempty"`
+	summary   string
 	set       coverage.Set
 	narration []string // of the patch
 }
@@ -106,7 +107,7 @@ func coverageOf(dir string, k *reports.Kernel, patch string) (*kernelCoverage, e
 	if err != nil {
 		return nil, exit.BadInputf("coverage of kernel %s: %w", k.ID, err)
 	}
-	c := &kernelCoverage{Kernel: k.ID, Totals: set.Totals(), Tests: k.Coverage.Tests, Missing: k.Coverage.Missing, set: set}
+	c := &kernelCoverage{Kernel: k.ID, Totals: set.Totals(), Tests: k.Coverage.Tests, Missing: k.Coverage.Missing, set: set, summary: k.Coverage.Summary()}
 	for i := range set {
 		f := fileCoverage{Name: set[i].Name, Totals: set[i].Totals()}
 		for _, fn := range set[i].Functions {
@@ -129,7 +130,7 @@ func coverageOf(dir string, k *reports.Kernel, patch string) (*kernelCoverage, e
 }
 
 func (k *kernelCoverage) write(w io.Writer, unreached bool) error {
-	_, _ = fmt.Fprintf(w, "%s, %d tests\n", printable.Text(k.Kernel), k.Tests)
+	_, _ = fmt.Fprintf(w, "%s: %s\nThe table includes what was reached at boot.\n\n", printable.Text(k.Kernel), k.summary)
 	if err := coverage.WriteTable(w, k.set); err != nil {
 		return err
 	}

@@ -52,8 +52,8 @@ func patchOf(t *testing.T, tree, file, text string) string {
 func TestE2ECoverage(t *testing.T) {
 	tree := coverageKernel(t)
 	dir := filepath.Join(t.TempDir(), "map")
-	patch := patchOf(t, tree, "security/apparmor/mount.c", "error = fn_for_each_confined(label, profile,")
-	e := proofhouse(t, "", "run", "-k", tree, "--script", "mount,stackonexec", "--row", "signal/receive", "--patch", patch, "--out", dir)
+	patch := patchOf(t, tree, "security/apparmor/domain.c", "previous = aa_get_newest_label(ctx->previous);")
+	e := proofhouse(t, "", "run", "-k", tree, "--script", "open,changehat", "--row", "signal/receive", "--patch", patch, "--out", dir)
 	if e.status == 2 {
 		t.Fatalf("exit status %d\n%s%s", e.status, e.stdout, e.stderr)
 	}
@@ -81,22 +81,22 @@ func TestE2ECoverage(t *testing.T) {
 		test, function string
 		reached        bool
 	}{
-		{"regression/mount", "aa_bind_mount", true},
-		{"regression/stackonexec", "aa_bind_mount", false},
-		{"regression/stackonexec", "apparmor_setprocattr", true},
+		{"regression/changehat", "aa_change_hat", true},
+		{"regression/open", "aa_change_hat", false},
+		{"regression/open", "apparmor_file_open", true},
 		{"isolation/signal/receive", "aa_may_signal", true},
-		{"isolation/signal/receive", "aa_bind_mount", false},
+		{"isolation/signal/receive", "aa_change_hat", false},
 	} {
 		if got, known := reached[want.test][want.function]; got != want.reached || !known {
 			t.Errorf("%s reached %s: %v, known %v", want.test, want.function, got, known)
 		}
 	}
-	if !strings.Contains(strings.Join(strings.Fields(e.stdout), " "), "of 1 changed line 1 was reached") || !strings.Contains(e.stdout, "reached by mount") {
+	if !strings.Contains(strings.Join(strings.Fields(e.stdout), " "), "of 1 changed line 1 was reached") || !strings.Contains(e.stdout, "reached by changehat") {
 		t.Errorf("the patch:\n%s", e.stdout)
 	}
 	// The map selects the script that reaches the patch.
-	e = proofhouse(t, "", "run", "-k", tree, "--script", "mount,stackonexec", "--row", "signal/receive", "--select-for", patch, "--map", dir, "--dry-run")
-	if e.status != 0 || !strings.Contains(e.stdout, "regression/mount") || strings.Contains(e.stdout, "stackonexec") || strings.Contains(e.stdout, "signal/receive") {
+	e = proofhouse(t, "", "run", "-k", tree, "--script", "open,changehat", "--row", "signal/receive", "--select-for", patch, "--map", dir, "--dry-run")
+	if e.status != 0 || !strings.Contains(e.stdout, "regression/changehat") || strings.Contains(e.stdout, "regression/open") || strings.Contains(e.stdout, "signal/receive") {
 		t.Errorf("exit status %d\n%s%s", e.status, e.stdout, e.stderr)
 	}
 	// A kernel that does not count, with the notes of another build.

@@ -49,7 +49,8 @@ type PatchReach struct {
 // Collector adds up the counts of the tests of one kernel, one after the other, and
 // follows the lines of a patch.
 type Collector struct {
-	Total   Set // of all tests; then of everything
+	Total   Set // of everything; complete after End
+	tests   Set
 	harness Set
 	boot    Set
 	source  Source
@@ -64,7 +65,7 @@ func NewCollector(source Source, patch *PatchReach) *Collector {
 
 // Test adds the counts of one test.
 func (c *Collector) Test(id string, set Set) {
-	c.Total.Add(set)
+	c.tests.Add(set)
 	if c.patch == nil {
 		return
 	}
@@ -81,6 +82,14 @@ func (c *Collector) Harness(set Set) { c.harness.Add(set) }
 
 // Boot adds what was counted until the first command.
 func (c *Collector) Boot(set Set) { c.boot.Add(set) }
+
+// ByTests returns the totals of what tests reached.
+func (c *Collector) ByTests() Totals {
+	t := c.tests.Totals()
+	all := c.Total.Totals()
+	t.Lines, t.Functions = all.Lines, all.Functions // also without a test
+	return t
+}
 
 // count returns how often a changed line ran, and whether it has code, or is part of
 // a statement with code.
@@ -102,6 +111,7 @@ func (c *Collector) count(set Set, r *Reach) (uint64, bool) {
 func (c *Collector) End() {
 	background := c.boot
 	background.Add(c.harness)
+	c.Total.Add(c.tests)
 	c.Total.Add(background)
 	if c.patch == nil {
 		return
