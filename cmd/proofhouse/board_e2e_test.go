@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -182,7 +181,6 @@ func (r *boardRig) runWith(t *testing.T, spec string, fault func()) outcome {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "run")
 	done := make(chan struct{})
-	var order []string
 	go func() {
 		defer close(done)
 		if fault != nil {
@@ -193,7 +191,6 @@ func (r *boardRig) runWith(t *testing.T, spec string, fault func()) outcome {
 	}()
 	e := proofhouse(t, "", "run", "-k", spec, "--script", strings.Join(boardScripts, ","), "--out", dir)
 	<-done
-	_ = order
 	o := outcome{end: e}
 	if _, err := os.Stat(filepath.Join(dir, reports.ResultsFile)); err == nil {
 		o.run = readResults(t, dir)
@@ -498,30 +495,6 @@ func lastOf(text string) string {
 func (r *boardRig) do(t *testing.T, line string) {
 	t.Helper()
 	if out, err := r.Run(t.Context(), line); err != nil {
-		var ended *exec.ExitError
-		errors.As(err, &ended)
 		t.Fatalf("%s: %v: %s", line, err, out)
-	}
-}
-
-// For work on the board by hand.
-func TestE2EBoardByHand(t *testing.T) {
-	file := os.Getenv("BOARD_SCRIPT")
-	if file == "" {
-		t.Skip("for work by hand")
-	}
-	r := newRig(t, testboard.Options{}, "")
-	r.configure(t, "con", r.console())
-	time.Sleep(time.Second)
-	_ = os.WriteFile("/tmp/board.env", fmt.Appendf(nil, "export XDG_CONFIG_HOME=%s\nCFG=%s\nDIR=%s\n", r.dir, r.Config, r.Dir), 0o600)
-	for begun := time.Now(); time.Since(begun) < 12*time.Minute; time.Sleep(time.Second) {
-		if _, err := os.Stat("/tmp/board.stop"); err == nil {
-			return
-		}
-		if _, err := os.Stat("/tmp/board.power"); err == nil {
-			_ = os.Remove("/tmp/board.power")
-			r.PowerOff()
-			_ = r.PowerOn()
-		}
 	}
 }

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package machines
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"proofhouse/kernels"
+	"proofhouse/machines/wire"
+)
+
+func TestNeedsReboot(t *testing.T) {
+	const warned = 1 << 9
+	for _, c := range []struct {
+		name, reboot string
+		state        boardState
+		facts        wire.BoardFacts
+		want         string
+	}{
+		{"the first machine, tainted by somebody else", "taint", boardState{}, wire.BoardFacts{Taint: warned}, ""},
+		{"still clean", "taint", boardState{known: true, boot: "a"}, wire.BoardFacts{Boot: "a"}, ""},
+		{"an out-of-tree module", "taint", boardState{known: true, boot: "a"}, wire.BoardFacts{Boot: "a", Taint: 1 << 12}, ""},
+		{"a warning", "taint", boardState{known: true, boot: "a"}, wire.BoardFacts{Boot: "a", Taint: warned}, "tainted"},
+		{"a warning that was there", "taint", boardState{known: true, taint: warned}, wire.BoardFacts{Taint: warned}, ""},
+		{"never", "never", boardState{known: true}, wire.BoardFacts{Taint: warned}, ""},
+		{"always, first", "always", boardState{}, wire.BoardFacts{Boot: "a"}, "always"},
+		{"always, again", "always", boardState{known: true, boot: "a"}, wire.BoardFacts{Boot: "a"}, "always"},
+		{"always, and it has just rebooted", "always", boardState{known: true, boot: "a"}, wire.BoardFacts{Boot: "b"}, ""},
+		{"what cannot be removed", "taint", boardState{known: true, force: true}, wire.BoardFacts{}, "cannot be removed"},
+	} {
+		got := c.state.needsReboot(&kernels.Board{Reboot: c.reboot}, &c.facts)
+		if (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+		if c.state.force {
+			t.Errorf("%s: it would reboot for ever", c.name)
+		}
+	}
+}
+
+// A board that runs another kernel than when the run began has no verdict on the first.
+func TestSameKernel(t *testing.T) {
+	t.Setenv("PROOFHOUSE_CACHE", t.TempDir())
+	one, two := strings.Repeat("ab", 20), strings.Repeat("cd", 20)
+	facts := wire.BoardFacts{Release: "6.12", Version: "#1", Machine: "x86_64", BuildID: one, AppArmor: "Y", Overlay: true, Loop: true}
+	b := &kernels.Build{Spec: "board:x", Kind: kernels.OnBoard, Board: &kernels.Board{Name: "board:x"}}
+	if err := learn(b, &facts); err != nil {
+		t.Fatal(err)
+	}
+	if err := sameKernel(b, &boardState{}, &facts); err != nil {
+		t.Error(err)
+	}
+	for _, change := range []func(*wire.BoardFacts){
+		func(f *wire.BoardFacts) { f.BuildID = two },
+		func(f *wire.BoardFacts) { f.BuildID = "" },
+		func(f *wire.BoardFacts) { f.Release = "6.13" },
+		func(f *wire.BoardFacts) { f.Version = "#2" },
+	} {
+		f := facts
+		change(&f)
+		if err := sameKernel(b, &boardState{}, &f); err == nil || !strings.Contains(err.Error(), "another kernel") {
+			t.Errorf("%+v: %v", f, err)
+		}
+	}
+}
+
+// What an agent says on its stderr is bounded, and only its own lines count.
+func TestReadAgent(t *testing.T) {
+	read := func(text string) (string, wire.Leftovers) {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			_, _ = w.WriteString(text)
+			_ = w.Close()
+		}()
+		return readAgent(r)
+	}
+	said, left := read("warning\nproofhouse-clean: {\"removed\":[\"profile x\"]}\nlast")
+	if said != "warning\nlast" || len(left.Removed) != 1 {
+		t.Errorf("%q, %+v", said, left)
+	}
+	if said, _ := read(strings.Repeat("x", 8<<20)); len(said) > 2<<20 {
+		t.Errorf("%d bytes are kept", len(said))
+	}
+	if _, left := read("proofhouse-clean: {\n"); len(left.Removed) > 0 {
+		t.Errorf("%+v", left)
+	}
+}
