@@ -728,9 +728,11 @@ const powerCycles = 3
 // boot ID that it had; "" if unknown.
 func awaitBoard(ctx context.Context, o Options, s *boardState, boot string, since time.Time) (*returned, error) {
 	b := o.Kernel.Board
-	how := "it rebooted"
+	how := "it rebooted by itself"
 	for cycle := 0; ; cycle++ {
-		for end := time.Now().Add(b.RebootWait); time.Now().Before(end); {
+		// A board that was only slow gets more time after the second cycle.
+		wait := b.RebootWait * time.Duration(1+cycle/2)
+		for end := time.Now().Add(wait); time.Now().Before(end); {
 			if r, err := lookAtBoard(ctx, o, s, boot, how); r != nil || err != nil {
 				return r, err
 			}
@@ -751,7 +753,7 @@ func awaitBoard(ctx context.Context, o Options, s *boardState, boot string, sinc
 		if err := board.PowerCycle(ctx, b); err != nil {
 			return nil, err
 		}
-		how = "its power was cut"
+		how = "it came back after a power cycle"
 	}
 }
 

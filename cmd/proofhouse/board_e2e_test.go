@@ -90,7 +90,7 @@ func (r *boardRig) configure(t *testing.T, name, settings string) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	text := fmt.Sprintf("ssh: board\nssh_config: %s\nreboot_wait: 90s\n%s\n", r.Config, settings)
+	text := fmt.Sprintf("ssh: board\nssh_config: %s\nreboot_wait: 3m\n%s\n", r.Config, settings)
 	if err := os.WriteFile(filepath.Join(dir, name+".yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -324,7 +324,7 @@ func TestE2EBoards(t *testing.T) {
 		"panic, console and power":  "sysrq triggered crash",
 		"panic, power only":         "sysrq triggered crash", // from pstore
 		"silent reset":              "the board was reset",
-		"hang that only power ends": "its power was cut",
+		"hang that only power ends": "after a power cycle",
 		"network gone for 60 s":     "the board was not reset",
 	}
 	for _, f := range []struct {
@@ -334,7 +334,7 @@ func TestE2EBoards(t *testing.T) {
 		{"panic, console and power", "board:con", func(t *testing.T) { r.sysrq(t, "c") }},
 		{"panic, power only", "board:pow", func(t *testing.T) { r.sysrq(t, "c") }},
 		{"silent reset", "board:con", func(t *testing.T) { r.monitor(t, "system_reset") }},
-		{"hang that only power ends", "board:con,reboot_wait=20s", func(t *testing.T) { r.monitor(t, "stop") }},
+		{"hang that only power ends", "board:con,reboot_wait=2m", func(t *testing.T) { r.monitor(t, "stop") }},
 		{"network gone for 60 s", "board:con", func(t *testing.T) {
 			r.monitor(t, "set_link nic off")
 			time.Sleep(time.Minute)
