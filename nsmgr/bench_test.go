@@ -20,12 +20,12 @@ import (
 	"proofhouse/runs"
 )
 
-// rounds times making a namespace, loading a profile that is cached, and
-// removing it again. By commands: in LXC's own way, which takes three, and in
-// nsmgr's, which takes two; and, as a part of the latter, starting nsmgr twice
-// for nothing. Then within a program, see timeRounds. It takes turns, so that
-// other work on the machine slows all alike, and prints the nanoseconds of each
-// round.
+// rounds measures creating a namespace, loading a cached profile and removing the
+// namespace again. It measures commands: those that LXC runs (three), those of
+// nsmgr (two), and starting nsmgr twice without doing anything, which is part of
+// the latter. Then it measures the same within one program: see timeRounds. The
+// measurements alternate, so that other work on the machine affects all of them
+// alike. It prints the duration of each round in nanoseconds.
 const rounds = `
 set -e
 A=/sys/kernel/security/apparmor/policy/namespaces
@@ -45,9 +45,9 @@ done
 NSMGR_TEST_CHILD="rounds 20 p.aa cache" nsmgr.test
 `
 
-// timeRounds times the same within a program that runs already, as LXC's
-// library and nsmgr's are used: LXC makes and removes the directory by system
-// calls and starts apparmor_parser.
+// timeRounds measures the same within a running program, as programs use the
+// libraries of LXC and nsmgr: LXC creates and removes the directory with system
+// calls, and starts apparmor_parser.
 func timeRounds(times int, file, cache string) error {
 	ctx := context.Background()
 	const ns = "b"
@@ -94,7 +94,7 @@ func timeRounds(times int, file, cache string) error {
 			if err := w.round(); err != nil {
 				return fmt.Errorf("%s: %w", w.name, err)
 			}
-			if i > 0 { // the first finds no cache
+			if i > 0 { // the first round has no cache
 				fmt.Println(w.name, time.Since(start).Nanoseconds())
 			}
 		}

@@ -120,8 +120,8 @@ func (c *census) described(what sight) ([]Task, error) {
 }
 
 const (
-	// lookTimeout bounds a look on a host that starts tasks faster than they
-	// can be looked at.
+	// lookTimeout limits a look on a host that starts tasks faster than they can
+	// be read.
 	lookTimeout = 10 * time.Second
 	// maxStarted is how many tasks may start during a look before it begins
 	// again.
@@ -200,7 +200,7 @@ func (c *census) try(s *sight, end time.Time) (again bool, err error) {
 			c.hide("tasks are started faster than they can be looked at, for %v", lookTimeout)
 			return false, nil
 		}
-		if now < last || now-last+s.started > maxStarted { // the ids began again, or too many
+		if now < last || now-last+s.started > maxStarted { // the ids wrapped around, or too many tasks started
 			return true, nil
 		}
 		if err := c.started(s, last+1, now); err != nil {
@@ -288,7 +288,7 @@ func (c *census) started(s *sight, first, last int) error {
 	return nil
 }
 
-// short is how many tasks the kernel has that this process was not shown.
+// short returns how many tasks the kernel has and this process cannot see.
 func (c *census) short(s *sight, threads int) int {
 	if len(s.known) <= threads {
 		return threads - len(s.known)

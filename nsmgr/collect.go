@@ -15,12 +15,12 @@ type Garbage struct {
 	Why  string `json:"why"`
 }
 
-// FindGarbage returns the namespaces that nsmgr made and nothing uses: those
-// whose creation or removal was interrupted at once, the others when they were
-// created at least idle ago. A namespace with a task in it, one that a file
-// declares, and one that others made are not among them. With a
-// [HiddenTasksError], which says that a namespace may be in use all the same,
-// it returns what it found.
+// FindGarbage returns the unused namespaces that nsmgr created. A namespace whose
+// creation or removal was interrupted is returned at once, another one only if it
+// was created at least idle ago. A namespace with a task in it, a namespace that a
+// file declares, and a namespace that another program created are never returned.
+// The error is a [HiddenTasksError] if this process cannot see all tasks: then a
+// returned namespace may be in use.
 func (v *View) FindGarbage(idle time.Duration) ([]Garbage, error) {
 	notes, err := v.notes()
 	if err != nil {
@@ -46,16 +46,16 @@ func (v *View) FindGarbage(idle time.Duration) ([]Garbage, error) {
 			hidden = c.complete()
 		}
 	}
-	// Those below go first.
+	// Children come before their parents.
 	slices.SortFunc(found, func(a, b Garbage) int { return strings.Compare(string(b.Name), string(a.Name)) })
 	return found, hidden
 }
 
 const whyStale = "it no longer exists, and only the record of it is left"
 
-// garbage returns why the namespace can be removed; "" if it cannot. tasks are
-// those in it. A task in a namespace whose removal was interrupted, and which is
-// unconfined there, entered during the removal: it does not keep the namespace.
+// garbage returns why the namespace can be removed, or "" if it cannot. tasks are
+// those in the namespace. If its removal was interrupted, an unconfined task in it
+// entered during the removal: such a task does not keep the namespace.
 func (v *View) garbage(n note, tasks []Task, idle time.Duration) string {
 	_, same := v.read(n.Name)
 	inUse := slices.ContainsFunc(tasks, func(t Task) bool {
@@ -71,7 +71,7 @@ func (v *View) garbage(n note, tasks []Task, idle time.Duration) string {
 	case n.State == stateMaking && n.Inode != 0:
 		return "its creation was interrupted"
 	case n.State == stateMaking:
-		// It may be that of somebody else, made after ours was not.
+		// Ours was never created: another program may have created this one.
 		if p, err := v.Profiles(n.Name); err == nil && len(p) == 0 {
 			return "its creation was interrupted"
 		}
@@ -85,14 +85,15 @@ func (v *View) garbage(n note, tasks []Task, idle time.Duration) string {
 	return "no task is in it"
 }
 
-// Collect removes the namespace if, under the lock, it is still garbage.
+// Collect removes the namespace if it is still garbage once this process holds the
+// lock.
 func (v *View) Collect(ctx context.Context, g Garbage, idle time.Duration) error {
 	unlock, err := v.lock(ctx, g.Name)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	// The note says whatever happened since.
+	// The record is read again: the namespace may have changed before the lock.
 	b, ok := v.read(g.Name)
 	if !v.Exists(g.Name) || !ok {
 		v.forget(g.Name)

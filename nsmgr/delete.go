@@ -28,22 +28,22 @@ func (v *View) rmdir(ns Name) error {
 	return fmt.Errorf("remove namespace %q: %w", ns, errno(err))
 }
 
-// ErrInUse is the error of a change that live tasks stand against.
+// ErrInUse is the error of a change that is refused because of live tasks.
 // [InUseError] has the tasks.
 var ErrInUse = errors.New("in use")
 
-// InUseError is the error of a namespace that is not removed, or of profiles
-// that are not, because of the tasks that they confine.
+// InUseError is the error of a namespace, or of profiles, that are not removed
+// because they confine tasks.
 type InUseError struct {
 	Namespace Name
 	// Profiles are those that were to be removed; nil for the whole namespace.
 	Profiles []string
 	Tasks    []Task
-	// Late is true for tasks that entered while the removal was under way. The
-	// profiles are back. Tasks that were confined by them alone no longer were,
-	// and have been killed.
+	// Late is true if the tasks entered during the removal. The profiles are
+	// loaded again. Tasks that only they confined became unconfined and were
+	// killed.
 	Late bool
-	// Removed is true where it was too late to keep the namespace.
+	// Removed is true if the namespace was removed before the tasks were found.
 	Removed bool
 }
 
@@ -114,45 +114,46 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %s", n, what)
 }
 
-// ErrHasChildren is the error of a namespace that is not removed because others
-// are below it.
+// ErrHasChildren is the error of a namespace that is not removed because it has
+// child namespaces.
 var ErrHasChildren = errors.New("has namespaces below it")
 
-// HeldError is about a namespace that is to be removed while something refers
-// to its profiles that this kernel does not show: a process that has requested
-// one for its next exec, and would run unconfined, or, harmless, an open file, a
-// socket, or a stale reference.
+// HeldError is the error of a namespace whose profiles are still referenced, by
+// something that this kernel does not show. It may be a process that has requested
+// one of them for its next exec and would run unconfined. It may also be harmless:
+// an open file, a socket, or a stale reference.
 type HeldError struct{ Namespace Name }
 
 func (e *HeldError) Error() string {
 	return fmt.Sprintf("something refers to profiles of namespace %q, and this kernel does not show what: a process that has requested one for its next exec would run unconfined; or an open file, a socket, or a stale reference", e.Namespace)
 }
 
-// Deletion says how far [View.Delete] may go.
+// Deletion are the options of [View.Delete].
 type Deletion struct {
 	Recursive bool // also remove the namespaces below it
 	Kill      bool // kill the tasks in it first
-	Force     bool // remove it under the tasks in it
-	// Sure has the namespace stay where something refers to its profiles and
-	// the kernel does not show what ([HeldError]). Without it, Doubt is told
-	// and the namespace goes: 6.1 keeps the profiles for ever after a
-	// replacement, or an exec under a stack, though no task is left.
+	Force     bool // remove it even with tasks in it
+	// Sure keeps the namespace if its profiles are still referenced and the
+	// kernel does not show by what ([HeldError]). Without Sure, Doubt is called
+	// and the namespace is removed: after a replacement of a profile, or an exec
+	// under a stack, Linux 6.1 never releases the profiles, even if no task is
+	// left.
 	Sure bool
-	// Doubt is told why a removal that goes ahead may leave a task unconfined:
+	// Doubt is called with the reason why a removal may leave a task unconfined:
 	// a [HeldError], or with Force a [HiddenTasksError]. It may be nil.
 	Doubt func(error)
-	// Confirm is asked before Force removes a namespace with tasks in it; an
-	// error ends the removal with that error. flat are the tasks that become
-	// unconfined. It may be nil.
+	// Confirm is called before Force removes a namespace with tasks in it. If it
+	// returns an error, nothing is removed and Delete returns that error. flat are
+	// the tasks that become unconfined. It may be nil.
 	Confirm func(flat, stacked []Task) error
 }
 
-// Delete removes the namespace. The kernel would do so under the tasks that
-// are in it, and leave those that it alone confines unconfined in the root
-// namespace. So Delete fails with an [InUseError] while there are any, and with
-// a [HiddenTasksError] where it cannot see all tasks. Then it removes the
-// profiles, so that no more can enter, and looks again. A task that entered
-// between the two has lost its confinement and is killed; the profiles are
+// Delete removes the namespace. The kernel itself would remove a namespace with
+// tasks in it, and would leave the tasks that only the namespace confines
+// unconfined. So Delete fails with an [InUseError] if the namespace has tasks, and
+// with a [HiddenTasksError] if it cannot see all tasks. Then it removes the
+// profiles, so that no task can enter any more, and checks again. A task that
+// entered between the two checks became unconfined: it is killed, the profiles are
 // loaded again, and the namespace stays.
 func (v *View) Delete(ctx context.Context, ns Name, d Deletion) error {
 	if ns == "" {
@@ -204,8 +205,8 @@ func (v *View) delete(ctx context.Context, ns Name, d Deletion) error {
 	if d.Force {
 		return nil
 	}
-	// Between the last look and the removal, nothing could be entered but the
-	// profile that every namespace has, unconfined.
+	// Between the last check and the removal, a task could only enter the
+	// unconfined profile, which every namespace has.
 	tasks, err := c.tasks(ns)
 	if err != nil || len(tasks) == 0 {
 		return err
@@ -213,7 +214,7 @@ func (v *View) delete(ctx context.Context, ns Name, d Deletion) error {
 	return refuse(&InUseError{Namespace: ns, Tasks: tasks, Late: true, Removed: true})
 }
 
-// checkUnused makes sure that no task is in the namespace, as far as d wants it.
+// checkUnused returns an error if a task is in the namespace, unless d allows it.
 func (v *View) checkUnused(ctx context.Context, c *census, ns Name, d Deletion) error {
 	tasks, err := c.tasks(ns)
 	if err == nil && d.Kill && len(tasks) > 0 && (c.complete() == nil || d.Force) {
@@ -241,14 +242,14 @@ func (v *View) checkUnused(ctx context.Context, c *census, ns Name, d Deletion) 
 	return confirm(ns, tasks, d.Confirm)
 }
 
-// reopen takes back the note of a removal that did not take place.
+// reopen restores the record of a namespace whose removal was undone.
 func (v *View) reopen(n note, ours bool) {
 	if !ours {
 		v.forget(n.Name)
 		return
 	}
 	n.State = stateReady
-	_ = v.write(n) // an old note would have the namespace collected once it is empty
+	_ = v.write(n) // with the old record, the namespace would be collected once it is empty
 }
 
 func confirm(ns Name, tasks []Task, ask func(flat, stacked []Task) error) error {
@@ -266,17 +267,17 @@ func confirm(ns Name, tasks []Task, ask func(flat, stacked []Task) error) error 
 	return ask(flat, stacked)
 }
 
-// heldTimeout is how long the kernel may take to release profiles that nothing
-// refers to: an RCU grace period or a few, and the end of what a container had,
-// such as its network namespace (0.3 to 0.8 s on 6.1 under TCG).
+// heldTimeout limits the wait until the kernel releases profiles that are no
+// longer referenced. That takes some RCU grace periods, and the cleanup of what a
+// container used, such as its network namespace (0.3 to 0.8 s on 6.1 under TCG).
 const heldTimeout = time.Second
 
-// shut removes all profiles of the namespace and of those below, so that no task
-// can enter them, and then makes sure that none is in and that nobody else has
-// changed the namespace. If that fails, it kills the tasks that lost their
-// confinement and loads the profiles again; restored reports whether that worked.
+// shut removes all profiles of the namespace and of the namespaces below it, so
+// that no task can enter them. Then it checks that no task is in them, and that no
+// other program has changed them. If a check fails, it kills the tasks that became
+// unconfined and loads the profiles again; restored reports whether that worked.
 //
-// It has no context: a stop half-way would leave the namespace without its
+// It has no context: an interruption would leave the namespace without its
 // profiles.
 func (v *View) shut(c *census, ns Name, below []Name, d Deletion) (restored bool, err error) {
 	all := append([]Name{ns}, below...)
@@ -326,9 +327,9 @@ func (v *View) shut(c *census, ns Name, below []Name, d Deletion) (restored bool
 	return true, err
 }
 
-// removeAll removes the profiles of the namespaces. It adds their policy to had,
-// empty where the kernel does not keep it, and the directories of their loads to
-// loads.
+// removeAll removes the profiles of the namespaces. It adds their policy to had
+// (an empty one if the kernel does not keep policy), and the raw_data directories
+// of their loads to loads.
 func (v *View) removeAll(all []Name, had map[Name]Policy, loads map[string]bool) error {
 	for _, n := range all {
 		profiles, err := v.loaded(n)
@@ -378,10 +379,10 @@ func (v *View) unchanged(ns Name, below []Name) error {
 	return nil
 }
 
-// mustBeEmpty is the last look before a namespace goes, which has no profiles
-// any more. A kernel that does not show what tasks have requested (6.1) still
-// shows that something has: the policy of a load stays in raw_data until the
-// last reference to its profiles is gone.
+// mustBeEmpty is the last check before a namespace without profiles is removed.
+// Linux 6.1 does not show which label a task has requested, but it shows that
+// profiles are still referenced: their policy stays in raw_data until the last
+// reference is gone.
 func mustBeEmpty(ns Name, loads map[string]bool, shows func() bool, look func() ([]Task, error)) error {
 	end := time.Now().Add(heldTimeout)
 	for looks := 1; ; looks++ {
@@ -401,7 +402,7 @@ func mustBeEmpty(ns Name, loads map[string]bool, shows func() bool, look func() 
 		if len(loads) == 0 || shows() {
 			return nil
 		}
-		// Retry before timing out: the host may have stood still.
+		// Retry before timing out: this process may not have run for a while.
 		if looks > 20 && time.Now().After(end) {
 			return refuse(&HeldError{ns})
 		}
@@ -409,10 +410,10 @@ func mustBeEmpty(ns Name, loads map[string]bool, shows func() bool, look func() 
 	}
 }
 
-// killUnconfined kills those of the tasks, and of those that they start
-// meanwhile, that a removal has just left unconfined, until there are none. They
-// entered what was being removed: if they continued, they would have escaped. It
-// spares those for which spare is true; spare may be nil.
+// killUnconfined kills the tasks that a removal left unconfined, and those that
+// they start in the meantime, until none is left. They entered a profile while it
+// was removed, and would escape if they continued. Tasks for which spare returns
+// true are not killed; spare may be nil.
 func (v *View) killUnconfined(c *census, tasks []Task, unconfined func(Label) bool, spare func(Task) bool) error {
 	for end := time.Now().Add(killTimeout); ; {
 		tasks = slices.DeleteFunc(tasks, func(t Task) bool {
@@ -427,7 +428,7 @@ func (v *View) killUnconfined(c *census, tasks []Task, unconfined func(Label) bo
 			}
 		}
 		if time.Now().After(end) {
-			return refuse(fmt.Errorf("kill tasks that are no longer confined: not all have ended after %v: %s", killTimeout, listTasks(tasks)))
+			return refuse(fmt.Errorf("kill tasks that are no longer confined: some are still running after %v: %s", killTimeout, listTasks(tasks)))
 		}
 		time.Sleep(time.Millisecond)
 		var err error

@@ -92,9 +92,9 @@ func (v *View) request(transition string) error {
 	return writeOnce(attr, []byte(transition))
 }
 
-// onOwnThread calls do on a thread that ends with it. It is called in a goroutine
-// of its own. The process's first thread never ends, so that is kept busy while
-// another one calls do.
+// onOwnThread calls do on a thread that ends when do returns. It must be called in a
+// goroutine of its own. The first thread of a process never ends, so it waits while
+// another thread calls do.
 func onOwnThread(do func()) {
 	runtime.LockOSThread()
 	if unix.Gettid() != unix.Getpid() {
@@ -160,7 +160,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// checkTarget says what of the target is not there.
+// checkTarget returns an error if a profile of the target does not exist.
 func (v *View) checkTarget(t Target) error {
 	profiles, err := v.Profiles(t.Namespace)
 	if err != nil {
@@ -191,7 +191,7 @@ func hasProfile(profiles []Profile, name string) bool {
 	return false
 }
 
-// names are the profiles' names for people.
+// names lists the names of the profiles for a message.
 func names(profiles []Profile) string {
 	var n []string
 	for _, p := range profiles {

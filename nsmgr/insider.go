@@ -6,29 +6,29 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"runtime"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// The text of a label is ambiguous. A profile's name may have any character in
-// it, and others choose names: the root of a container that loads policy of its
-// own, and any user whose process runs in complain mode, where the kernel names
-// a profile after the hat or the program that was asked for
-// ("PROFILE//null-NAME"). A NAME such as "x//&:prod:p" reads as a part in
+// The text of a label is ambiguous. A profile's name may contain any character,
+// and untrusted users choose names: the root of a container that loads its own
+// policy, and any user whose process runs in complain mode. In complain mode the
+// kernel names a profile after the requested hat or program
+// ("PROFILE//null-NAME"). A NAME such as "x//&:prod:p" looks like a part in
 // another namespace.
 //
-// So a part is believed where no such name can end before it. Elsewhere the
-// kernel is asked: a thread of this process enters the namespace and reads the
-// label from there. It is shown (security/apparmor/procattr.c aa_getprocattr)
-// only if the label really reaches into that namespace.
+// So a part is accepted only if no such name can end before it. Otherwise the
+// kernel decides: a thread of this process enters the namespace and reads the
+// label from there. The kernel returns it (security/apparmor/procattr.c
+// aa_getprocattr) only if the label has a part in that namespace.
 
 // learning marks the name of a profile that the kernel made in complain mode.
 const learning = "//null-"
 
-// segments splits a task's label as the kernel wrote it, and takes off the mode.
+// segments splits a task's label, as the kernel wrote it, into its parts and its
+// mode.
 func segments(text string) (parts []string, mode string) {
 	s := strings.TrimRight(text, "\n\x00")
 	for _, m := range modes {
@@ -40,20 +40,20 @@ func segments(text string) (parts []string, mode string) {
 	return strings.Split(s, stackSeparator), mode
 }
 
-// readLabel reads a task's label. It asks whether a part is really in its
-// namespace where that is in doubt; a part of which that cannot be told makes
-// the label Unverified. It never fails: what is no label by itself is a part of
-// the name before it.
+// readLabel parses a task's label. If it is in doubt whether a part is in its
+// namespace, ask decides; if ask fails, the label is Unverified. The only error is
+// that of a task that has ended. Text that is not a label by itself belongs to the
+// name before it.
 func readLabel(text string, ask func(ns Name) (bool, error)) (Label, error) {
 	parts, mode := segments(text)
 	l := Label{Mode: mode}
-	doubt := false // whether a name of others' choice may continue
+	doubt := false // a name that an untrusted user chose may continue
 	var ns Name
 	for i, s := range parts {
 		p, named, err := parsePart(s, ns)
 		real := err == nil && s != ""
 		if i > 0 && real && doubt {
-			real = !named // the same namespace, whether it is one name or two
+			real = !named // it is in the same namespace, whether it is one name or two
 			if named {
 				if real, err = ask(p.Namespace); err != nil {
 					if gone(err) {
@@ -79,7 +79,7 @@ func readLabel(text string, ask func(ns Name) (bool, error)) (Label, error) {
 	return l, nil
 }
 
-// resolve reads the label of a task; see readLabel. read reads its file again.
+// resolve parses the label of a task: see readLabel. read reads its file again.
 func (c *census) resolve(text string, read func() error) (Label, error) {
 	return readLabel(text, func(ns Name) (bool, error) {
 		if !c.v.Exists(ns) {
@@ -102,7 +102,7 @@ func (c *census) insider(ns Name) *insider {
 	i := c.inside[ns]
 	if i == nil {
 		i = &insider{v: c.v, ask: make(chan func() error), told: make(chan error)}
-		go i.enter(ns)
+		go onOwnThread(func() { i.serve(ns) })
 		i.err = <-i.told
 		c.own[i.tid] = true
 		c.inside[ns] = i
@@ -110,22 +110,10 @@ func (c *census) insider(ns Name) *insider {
 	return i
 }
 
-// enter stacks the namespace's unconfined profile on the thread's label and
-// answers until there are no more questions. The thread ends with the
-// goroutine, as it is locked to it and stays so.
-func (i *insider) enter(ns Name) {
-	runtime.LockOSThread()
+// serve stacks the namespace's unconfined profile on the thread's label, and calls
+// the functions of ask there until ask is closed.
+func (i *insider) serve(ns Name) {
 	i.tid = unix.Gettid()
-	if i.tid == unix.Getpid() { // the first thread stays: keep it busy while another enters
-		defer runtime.UnlockOSThread()
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			i.enter(ns)
-		}()
-		<-done
-		return
-	}
 	l := Label{Parts: []Part{{ns, Unconfined}}}
 	i.told <- i.v.writeAttribute("current", "stack "+l.String())
 	for read := range i.ask {
@@ -149,10 +137,11 @@ func (i *insider) sees(read func() error) (bool, error) {
 	}
 }
 
-// dismissTimeout is how long the threads of insiders may take to end.
+// dismissTimeout limits the wait for the end of the insiders' threads.
 const dismissTimeout = time.Second
 
-// dismiss ends the insiders and waits until no other nsmgr can see them.
+// dismiss ends the insiders, and waits until their threads have ended: another
+// nsmgr would see them as tasks.
 func (c *census) dismiss() {
 	for ns, i := range c.inside {
 		close(i.ask)

@@ -31,7 +31,7 @@ import (
 // These tests change the policy of the kernel that they run on. TestE2EKernel
 // boots one for them.
 const (
-	onKernel = "NSMGR_KERNEL_TESTS" // set: this is such a kernel
+	onKernel = "NSMGR_KERNEL_TESTS" // set if the tests may change this kernel's policy
 	actAs    = "NSMGR_TEST_CHILD"   // what this process does instead of testing
 )
 
@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 		}
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
-	case "ask": // LABEL: ask for it for the next exec, say so, wait for a byte, sleep
+	case "ask": // LABEL: request it for the next exec, report that, wait for a byte, sleep
 		ask(args)
 	case "storm": // start threads, one after another, each of which ends at once
 		for {
@@ -60,7 +60,7 @@ func TestMain(m *testing.M) {
 			}()
 			<-done
 		}
-	case "churn": // NAMESPACE FILE: make and remove it until killed, and say so each time
+	case "churn": // NAMESPACE FILE: create and remove it until killed, and report each round
 		w := strings.Fields(args)
 		churn(nsmgr.Name(w[0]), w[1])
 	case "rounds": // TIMES FILE CACHE: time rounds in this process
@@ -292,8 +292,8 @@ func TestKernelLoadIsAtomic(t *testing.T) {
 	before, err := v.Profiles("atomic")
 	must(t, err)
 	more := compile(t, v, "abi <kernel>,\nprofile good { /etc/** r, }\nprofile more { /** r, }\n")
-	// nsmgr itself refuses policy that is cut short; only the kernel checks the
-	// tables of a DFA.
+	// nsmgr itself refuses truncated policy; only the kernel checks the tables of a
+	// DFA.
 	broken := nsmgr.Policy{{Origin: more[0].Origin, Data: bytes.Clone(more[0].Data)}}
 	tables := bytes.LastIndex(broken[0].Data, []byte("aadfa\x00")) + 200
 	for i := range 200 {
@@ -309,7 +309,7 @@ func TestKernelLoadIsAtomic(t *testing.T) {
 		t.Errorf("a load of broken policy: %v", err)
 	}
 	if loadErr != nil && loadErr.Info == "" {
-		t.Logf("the kernel dropped its record: %v", err) // it logs ten in five seconds
+		t.Logf("the kernel dropped its record: %v", err) // it logs only ten in five seconds
 	}
 	t.Logf("broken policy: %v", err)
 	if after, err := v.Profiles("atomic"); err != nil || !slices.Equal(after, before) {
@@ -411,7 +411,7 @@ func startAsker(t *testing.T, label string) asker {
 	return asker{cmd, in}
 }
 
-// proceed lets it do its exec.
+// proceed lets it execute its program.
 func (a asker) proceed() { _, _ = a.in.Write([]byte("x")) }
 
 func (a asker) end() {
@@ -425,7 +425,7 @@ func TestKernelDeletePending(t *testing.T) {
 	ctx, v := kernel(t)
 	policy := compile(t, v, fmt.Sprintf(wide, "p"))
 	must(t, v.Create(ctx, "pending", nsmgr.Making{Policy: policy}))
-	shown := func() bool { // 6.1 shows nothing, and who is in raw_data's place still tells
+	shown := func() bool { // 6.1 does not show requests, but raw_data shows that a profile is referenced
 		a := startAsker(t, ":pending:p")
 		defer a.end()
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/attr/apparmor/exec", a.Process.Pid))
@@ -477,8 +477,8 @@ func TestKernelDeletePending(t *testing.T) {
 	}
 }
 
-// Processes come while the namespace is removed: whoever would be unconfined
-// by it is named, and no other outcome is left.
+// Processes enter while the namespace is removed: a process that would become
+// unconfined is named in the error. There is no other outcome.
 func TestKernelDeleteRace(t *testing.T) {
 	ctx, v := kernel(t)
 	policy := compile(t, v, fmt.Sprintf(wide, "p"))
@@ -489,7 +489,8 @@ func TestKernelDeleteRace(t *testing.T) {
 	}
 	for round := range rounds {
 		must(t, v.Create(ctx, "race", nsmgr.Making{Policy: policy}))
-		// One asks before, and does its exec meanwhile; one asks meanwhile.
+		// One process requests the label before the removal and executes its program
+		// during it; another requests it during the removal.
 		before := startAsker(t, ":race:p")
 		during := child.Command(context.Background(), os.Args[0])
 		during.Env = append(os.Environ(), actAs+"=exec race p -")
@@ -548,7 +549,7 @@ func TestKernelManyWriters(t *testing.T) {
 	start := time.Now()
 	for w := range writers {
 		wg.Go(func() {
-			// Half of the writers have a namespace of their own, half share one.
+			// Half of the writers have their own namespace, half share one.
 			ns := nsmgr.Name("shared")
 			if w%2 == 0 {
 				ns = nsmgr.Name(fmt.Sprintf("own-%d", w))
@@ -571,7 +572,7 @@ func TestKernelManyWriters(t *testing.T) {
 	t.Logf("%d rounds by %d writers in %v", writers*rounds, writers, time.Since(start).Round(time.Millisecond))
 }
 
-// At whatever moment an nsmgr is killed, the next one completes or undoes its work.
+// Whenever an nsmgr is killed, the next one completes or undoes its work.
 func TestKernelKilled(t *testing.T) {
 	ctx, v := kernel(t)
 	file := filepath.Join(t.TempDir(), "p")
@@ -584,7 +585,7 @@ func TestKernelKilled(t *testing.T) {
 		out, err := cmd.StdoutPipe()
 		must(t, err)
 		must(t, cmd.Start())
-		// The time of a round depends on the host: it is killed within the third.
+		// The duration of a round depends on the host: it is killed during the third.
 		rounds := bufio.NewReader(out)
 		_, err = rounds.ReadString('\n')
 		must(t, err)
@@ -637,7 +638,7 @@ func TestKernelGarbage(t *testing.T) {
 			t.Errorf("%s is there: %v", ns, v.Exists(ns))
 		}
 	}
-	// Another of the same name is not ours.
+	// A namespace of the same name that another program created is not ours.
 	must(t, os.Remove("/sys/kernel/security/apparmor/policy/namespaces/declared"))
 	must(t, os.Mkdir("/sys/kernel/security/apparmor/policy/namespaces/declared", 0o755))
 	if v.Mine("declared") {
@@ -743,7 +744,8 @@ func TestKernelRecords(t *testing.T) {
 	}
 }
 
-// fastest returns the shortest of three times: other work on the host only adds.
+// fastest returns the shortest of three durations: other work on the host only
+// adds to them.
 func fastest(t *testing.T, f func() error) time.Duration {
 	t.Helper()
 	best := time.Hour
@@ -755,7 +757,7 @@ func fastest(t *testing.T, f func() error) time.Duration {
 	return best
 }
 
-// A thousand namespaces: listing them costs little next to a walk.
+// Listing a thousand namespaces takes little more than walking their directories.
 func TestKernelScale(t *testing.T) {
 	ctx, v := kernel(t)
 	policy := compile(t, v, fmt.Sprintf(wide, "p"))
@@ -773,13 +775,13 @@ func TestKernelScale(t *testing.T) {
 	if len(list) != many {
 		t.Errorf("listed %d", len(list))
 	}
-	// Both as commands, whose start counts, too.
+	// Both are commands, so that the start of a process counts in both.
 	listed := fastest(t, func() error { return exec.Command("nsmgr", "list").Run() })
 	asJSON := fastest(t, func() error { return exec.Command("nsmgr", "list", "--json").Run() })
 	within := fastest(t, func() error { _, err := v.List(); return err })
 	walked := fastest(t, func() error { return exec.Command("find", "/sys/kernel/security/apparmor/policy/").Run() })
 	t.Logf("%d namespaces: made in %v, listed in %v (%v without a process, %v as JSON), find took %v", many, made, listed, within, asJSON, walked)
-	if !testing.Short() && max(listed, asJSON) > 2*walked { // few are outweighed by the look at all tasks
+	if !testing.Short() && max(listed, asJSON) > 2*walked { // with few namespaces, looking at all tasks takes longer
 		t.Errorf("list took %v, as JSON %v, find %v", listed, asJSON, walked)
 	}
 	start = time.Now()
@@ -792,8 +794,8 @@ func TestKernelScale(t *testing.T) {
 	}
 }
 
-// A process that lives on by forking, each task of it for less than a
-// millisecond, is in the namespace at any time. It is never unconfined.
+// A process forks all the time, and each of its tasks lives for less than a
+// millisecond. It is always found in the namespace, and is never unconfined.
 func TestKernelForkChain(t *testing.T) {
 	ctx, v := kernel(t)
 	rounds := 100
@@ -807,7 +809,7 @@ func TestKernelForkChain(t *testing.T) {
 		`while (1) { my $p = fork; exit if $p; exit if -e $ARGV[0] }`, stop)
 	must(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = os.WriteFile(stop, nil, 0o600) })
-	for range 500 { // the first one ends once it has forked
+	for range 500 { // the first task ends once it has forked
 		if tasks, err := v.Tasks("chain"); err == nil && len(tasks) > 0 {
 			break
 		}
@@ -836,8 +838,8 @@ func TestKernelForkChain(t *testing.T) {
 	must(t, v.Delete(ctx, "chain", nsmgr.Deletion{}))
 }
 
-// Profiles are not removed from under a task that they alone confine, whichever
-// way; with force they are, and the task is named.
+// A profile that alone confines a task is not removed, by any command. With force
+// it is removed, and the task is named.
 func TestKernelRemoveInUse(t *testing.T) {
 	ctx, v := kernel(t)
 	policy := compile(t, v, fmt.Sprintf(wide, "p"))
@@ -868,8 +870,8 @@ func TestKernelRemoveInUse(t *testing.T) {
 }
 
 // An unprivileged process under a profile in complain mode chooses a label that
-// imitates another namespace's, or that cannot be read. Nothing is blocked by it,
-// and it is not killed for it.
+// looks like that of another namespace, or that cannot be parsed. It blocks
+// nothing, and is not killed.
 func TestKernelImitatedLabel(t *testing.T) {
 	ctx, v := kernel(t)
 	learner := compile(t, v, "abi <kernel>,\nprofile learner flags=(complain,attach_disconnected) { file, }\n")
@@ -903,8 +905,7 @@ syswrite($f, "changehat 0000000000000001^$ARGV[0]"); close $f; $| = 1; print "th
 	}
 }
 
-// A host that starts unconfined tasks all the time does not keep a namespace from
-// being removed.
+// A namespace can be removed on a host that starts unconfined tasks all the time.
 func TestKernelForkStorm(t *testing.T) {
 	ctx, v := kernel(t)
 	policy := compile(t, v, fmt.Sprintf(wide, "p"))
@@ -946,8 +947,8 @@ func lastID(t *testing.T) int {
 	return n
 }
 
-// Whatever moment a task enters at, no removal leaves it running unconfined: it
-// keeps its profile and the change is refused, or it is killed.
+// Whenever a task enters, no removal leaves it running unconfined: either the
+// change is refused and the task keeps its profile, or the task is killed.
 func TestKernelLateIsKilled(t *testing.T) {
 	ctx, v := kernel(t)
 	policy := compile(t, v, fmt.Sprintf(wide, "p"))
@@ -966,7 +967,7 @@ func TestKernelLateIsKilled(t *testing.T) {
 		outcomes := map[string]int{}
 		for round := range rounds {
 			must(t, v.Create(ctx, "late", nsmgr.Making{Policy: policy}))
-			// It enters by itself, forks on, and its children live for a moment.
+			// It enters, keeps forking, and each child lives for a moment.
 			cmd := child.Command(context.Background(), "perl", "-e", `
 my $end = time + 20;
 for (;;) { exit if time > $end; open(my $f, ">", "/proc/self/attr/apparmor/current") or die; last if syswrite($f, "changeprofile :late:p") }
@@ -1016,8 +1017,8 @@ func stat(pid int) string {
 	return string(b)
 }
 
-// A removal that was killed half-way is finished, and so are the tasks that it
-// left unconfined. A task that the namespace still confines keeps it.
+// An interrupted removal is completed, and the tasks that it left unconfined are
+// killed. A task that the namespace still confines keeps the namespace.
 func TestKernelMendKillsLate(t *testing.T) {
 	ctx, v := kernel(t)
 	policy := compile(t, v, fmt.Sprintf(wide, "p"))
@@ -1063,7 +1064,7 @@ func TestKernelChildAlone(t *testing.T) {
 	must(t, v.Create(ctx, "child", nsmgr.Making{}))
 	err := v.Load(ctx, "child", compile(t, v, "abi <kernel>,\nprofile a//b { file, }\n"), nsmgr.LoadOptions{})
 	if err != nil && !strings.Contains(err.Error(), `it is a child of profile "a", which is not loaded`) {
-		t.Errorf("a child alone: %v", err) // a kernel may create the parent
+		t.Errorf("a child without its parent: %v", err) // some kernels create the parent
 	}
 	t.Logf("a child alone: %v", err)
 	must(t, v.Delete(ctx, "child", nsmgr.Deletion{}))

@@ -13,12 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// killTimeout is how long the tasks of a namespace may take to end after
-// SIGKILL: one in an uninterruptible wait cannot be killed.
+// killTimeout limits the wait for the tasks of a namespace after SIGKILL: a task
+// in uninterruptible sleep does not end.
 const killTimeout = 30 * time.Second
 
-// kill kills all processes with a task in the namespace, and those that they
-// start meanwhile, and returns when there are none.
+// kill kills all processes with a task in the namespace, and those that they start
+// in the meantime, until none is left.
 func (v *View) kill(ctx context.Context, ns Name) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, killTimeout, fmt.Errorf("some are still running after %v", killTimeout))
 	defer cancel()
@@ -51,11 +51,11 @@ func (v *View) kill(ctx context.Context, ns Name) error {
 }
 
 // killOne kills the task's process if the task still has, or has requested, a
-// label that matches. One descriptor of the process does both: its directory in
-// /proc, through which the label is read, is a pidfd as well (from Linux 5.1 on).
-// So neither a number that another process has by now nor a /proc with other
-// numbers can have the wrong process killed. The kernel refuses with EINVAL
-// where the process is of a pid namespace outside of this one.
+// label that matches. The label is read and the process is killed through one file
+// descriptor: the process's directory in /proc, which is also a pidfd (from Linux
+// 5.1 on). So the wrong process is never killed, even if its ID was reused or /proc
+// belongs to another pid namespace. The kernel refuses with EINVAL if the process
+// is outside this process's pid namespace.
 func (v *View) killOne(c *census, t Task, match func(Label) bool) error {
 	fd, err := openFor(v.proc+"/"+strconv.Itoa(t.PID), unix.O_DIRECTORY)
 	if gone(err) {
@@ -72,7 +72,7 @@ func (v *View) killOne(c *census, t Task, match func(Label) bool) error {
 	a := attribute{t.PID, t.TID, name}
 	b, err := readAt(fd, a)
 	if err != nil {
-		return nil // it has ended, or done its exec
+		return nil // it has ended, or executed its program
 	}
 	l, err := c.resolve(string(b), func() error {
 		_, err := readAt(fd, a)
@@ -88,7 +88,7 @@ func (v *View) killOne(c *census, t Task, match func(Label) bool) error {
 	return nil
 }
 
-// readAt reads a task's file by the open directory of its process.
+// readAt reads an attribute of a task through the open directory of its process.
 func readAt(process int, a attribute) ([]byte, error) {
 	dir := "task/" + strconv.Itoa(a.tid) + "/attr/"
 	fd, err := unix.Openat(process, dir+"apparmor/"+a.name, unix.O_RDONLY|unix.O_CLOEXEC, 0)

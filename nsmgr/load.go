@@ -62,7 +62,7 @@ func (e *LoadError) Error() string {
 
 func (e *LoadError) Unwrap() error { return e.Err }
 
-// causes are the meanings of the kernel's errors on policy.
+// causes explain the errors with which the kernel refuses policy.
 var causes = map[syscall.Errno]string{
 	syscall.EPROTO:          "it was compiled for another ABI than this kernel's, or is damaged",
 	syscall.EPROTONOSUPPORT: "it is not compiled policy, or of a version that this kernel does not support",
@@ -74,7 +74,7 @@ var causes = map[syscall.Errno]string{
 	syscall.EINVAL:          "it is damaged, or not policy",
 }
 
-// Removal says what a removal of profiles may do to tasks that they confine.
+// Removal are the options of a removal of profiles that confine tasks.
 type Removal struct {
 	// Force removes profiles also where a task is confined by them alone. That
 	// task becomes unconfined within the namespace.
@@ -93,7 +93,7 @@ func (r Removal) note(err error) {
 	}
 }
 
-// LoadOptions say how [View.Load] loads policy.
+// LoadOptions are the options of [View.Load].
 type LoadOptions struct {
 	// ReplaceAll removes the profiles of the namespace that are not in the
 	// policy, as the Removal allows.
@@ -164,7 +164,7 @@ func (v *View) load(ns Name, p Policy, o LoadOptions) error {
 // removed them recursively (CVE-2026-23404).
 const maxChildren = 200
 
-// shorten cuts what is too long for a message.
+// shorten shortens a name for a message.
 func shorten(s string) string {
 	const most = 60
 	if len(s) <= most {

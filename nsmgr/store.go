@@ -182,19 +182,19 @@ func (v *View) read(ns Name) (note, bool) {
 	return n, true
 }
 
-// Mine reports whether nsmgr made the namespace.
+// Mine reports whether nsmgr created the namespace.
 func (v *View) Mine(ns Name) bool {
 	n, ok := v.read(ns)
 	return ok && !n.Made.IsZero()
 }
 
-// Container is the LXC container that the namespace was made for, or "".
+// Container returns the LXC container that the namespace was created for, or "".
 func (v *View) Container(ns Name) string {
 	n, _ := v.read(ns)
 	return n.Container
 }
 
-// Declared reports whether the namespace was made as declared in a file.
+// Declared reports whether the namespace was created from a declaration.
 func (v *View) Declared(ns Name) bool {
 	n, ok := v.read(ns)
 	return ok && n.Declared
@@ -208,7 +208,7 @@ func (v *View) inode(ns Name) uint64 {
 	return st.Ino
 }
 
-// notes reads all notes.
+// notes reads all records.
 func (v *View) notes() ([]note, error) {
 	dir := filepath.Join(v.state, "namespaces")
 	list, err := entries(dir)
@@ -239,8 +239,8 @@ func (v *View) lock(ctx context.Context, ns Name) (unlock func(), err error) {
 	return v.lockFor(ctx, ns)
 }
 
-// lockPath is where only root comes to: whoever can open the lock's file, to read
-// it, can hold a lock that keeps nsmgr waiting for ever.
+// lockPath is in a directory that only root can enter: a user who can open the
+// lock file, even for reading, can hold a lock that blocks nsmgr for ever.
 func (v *View) lockPath() string { return v.state + "/private/lock" }
 
 func (v *View) openLock() (int, error) {
@@ -267,11 +267,10 @@ func (v *View) openLock() (int, error) {
 	return fd, nil
 }
 
-// lockFor makes this process the only one of ours that changes the namespace, or
-// any that hang together with it: those of the same top one. The lock is one
-// byte of a file, at a place that the name gives, so that no file is left
-// behind; the kernel gives it back when the process dies. Two names at the
-// same place merely wait for each other.
+// lockFor locks the namespace, and all others with the same top-level namespace,
+// against other nsmgr processes. The lock is one byte of a file, at an offset that
+// the name determines, so no file is left behind, and the kernel releases it when
+// the process dies. Two names with the same offset only wait for each other.
 func (v *View) lockFor(ctx context.Context, ns Name) (unlock func(), err error) {
 	fd, err := v.openLock()
 	if err != nil {

@@ -18,8 +18,8 @@ import (
 // trialTimeout limits a trial: it compiles one profile and runs one process.
 const trialTimeout = 2 * time.Minute
 
-// trialPolicy is the profile of a trial: all is allowed but one file, and
-// nothing is logged. NAME and FILE are replaced.
+// trialPolicy is the profile of a trial: it denies one file, allows everything
+// else, and logs nothing. NAME and FILE are replaced.
 const trialPolicy = `abi <kernel>,
 profile "NAME" flags=(attach_disconnected) {
   file,
@@ -108,8 +108,8 @@ func because(said string) string {
 	return " (" + said + ")"
 }
 
-// Probe opens two files and reports what came of it, and the label of this
-// process. It runs in the process that a trial starts.
+// Probe opens two files and reports the results, and the label of this process. It
+// runs in the process that a trial starts.
 func Probe(allowed, denied string) (Seen, error) {
 	label, err := os.ReadFile("/proc/thread-self/attr/apparmor/current")
 	if err != nil {
