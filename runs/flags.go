@@ -68,9 +68,9 @@ func SplitNames(s string) []string {
 
 // MachineFlags defines the flags of every command that boots a kernel.
 func MachineFlags(f *pflag.FlagSet, c *Config) {
-	f.StringVar(&c.Guest, "guest", DefaultGuest, "Debian `suite` of the guest")
+	f.StringVar(&c.Guest, "guest", DefaultGuest, "Debian `SUITE` of the guest")
 	f.StringVar(&c.Source, "apparmor-src", DefaultSource, "`SPEC` of the source of the upstream suite: debian:SUITE, a directory or a tarball")
-	f.StringVar(&c.Accelerator, "accel", "auto", "QEMU's accelerator: auto, kvm or tcg")
+	f.StringVar(&c.Accelerator, "accel", "auto", "`ACCELERATOR` of QEMU: auto, kvm or tcg")
 	f.Var(cli.Count(&c.Memory, leastMemory), "memory", fmt.Sprintf("memory of a machine in `MiB` (default %d)", machines.DefaultMemory))
 	f.BoolVar(&c.Plain, "plain", false, "boot without the kernel parameters that make a boot faster")
 	f.BoolVar(&c.PlainGuest, "plain-guest", false, "run the upstream scripts without the programs that make them faster")

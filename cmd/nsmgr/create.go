@@ -49,7 +49,7 @@ is omitted. If the command fails, nothing is left of the namespace.`,
 	}
 	f := c.Flags()
 	f.StringArrayVarP(&o.paths, "profiles", "p", nil, "policy, text or compiled: `PATH` of a file or directory; may be given several times")
-	f.StringVar(&o.kind, "kind", profiles.Privileged, "shipped profile to load: privileged, unprivileged or nested")
+	f.StringVar(&o.kind, "kind", profiles.Privileged, "shipped profile to load, by its `KIND`: privileged, unprivileged or nested")
 	f.StringVar(&o.parent, "parent", "", "create it below the namespace `NS`")
 	f.StringVar(&o.container, "for-container", "", "name it as LXC does for the container `CT`")
 	f.StringVar(&o.lxcPath, "lxcpath", "", "`directory` of LXC's containers (default: what \"lxc-config lxc.lxcpath\" prints)")

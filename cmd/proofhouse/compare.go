@@ -93,7 +93,7 @@ input, 3 the two have nothing in common, or NEW was cut short or is damaged.`,
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&format, "format", "text", "`FORMAT`: "+keys(compareFormats))
+	f.StringVar(&format, "format", "text", "print as `FORMAT`: "+keys(compareFormats))
 	f.StringVar(&fail, "fail-on", "regressions", "exit with status 1 on `WHAT`: "+keys(failOn))
 	f.BoolVar(&common, "common", false, "compare only what both sides ran")
 	f.BoolVarP(&verbose, "verbose", "v", false, "print full lists")

@@ -109,7 +109,7 @@ func setupCommand() *cobra.Command {
 			return doctor.Setup(c.Context(), need, qemu == "backports", say)
 		},
 	}
-	c.Flags().StringVar(&qemu, "qemu", "", "install QEMU too: `yes`, or backports for the version in the backports of this release")
+	c.Flags().StringVar(&qemu, "qemu", "", "install QEMU too: `yes|backports`, from this Debian release or from its backports")
 	c.Flags().StringArrayVarP(&specs, "kernel", "k", nil, "install the QEMU that the kernel of this `SPEC` needs, if it needs one; may be repeated")
 	return c
 }

@@ -55,7 +55,7 @@ func mutantsSitesCommand() *cobra.Command {
 			return w.Flush()
 		},
 	}
-	c.Flags().Var(cli.Count(&choose, 1), "choose", "list only `N` of them, chosen by rule")
+	c.Flags().Var(cli.Count(&choose, 1), "choose", "list only `N` places, chosen by rule")
 	return c
 }
 
@@ -165,13 +165,13 @@ one stopped, and tries faults that survived with rows that are new.`,
 	f := c.Flags()
 	f.StringVarP(&k.Kernel, "kernel", "k", "", "`SPEC` of a kernel built from a planted tree")
 	runs.MachineFlags(f, &k.Config)
-	f.StringVar(&k.LabelFilter, "label-filter", "", "no stages: run the specs whose labels match Ginkgo's `EXPR`")
+	f.StringVar(&k.LabelFilter, "label-filter", "", "run the specs whose labels match Ginkgo's `EXPR`, in one stage")
 	f.StringSliceVar(&stages, "stage", nil, "try only these `STAGES`: near, rest, scripts")
 	f.BoolVar(&k.All, "all", false, "do not stop at the first catch: compare what each spec catches")
 	f.BoolVar(&k.Again, "again", false, "try the faults that survived again, also with specs that are not new")
-	f.Var(cli.Duration(&k.Limit, time.Second), "for", "start no run after this `DURATION`, such as 9m")
+	f.Var(cli.Duration(&k.Limit, time.Second), "for", "start no new run after this `DURATION`, such as 9m")
 	f.StringVar(&only, "fault", "", "try only these faults, `N[,N]...`")
-	f.Var(cli.Count(&k.Procs, 1), "procs", "`machines` side by side (default: one for each processor, as far as there is memory)")
+	f.Var(cli.Count(&k.Procs, 1), "procs", "number of `machines` side by side (default: one for each processor, if there is enough memory)")
 	f.StringVar(&k.Dir, "out", filepath.Join(runs.DefaultOut(), "mutants"), "`directory` of the campaign")
 	f.Var(runs.ShardFlag(&part), "shard", "try only part `INDEX/COUNT` of the faults")
 	f.Var(cli.Count(&sample, 1), "sample", "try only `N` faults, spread over the table")

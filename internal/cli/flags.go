@@ -54,8 +54,8 @@ type duration struct {
 }
 
 func (d *duration) String() string {
-	if d.to == nil {
-		return "0s"
+	if d.to == nil || *d.to == 0 { // help texts show no default then
+		return "0"
 	}
 	return d.to.String()
 }

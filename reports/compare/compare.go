@@ -135,10 +135,10 @@ type Change struct {
 	Lost []string `json:"lost,omitempty"`
 }
 
-// Skip is something that was lacking on one side only.
+// Skip is something that is missing on one side only.
 type Skip struct {
 	Lacks string `json:"lacks"` // "kernel: network_v9/af_unix"
-	// Came is true if it is lacking on BASE and there on NEW, and false if it
+	// Came is true if it is missing on BASE and present on NEW, and false if it
 	// went.
 	Came    bool     `json:"came"`
 	Scripts []string `json:"scripts"`

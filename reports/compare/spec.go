@@ -16,7 +16,7 @@ type specDiff struct {
 	pair
 	telling bool // something changed that wants evidence
 
-	came, went []string // what is lacking on NEW only, and on BASE only
+	came, went []string // what is missing on NEW only, and on BASE only
 	lost       []string // good results of BASE that are not there
 	lostTo     int      // 1 + index of the regression that explains them
 	gained     int
@@ -230,16 +230,16 @@ func (s *specDiff) loss() {
 		return // see coverage
 	case len(s.came) > 0:
 		lost.New = Seen{Status: reports.Skip, Lacks: strings.Join(s.came, ", ")}
-		lost.Note = "skipped, for what the kernel lacks now"
+		lost.Note = "skipped on NEW: the kernel lacks what it needs"
 	case s.hasError():
 		s.telling = true
 		lost.Note = "the " + reports.Noun(s.id) + " ended early on NEW, as on BASE"
 	case s.otherSuite():
-		s.c.Vanished = append(s.c.Vanished, Group{Spec: s.id, IDs: s.lost, Note: "the upstream suite is another one"})
+		s.c.Vanished = append(s.c.Vanished, Group{Spec: s.id, IDs: s.lost, Note: "the upstream suite differs"})
 		return
 	default:
 		s.telling = true
-		lost.Note = "passed on BASE, and not there on NEW, which does not say why"
+		lost.Note = "passed on BASE, missing on NEW for an unknown reason"
 	}
 	s.c.Regressions = append(s.c.Regressions, lost)
 }

@@ -41,7 +41,7 @@ func (c *Comparison) sections() []section {
 		{"REGRESSIONS", reports.Fail, fold(c.Regressions), len(c.Regressions), true},
 		{"FIXES", reports.Pass, c.Fixes, len(c.Fixes), false},
 		{"FLAKY: no regression, chance explains it", reports.Skip, c.Flaky, len(c.Flaky), false},
-		{"KNOWN PROBLEMS that came", reports.Skip, c.Known, len(c.Known), false},
+		{"KNOWN PROBLEMS that are new", reports.Skip, c.Known, len(c.Known), false},
 		{"BEHAVIOUR that was recorded and changed", reports.Skip, c.Behaviour, len(c.Behaviour), true},
 		{"BAD in another way, or not run on BASE", reports.Skip, c.Other, len(c.Other), true},
 	}
@@ -355,10 +355,10 @@ func (t *text) skips() {
 }
 
 func (s Skip) line(scripts string) string {
-	what := "lacking on NEW: " + s.Lacks
-	effect := "not measured any more"
+	what := "missing on NEW: " + s.Lacks
+	effect := "no longer measured"
 	if s.Came {
-		what, effect = "there on NEW: "+s.Lacks, "measured now"
+		what, effect = "present on NEW: "+s.Lacks, "measured now"
 	}
 	if s.Subtests > 0 {
 		what += fmt.Sprintf("; %s %s", plural(s.Subtests, "subtest"), effect)
@@ -476,7 +476,7 @@ func factor(f float64) string {
 	return strconv.FormatFloat(f, 'f', 1, 64) + " times slower"
 }
 
-// transitions is the table of what became of what, without what stayed.
+// transitions is the table of status changes. Unchanged subtests are left out.
 func (t *text) transitions() {
 	first := true
 	for _, tr := range t.c.Transitions {
@@ -484,7 +484,7 @@ func (t *text) transitions() {
 			continue
 		}
 		if first {
-			t.heading("WHAT BECAME OF WHAT", "")
+			t.heading("CHANGES of status", "")
 			first = false
 		}
 		t.line(fmt.Sprintf("  %7d  %-9s -> %-9s  %s", tr.N, word(tr.From), word(tr.To), tr.Class))
