@@ -147,7 +147,7 @@ func TestLoss(t *testing.T) {
 		note    string
 		skips   int
 	}{
-		{"fewer", func() *Side { return side("7.3", both(spec("a", "x PASS"))...) }, Options{}, 1, "does not say why", 0},
+		{"fewer", func() *Side { return side("7.3", both(spec("a", "x PASS"))...) }, Options{}, 1, "for an unknown reason", 0},
 		{"crash", func() *Side { return side("7.3", both(spec("a", "x PASS", "(script) ERROR"))...) }, Options{}, 1, "", 0},
 		{"not run", func() *Side { return side("7.3", spec("b", "y PASS")) }, Options{}, 2, "NEW did not run it", 0},
 		{"not run, and not asked for", func() *Side { return side("7.3", spec("b", "y PASS")) }, Options{Common: true}, 0, "", 0},
@@ -156,12 +156,12 @@ func TestLoss(t *testing.T) {
 			s.Kernel.NotRun = []string{"regression/a"}
 			return s
 		}, Options{Common: true}, 2, "never started", 0},
-		{"kernel lacks it", func() *Side { return side("7.3", both(spec("a", "(script) SKIP kernel: dbus"))...) }, Options{}, 2, "what the kernel lacks now", 1},
-		{"nobody knows who lacks it", func() *Side { return side("7.3", both(spec("a", "(script) SKIP unknown: x"))...) }, Options{}, 2, "lacks now", 1},
+		{"kernel lacks it", func() *Side { return side("7.3", both(spec("a", "(script) SKIP kernel: dbus"))...) }, Options{}, 2, "the kernel lacks what it needs", 1},
+		{"nobody knows who lacks it", func() *Side { return side("7.3", both(spec("a", "(script) SKIP unknown: x"))...) }, Options{}, 2, "lacks what it needs", 1},
 		{"guest lacks it", func() *Side { return side("7.3", both(spec("a", "(script) SKIP guest: nfs server"))...) }, Options{}, 0, "", 1},
 		{"parser and kernel", func() *Side {
 			return side("7.3", both(spec("a", "(skipped:p) SKIP parser: x", "(skipped:k) SKIP kernel: y"))...)
-		}, Options{}, 2, "lacks now", 2},
+		}, Options{}, 2, "lacks what it needs", 2},
 		{"the same kernel lacks it by another suite", func() *Side {
 			s := side("6.12", both(spec("a", "(script) SKIP kernel: dbus"))...)
 			s.Kernel.Properties["suite"] = "5.0"
@@ -179,7 +179,7 @@ func TestLoss(t *testing.T) {
 		}, Options{}, 2, "NEW did not run it", 0},
 		{"same subtest skipped", func() *Side {
 			return side("7.3", both(spec("a", "x PASS", "y SKIP kernel: ioperm", "z XFAIL"))...)
-		}, Options{}, 1, "lacks now", 1},
+		}, Options{}, 1, "lacks what it needs", 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := Diff(side("6.12", both(whole)...), c.next(), c.options)
