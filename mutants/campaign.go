@@ -74,9 +74,11 @@ type Outcome struct {
 	// boot.
 	Refused string `json:"refused,omitempty"`
 	// Good are the results that were good in the baseline, for Number 0, and
-	// Known those of them that are expected failures.
+	// Known those of them that are expected failures. Bad are those that failed:
+	// their failure says nothing about a fault.
 	Good  []string `json:"good,omitempty"`
 	Known []string `json:"known,omitempty"`
+	Bad   []string `json:"bad,omitempty"`
 	// Stage is what was tried, and Ran the specs of it: of a fault that is tried
 	// in stages there is one record for each stage.
 	Stage Stage    `json:"stage,omitempty"`
@@ -96,6 +98,7 @@ func (o *Outcome) join(later Outcome) {
 	add(&o.Broken, later.Broken)
 	add(&o.Good, later.Good)
 	add(&o.Known, later.Known)
+	add(&o.Bad, later.Bad)
 	add(&o.Ran, later.Ran)
 	o.Refused = cmp.Or(o.Refused, later.Refused)
 	o.Stopped = cmp.Or(o.Stopped, later.Stopped)
@@ -311,13 +314,13 @@ func (c *Campaign) try(ctx context.Context, number int, specs []string, baseline
 		return o, context.Cause(ctx)
 	}
 	if stopped := context.Cause(watched); stopped != nil {
-		o, err = stoppedOutcome(number, good, run, stopped)
+		o, err = stoppedOutcome(number, good, baseline.Bad, run, stopped)
 		if err == nil && len(o.Caught)+len(o.Broken) == 0 {
 			// The review of the run sees an expected failure there.
 			return c.try(ctx, number, specs, baseline, false)
 		}
 	} else {
-		o, err = outcomeOf(number, good, run, started(dir), err)
+		o, err = outcomeOf(number, good, baseline.Bad, run, started(dir), err)
 	}
 	if err != nil {
 		return o, fmt.Errorf("%w: see %s", err, dir)
@@ -330,12 +333,12 @@ func (c *Campaign) try(ctx context.Context, number int, specs []string, baseline
 
 // stoppedOutcome returns the outcome of a run that was stopped: only what had
 // ended counts.
-func stoppedOutcome(number int, good []string, run *reports.Run, why error) (Outcome, error) {
+func stoppedOutcome(number int, good, bad []string, run *reports.Run, why error) (Outcome, error) {
 	o := Outcome{Number: number, Stopped: why.Error()}
 	if run == nil || len(run.Kernels) != 1 {
 		return o, fmt.Errorf("fault %d: the run that was stopped has no results", number)
 	}
-	caught, broken := compare(good, &run.Kernels[0])
+	caught, broken := compare(good, bad, &run.Kernels[0])
 	ran := map[string]bool{}
 	for _, spec := range run.Kernels[0].Specs {
 		ran[spec.ID] = true
@@ -357,7 +360,7 @@ func started(dir string) bool {
 // outcomeOf returns what the suite made of a fault, 0 being the baseline, by the
 // run, whether the suite started, and the error of it. An error of the host says nothing about the fault,
 // and must not become an outcome: the fault is tried again.
-func outcomeOf(number int, good []string, run *reports.Run, started bool, err error) (Outcome, error) {
+func outcomeOf(number int, good, bad []string, run *reports.Run, started bool, err error) (Outcome, error) {
 	o := Outcome{Number: number}
 	switch {
 	case number == 0 && err != nil:
@@ -381,9 +384,10 @@ func outcomeOf(number int, good []string, run *reports.Run, started bool, err er
 		if o.Good = goodResults(&run.Kernels[0]); len(o.Good) == 0 {
 			return o, fmt.Errorf("%w passes nothing", errBaseline)
 		}
-		o.Known = knownFailures(&run.Kernels[0])
+		o.Known = resultsWith(&run.Kernels[0], reports.XFail, reports.XPass)
+		o.Bad = resultsWith(&run.Kernels[0], reports.Fail)
 	default:
-		o.Caught, o.Broken = compare(good, &run.Kernels[0])
+		o.Caught, o.Broken = compare(good, bad, &run.Kernels[0])
 	}
 	return o, nil
 }
@@ -429,15 +433,16 @@ func goodResults(k *reports.Kernel) []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
-// knownFailures returns the results that are good as expected failures.
-func knownFailures(k *reports.Kernel) []string {
+// resultsWith returns the results with one of the statuses.
+func resultsWith(k *reports.Kernel, with ...reports.Status) []string {
 	all := statuses(k)
-	maps.DeleteFunc(all, func(_ string, s reports.Status) bool { return s != reports.XFail && s != reports.XPass })
+	maps.DeleteFunc(all, func(_ string, s reports.Status) bool { return !slices.Contains(with, s) })
 	return slices.Sorted(maps.Keys(all))
 }
 
-// compare returns the specs that noticed the fault.
-func compare(good []string, k *reports.Kernel) (caught, broken []string) {
+// compare returns the specs that noticed the fault. What failed without it, bad,
+// does not count.
+func compare(good, bad []string, k *reports.Kernel) (caught, broken []string) {
 	now := statuses(k)
 	expected := map[string]bool{}
 	add := func(list *[]string, id string) {
@@ -457,7 +462,7 @@ func compare(good []string, k *reports.Kernel) (caught, broken []string) {
 	}
 	// A failure under an ID of its own, such as the kernel's complaint.
 	for id, s := range now {
-		if s == reports.Fail && !expected[id] {
+		if s == reports.Fail && !expected[id] && !slices.Contains(bad, id) {
 			add(&caught, id)
 		}
 	}

@@ -169,9 +169,10 @@ func TestCompare(t *testing.T) {
 		{"nothing", map[string]reports.Status{"isolation/file/read/a": reports.Pass, "isolation/file/read/b": reports.Pass, "isolation/file/write/a": reports.XFail, "regression/open/OPEN": reports.Pass}, nil, nil},
 		{"a failure", map[string]reports.Status{"isolation/file/read/a": reports.Pass, "isolation/file/read/b": reports.Fail, "isolation/file/write/a": reports.XFail, "regression/open/OPEN": reports.Pass}, []string{"isolation/file/read"}, nil},
 		{"an error, a loss", map[string]reports.Status{"isolation/file/read/a": reports.Error, "isolation/file/read/b": reports.Pass, "isolation/file/write/a": reports.XFail}, nil, []string{"isolation/file/read", "regression/open"}},
+		{"a failure that is there without the fault", map[string]reports.Status{"isolation/file/bad/x": reports.Fail, "isolation/file/read/a": reports.Pass, "isolation/file/read/b": reports.Pass, "isolation/file/write/a": reports.XFail, "regression/open/OPEN": reports.Pass}, nil, nil},
 		{"a complaint", map[string]reports.Status{"isolation/file/read/a": reports.Pass, "isolation/file/read/b": reports.Pass, "isolation/file/write/a": reports.XFail, "regression/open/OPEN": reports.Pass, "isolation/limits/x/(kernel-log) BUG": reports.Fail}, []string{"isolation/limits/x"}, nil},
 	} {
-		caught, broken := compare(good, kernelOf(c.now))
+		caught, broken := compare(good, []string{"isolation/file/bad/x"}, kernelOf(c.now))
 		if !slices.Equal(caught, c.caught) || !slices.Equal(broken, c.broken) {
 			t.Errorf("%s: caught %q, broken %q", c.name, caught, broken)
 		}
@@ -239,7 +240,7 @@ func TestOutcomeOf(t *testing.T) {
 		{"the caller's error", 1, nil, exit.BadInputf("x"), ""},
 		{"the kernel runs without AppArmor", 1, nil, exit.BadInputf("x"), "broken"},
 	} {
-		o, err := outcomeOf(c.number, good, c.run, c.name != "the caller's error", c.err)
+		o, err := outcomeOf(c.number, good, nil, c.run, c.name != "the caller's error", c.err)
 		if (err != nil) != (c.verdict == "") || err == nil && o.Verdict() != c.verdict {
 			t.Errorf("%s: %s, %v", c.name, o.Verdict(), err)
 		}

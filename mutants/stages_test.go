@@ -166,15 +166,15 @@ func TestStopper(t *testing.T) {
 func TestStoppedOutcome(t *testing.T) {
 	good := []string{"isolation/file/a/x", "isolation/file/b/x"}
 	run := &reports.Run{CutShort: true, Kernels: []reports.Kernel{*kernelOf(map[string]reports.Status{"isolation/file/a/x": reports.Fail})}}
-	o, err := stoppedOutcome(1, good, run, errCaught)
+	o, err := stoppedOutcome(1, good, nil, run, errCaught)
 	if err != nil || !slices.Equal(o.Caught, []string{"isolation/file/a"}) || o.Broken != nil {
 		t.Errorf("caught: %+v, %v", o, err)
 	}
 	run = &reports.Run{CutShort: true, Kernels: []reports.Kernel{*kernelOf(map[string]reports.Status{"isolation/file/a/x": reports.Error})}}
-	if o, err = stoppedOutcome(1, good, run, errWedged); err != nil || !slices.Equal(o.Broken, []string{"isolation/file/a"}) || o.Caught != nil {
+	if o, err = stoppedOutcome(1, good, nil, run, errWedged); err != nil || !slices.Equal(o.Broken, []string{"isolation/file/a"}) || o.Caught != nil {
 		t.Errorf("wedged: %+v, %v", o, err)
 	}
-	if _, err = stoppedOutcome(1, good, nil, errCaught); err == nil {
+	if _, err = stoppedOutcome(1, good, nil, nil, errCaught); err == nil {
 		t.Error("no run: no error")
 	}
 }
