@@ -55,6 +55,9 @@
 //	chown PATH [ID]                    change a file's user and group; default 1234
 //	stat PATH                          read a file's attributes
 //	link OLD NEW                       create a hard link
+//	linkat DIRFD OLD NEW               create a hard link below an open directory
+//	tmpfile PATH                       create a file without a name in a directory (O_TMPFILE)
+//	linkfd FD PATH                     give an open file a name
 //	symlink TARGET PATH                create a symbolic link
 //	rename OLD NEW [exchange]          rename a file; exchange swaps two files (RENAME_EXCHANGE)
 //	trunc PATH                         truncate a file by its name
@@ -70,6 +73,7 @@
 //	stackonexec LABEL                  stack a profile at the next exec
 //	changehat [HAT]                    change_hat(2); without HAT, back to the parent profile
 //	hats HAT N                         change to a hat and back N times; the value is how many changes failed
+//	query TEXT                         ask a question of the file .access; \x00 in TEXT is a zero byte; the value of a label's query is whether reading is allowed
 //	loadpolicy POLICY PATH             write a compiled policy of the row to a file such as .replace
 //	writepolicy FD POLICY              write a compiled policy of the row to an open file
 //	kill TASK SIGNAL                   send a signal: urg, or 0
@@ -82,6 +86,8 @@
 //	seteuid ID                         set the effective user id
 //	setgid ID                          set the group id
 //	nice                               raise the priority to -5
+//	setrlimit RESOURCE SOFT HARD       set a resource limit: nofile, core, nproc
+//	tty                                start a session with a new pseudoterminal as its controlling terminal
 //	unshare KIND…                      enter new namespaces: user, mnt, net, uts, ipc, pid
 //	userns                             enter a new user namespace in which the task is root
 //	sethostname                        set the host name
@@ -92,11 +98,17 @@
 //	listen FD                          listen on a socket
 //	accept FD                          accept a connection
 //	send FD [TEXT]                     send a word
+//	sendto FD ADDRESS                  send a word to a path, @ABSTRACT, or a port of 127.0.0.1
+//	recv FD                            receive what has been sent; the value is the text
+//	getsockname FD                     read a socket's address
+//	getsockopt FD                      read a socket's option (SO_SNDBUF)
+//	setsockopt FD                      set a socket's option (SO_SNDBUF)
+//	shutdown FD                        shut a connection down in both directions
 //	fastopen FD PORT                   send to a port of 127.0.0.1 without connect (MSG_FASTOPEN)
 //	sendfd SOCKET FD                   pass a descriptor (SCM_RIGHTS)
 //	recvfd SOCKET                      receive a descriptor; EACCES where the kernel took it out of the message
 //	peersec SOCKET                     the value is the label at the other end (SO_PEERSEC)
-//	mount SOURCE TARGET TYPE FLAG,…    mount: bind, rbind, remount, ro, move, private, shared, slave, unbindable, rec, nosuid, nodev
+//	mount SOURCE TARGET TYPE FLAG,…    mount: bind, rbind, remount, ro, move, private, shared, slave, unbindable, rec, nosuid, nodev, noexec, strictatime; '' is an empty SOURCE
 //	umount PATH                        unmount, at once
 //	pivotroot NEW OLD                  pivot_root(2)
 //	opentree PATH                      open a detached copy of a mount (open_tree)
@@ -119,6 +131,8 @@
 //	rmns NS                remove a policy namespace
 //	labelof TASK           the value is a task's label as the host sees it
 //	secure TASK            the value is AT_SECURE of the program that a task executes: 0 or 1
+//	limitof TASK RESOURCE  the value is a task's resource limit: soft and hard
+//	ttyof TASK             the value is "tty" or "none": whether a task has a controlling terminal
 //	sysctl NAME VALUE      set a sysctl, named by its path below /proc/sys
 //	hold NS                remember all policy outside NS: revisions, profiles and their hashes
 //	held                   the value is "unchanged", or what changed since hold

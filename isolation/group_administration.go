@@ -70,6 +70,12 @@ func levels() (list []Case) {
 	return list
 }
 
+// statusRecord is the kind of the records of policy administration.
+const statusRecord = "STATUS"
+
+// refusal are fields of the record of a refused administration.
+var refusal = map[string]string{"info": "not policy admin"}
+
 var administrationRows = []Row{
 	{
 		Group: "administration", Name: "own-namespace", About: "load, replace and remove policy in the own namespace; the host's policy stays unchanged", Why: adminWhy, Smoke: true,
@@ -233,5 +239,44 @@ var administrationRows = []Row{
 				Do:      []string{"@: hold none", "f = openat d sibling/.load w", "writepolicy f own => EACCES", `@: held => "unchanged"`}, Clean: []string{"@: rmns sibling"},
 			},
 		},
+	},
+	{
+		Group: "administration", Name: "records", About: "each load, replacement and removal of policy is logged, and each that is refused", Why: "policy.c, audit_policy, aa_may_manage_policy: the operation is what was tried",
+		Policy: []Policy{own, ownAgain},
+		Cases: []Case{
+			{
+				Name: "own-namespace", Tasks: inside(InitLabel), Prepare: withFS,
+				Do:    []string{"loadpolicy own " + fs + ".load", "loadpolicy own-again " + fs + ".replace", "say " + fs + ".remove own"},
+				Clean: []string{"@: try remove iso own"},
+				Records: []Record{
+					{Kind: statusRecord, Operation: "profile_load", Namespace: Namespace, Profile: ctAllow, Name: "own"}, {Kind: statusRecord, Operation: "profile_replace", Namespace: Namespace, Profile: ctAllow, Name: "own"},
+					{Kind: statusRecord, Operation: "profile_remove", Namespace: Namespace, Profile: ctAllow, Name: "own"},
+				},
+			},
+			{
+				Name: "refused", Tasks: inside(InitLabel), Prepare: withFS,
+				Do: []string{"setuid 1000", "loadpolicy own " + fs + ".load => EACCES", "loadpolicy own " + fs + ".replace => EACCES", "say " + fs + ".remove ct-allow => EACCES"},
+				Records: []Record{
+					{Kind: statusRecord, Operation: "profile_load", Namespace: Namespace, Profile: ctAllow, Fields: refusal}, {Kind: statusRecord, Operation: "profile_replace", Namespace: Namespace, Profile: ctAllow, Fields: refusal},
+					{Kind: statusRecord, Operation: "profile_remove", Namespace: Namespace, Profile: ctAllow, Fields: refusal},
+				},
+			},
+		},
+	},
+	{
+		Group: "administration", Name: "view-from-user-namespaces", About: "who may read the list of profiles, by user namespaces", Why: "policy.c, aa_policy_view_capable; apparmorfs.c, profiles_open",
+		Cases: []Case{
+			{Name: "level-1", Tasks: []Task{{Name: "t", Where: OnHost, Label: InitLabel}}, Do: []string{"userns", "open " + fs + "profiles r"}},
+			{Name: "level-2", Tasks: []Task{{Name: "t", Where: OnHost, Label: InitLabel}}, Do: []string{"userns", "userns", "open " + fs + "profiles r => EACCES"}},
+		},
+	},
+	{
+		Group: "administration", Name: "child-without-parent", About: "load a child profile whose parent is not loaded",
+		Why:    "policy.c, __create_missing_ancestors means to make an empty parent for it; 7.3.4 refuses the load, as it cannot create the child's directory below that parent: \"failed to create\", ENOENT",
+		Policy: []Policy{{Name: "lone", Text: "profile lone//child flags=(attach_disconnected) {\n  …\n}\n"}},
+		Cases: []Case{{
+			Name: "host", Tasks: host, Do: []string{"@: load lone", "changeprofile lone//child"}, Clean: []string{"@: try remove - lone//child", "@: try remove - lone"},
+			Recorded: "what the kernel means to do and what it does differ",
+		}},
 	},
 }

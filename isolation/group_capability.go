@@ -35,6 +35,10 @@ var capabilityRows = []Row{
 			Do: []string{"chown /iso/f => EPERM"}, Recorded: "one record or two",
 		}},
 	},
+	{
+		Group: "capability", Name: "denied-quietly", About: "a capability that a rule denies without a record", Why: "capability.c, audit_caps: a rule that is not audited is not logged, and denies all the same",
+		Deny: "deny capability chown,", Errno: "EPERM", Prepare: []string{"put /iso/f"}, Do: []string{"chown /iso/f"},
+	},
 }
 
 func withErrno(errno string, r Row) Row {

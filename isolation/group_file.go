@@ -2,6 +2,8 @@
 
 package isolation
 
+import "slices"
+
 const filePerm = "each profile of the label decides and audits by itself, the worst counts: file.c, aa_path_perm, fn_for_each_confined"
 
 const (
@@ -60,6 +62,19 @@ func withAllow(rule string, r Row) Row {
 func withNeeds(feature string, r Row) Row {
 	r.Needs = append(r.Needs, feature)
 	return r
+}
+
+// disconnected is what the kernel logs for a path that leads to no root.
+const disconnected = "Failed name lookup - disconnected path"
+
+// changed are cases of a step with the descriptor f, which was opened for reading
+// and writing under another profile.
+func changed(name, profile, step string, r Record) []Case {
+	r.Profile, r.Name = profile, "/iso/f"
+	return bothSides("opening", Case{
+		Name: name, Prepare: []string{"put /iso/f"}, Do: []string{"f = open /iso/f rw", "changeprofile " + profile, step + " => EACCES"},
+		Labels: map[string]string{"t": profile}, Records: []Record{r},
+	})
 }
 
 var fileRows = append(ownerRows, []Row{
@@ -249,5 +264,73 @@ var fileRows = append(ownerRows, []Row{
 				},
 			},
 		},
+	},
+	{
+		Group: "file", Name: "changed", About: "use a descriptor after a change_profile to a profile that denies what it was opened for",
+		Why:    "access is checked again for another label: lsm.c, apparmor_file_permission, common_mmap, apparmor_file_lock; file.c, aa_file_perm",
+		Policy: both("profile opening flags=(attach_disconnected) {\n  …\n}\nprofile unread flags=(attach_disconnected) {\n  …\n  audit deny /iso/f r,\n}\nprofile unwritten flags=(attach_disconnected) {\n  …\n  audit deny /iso/f w,\n}\nprofile unlocked flags=(attach_disconnected) {\n  …\n  audit deny /iso/f k,\n}\n"),
+		Cases: slices.Concat(
+			changed("read", "unread", "read f", Record{Operation: "file_perm", Fields: denied("r")}),
+			changed("write", "unwritten", "write f", Record{Operation: "file_perm", Fields: denied("w")}),
+			changed("map-read", "unread", "mmap f r", Record{Operation: "file_mmap", Fields: denied("r")}),
+			changed("map-write", "unwritten", "mmap f rws", Record{Operation: "file_mmap", Fields: denied("w")}),
+			changed("lock", "unlocked", "lock f", Record{Operation: "file_lock", Fields: denied("k")}),
+		),
+	},
+	{
+		Group: "file", Name: "checked-once", About: "a descriptor of a confined task is checked when it is received, and not again at each use",
+		Why:    "file.c, update_file_ctx: the labels that were checked are remembered with the descriptor",
+		Policy: both("profile counting flags=(attach_disconnected) {\n  …\n  audit /iso/f r,\n}\n"),
+		Cases: bothSides("counting", Case{
+			Tasks: []Task{{Name: "sender", Label: InitLabel}},
+			Prepare: []string{
+				"put /iso/f", "s = socket unix stream", "bind s @iso-once", "listen s", "sender: c = socket unix stream", "sender: connect c @iso-once", "a = accept s",
+			},
+			Do:      []string{"sender: f = open /iso/f r", "sender: sendfd c f", "f = recvfd a", "read f", "read f"},
+			Records: []Record{{Kind: "AUDIT", Operation: "file_receive", Name: "/iso/f"}},
+		}),
+	},
+	{
+		Group: "file", Name: "disconnected", About: "a file of a mount that is attached nowhere, for a profile that does not say attach_disconnected",
+		Why:    "path.c, d_namespace_path: such a file has no name that a rule could allow; file.c, path_name",
+		Policy: []Policy{{Text: "profile connected {\n  …\n}\n"}},
+		Cases: []Case{{
+			Name: "host", Tasks: []Task{{Name: "t", Where: OnHost, Label: "connected"}},
+			Prepare: inMounts("mount none /iso/m tmpfs nosuid", "put /iso/m/f", "d = opentree /iso/m", "umount /iso/m"),
+			Do:      []string{"openat d f => EACCES", "openat d f w => EACCES", "mkdirat d d => EACCES", "linkat d f l => EACCES"},
+			Labels:  map[string]string{"t": "connected (enforce)"},
+			Records: []Record{
+				{Operation: "open", Profile: "connected", Fields: map[string]string{"info": disconnected, "requested_mask": "r"}},
+				{Operation: "open", Profile: "connected", Fields: map[string]string{"info": disconnected, "requested_mask": "w"}},
+				{Operation: "mkdir", Profile: "connected", Fields: map[string]string{"info": disconnected, "requested_mask": "c"}},
+				{Operation: "link", Profile: "connected", Fields: map[string]string{"info": disconnected, "requested_mask": "l"}},
+				{Operation: "link", Profile: "connected", Fields: map[string]string{"requested_mask": "l"}, Maybe: true}, // by profile_path_link, too
+			},
+		}},
+	},
+	{
+		Group: "file", Name: "record", About: "what the record of a denial says about the task and the file", Why: "file.c, file_audit_cb: the task's fsuid and the file's owner",
+		Policy: both("profile noting flags=(attach_disconnected) {\n  …\n  audit deny /iso/theirs r,\n}\n"),
+		Cases: bothSides("noting", Case{
+			Prepare: []string{"put /iso/theirs", "chown /iso/theirs"}, Do: []string{"cat /iso/theirs => EACCES"},
+			Records: []Record{{Operation: "open", Name: "/iso/theirs", Fields: map[string]string{"requested_mask": "r", "denied_mask": "r", "fsuid": "0", "ouid": "1234"}}},
+		}),
+	},
+	{
+		Group: "file", Name: "exchange-to", About: "exchange a file that must not be changed for another (RENAME_EXCHANGE)", Why: filePerm + "; both files get the name of the other: lsm.c, apparmor_path_rename",
+		Deny:    "audit deny /iso/new w,",
+		Prepare: []string{"put /iso/new", "put /iso/f"}, Do: []string{"rename /iso/new /iso/f exchange"},
+		Records: []Record{{Operation: "rename_dest", Name: "/iso/new", Fields: denied("wc")}},
+	},
+	{
+		Group: "file", Name: "link-unnamed", About: "link a file that was created without a name (O_TMPFILE), by a profile that does not say mediate_deleted",
+		Why:    "file.c, profile_path_link: the target has no name that a rule could allow",
+		Policy: []Policy{{Text: "profile named flags=(attach_disconnected) {\n  …\n}\n"}},
+		Cases: []Case{{
+			Name: "host", Tasks: []Task{{Name: "t", Where: OnHost, Label: "named"}}, Prepare: []string{"clear /iso/l"},
+			Do:      []string{"f = tmpfile /iso", "linkfd f /iso/l => ENOENT"},
+			Labels:  map[string]string{"t": "named (enforce)"},
+			Records: []Record{{Operation: "link", Profile: "named", Fields: map[string]string{"info": "Failed name lookup - deleted entry"}}, {Operation: "link", Profile: "named", Name: "/iso/l", Maybe: true}},
+		}},
 	},
 }...)

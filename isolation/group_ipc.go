@@ -73,4 +73,12 @@ var ipcRows = []Row{
 			recorded("the host's part of a stack is not asked", busCall("stacked-deny-host", InContainer, "busless//&:iso:ct-allow", "ok")),
 		},
 	},
+	{
+		Group: "ipc", Name: "io-uring-record", About: "what the record of denied credentials in an io_uring says", Why: "lsm.c, audit_uring_cb: the label of the credentials",
+		Needs: []string{"io_uring/mask override_creds", "CONFIG_IO_URING"}, Policy: both("profile ringless flags=(attach_disconnected) {\n  …\n  audit deny io_uring override_creds,\n}\n"),
+		Cases: []Case{{
+			Name: "host", Tasks: []Task{{Name: "t", Where: OnHost, Label: "ringless"}}, Do: []string{"uringcreds => EACCES"}, Labels: map[string]string{"t": "ringless (enforce)"},
+			Records: []Record{{Operation: "uring_override", Profile: "ringless", Fields: map[string]string{"requested": "override_creds", "denied": "override_creds", "tcontext": "ringless"}}},
+		}},
+	},
 }

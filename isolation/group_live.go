@@ -226,4 +226,14 @@ var liveRows = []Row{
 			twoSpaces("namespace-removed", "@: rmns doomed"),
 		},
 	},
+	{
+		Group: "live", Name: "rmdir-nested", About: "remove a namespace above that of a task", Namespaces: []string{doomed, doomed + "//inner"}, Policy: []Policy{heldPolicy("", ""), {Namespace: doomed + "//inner", Text: "profile q flags=(attach_disconnected) {\n  …\n  audit deny /iso/f r,\n}\n"}},
+		Why: "policy_ns.c, destroy_ns, __ns_list_release: namespaces below are removed with it, so that their tasks no longer have a part there",
+		Cases: []Case{{
+			Name: "flat", Tasks: []Task{{Name: "t", Where: OnHost, Label: ":doomed//inner:q"}}, Prepare: []string{"put /iso/f"},
+			Do:      []string{"cat /iso/f => EACCES", "@: rmns doomed", "cat /iso/f"},
+			Labels:  map[string]string{"t": "unconfined"},
+			Records: []Record{{Operation: "open", Namespace: "doomed//inner", Profile: "q", Name: "/iso/f"}},
+		}},
+	},
 }

@@ -2,11 +2,20 @@
 
 package isolation
 
+import "slices"
+
 const mountWhy = "mount.c: every profile of the label decides by itself (fn_for_each_confined)"
 
 // inMounts are the steps that give a task mounts of its own to change.
 func inMounts(more ...string) []string {
 	return append([]string{"try mkdir /iso/m", "try mkdir /iso/n", "put /iso/f", "unshare mnt", "mount none / none rec,private"}, more...)
+}
+
+// flagged are cases of a mount that is denied, by the flags that its record has.
+func flagged(name, step, flags string) []Case {
+	return bothSides("unmounting", Case{
+		Name: name, Prepare: inMounts(), Do: []string{step + " => EACCES"}, Records: []Record{{Operation: "mount", Name: "/iso/m/", Fields: map[string]string{"flags": flags}}},
+	})
 }
 
 var mountRows = []Row{
@@ -49,5 +58,21 @@ var mountRows = []Row{
 		Group: "mount", Name: "move-mount", About: "attach a mount through move_mount(2)", Why: mountWhy, Needs: []string{"mount/move_mount"},
 		Deny: "audit deny mount -> /iso/n/,", Prepare: inMounts("mount none /iso/m tmpfs nosuid", "t = opentree /iso/m"), Do: []string{"movemount t /iso/n"},
 		Records: []Record{{Operation: "mount", Name: "/iso/n/"}},
+	},
+	{
+		Group: "mount", Name: "record", About: "what the record of a denied mount says about its flags", Why: "mount.c, audit_mnt_flags",
+		Policy: both("profile unmounting flags=(attach_disconnected) {\n  …\n  audit deny mount -> /iso/m/,\n}\n"),
+		Cases: slices.Concat(
+			flagged("nosuid-noexec", "mount none /iso/m tmpfs nosuid,noexec", "rw, nosuid, noexec"), flagged("nodev-strictatime", "mount none /iso/m tmpfs nodev,strictatime", "rw, nodev, strictatime"),
+			flagged("private", "mount none /iso/m none private", "rw, private"), flagged("shared-rec", "mount none /iso/m none shared,rec", "rw, rshared"),
+			flagged("ro", "mount none /iso/m tmpfs ro", "ro"),
+		),
+	},
+	{
+		Group: "mount", Name: "empty-source", About: "bind and move without a source", Why: "mount.c, aa_bind_mount and aa_move_mount_old: EINVAL, as without AppArmor",
+		Cases: []Case{{
+			Name: "host", Tasks: []Task{{Name: "t", Where: OnHost, Label: hostAllow}}, Prepare: inMounts(),
+			Do: []string{"mount '' /iso/n none bind => EINVAL", "mount '' /iso/n none move => EINVAL"}, Labels: map[string]string{"t": "host-allow (enforce)"},
+		}},
 	},
 }

@@ -45,6 +45,43 @@ func unixRow(name, about, deny, address string, peer Task, records ...Record) Ro
 	}
 }
 
+// inetRow is a row about one permission of a datagram socket of family inet that
+// was created before the task was confined. It is on the host: the container's
+// loopback device is down.
+func inetRow(permission, do string, prepare ...string) Row {
+	operation := map[string]string{"send": "sendmsg", "receive": "recvmsg", "getattr": "getsockname", "getopt": "getsockopt", "setopt": "setsockopt", "shutdown": "socket_shutdown"}[permission]
+	if operation == "" {
+		operation = permission
+	}
+	return Row{
+		Group: "network", Name: "inet-" + permission, About: "the permission " + permission + " of a datagram socket of family inet", Why: netWhy + "; lsm.c, the hooks of sockets; af_inet.c, aa_inet_sock_perm",
+		Needs: []string{"network_v8/af_mask inet"}, Where: []string{OnHost}, Deny: "audit deny network (" + permission + ") inet dgram,", Peers: []Task{{Name: "peer", Where: OnHost}},
+		Prepare: append([]string{"@: run ip link set lo up", "s = socket inet dgram"}, prepare...), Do: []string{do},
+		Records: []Record{{Operation: operation, Fields: map[string]string{"family": "inet", "sock_type": "dgram"}}},
+	}
+}
+
+// unixUse is a row about one permission of a UNIX socket that was created before
+// the task was confined.
+func unixUse(permission, do string, prepare ...string) Row {
+	operation := map[string]string{"getattr": "getsockname", "getopt": "getsockopt", "setopt": "setsockopt"}[permission]
+	if operation == "" {
+		operation = permission
+	}
+	return Row{
+		Group: "network", Name: "unix-" + permission, About: "the permission " + permission + " of a UNIX socket", Why: unixWhy + "; lsm.c, the hooks of sockets; af_unix.c, aa_unix_sock_perm, aa_unix_opt_perm",
+		Needs: []string{"network_v9/af_unix"}, Deny: "audit deny unix (" + permission + ") type=stream,",
+		Prepare: append([]string{"s = socket unix stream"}, prepare...), Do: []string{do},
+		Records: []Record{{Operation: operation, Fields: map[string]string{"family": "unix", "sock_type": "stream"}}},
+	}
+}
+
+// passing are the steps by which the sender is connected to the task, to pass it a
+// descriptor.
+var passing = []string{
+	"s = socket unix stream", "bind s @iso-passing", "listen s", "sender: c = socket unix stream", "sender: connect c @iso-passing", "a = accept s",
+}
+
 const unixFileWhy = "a socket in the file system is mediated as a file, by the path that it was bound by, in the mount namespace of who bound it: af_unix.c, unix_fs_perm, of the peer's u->path. See docs/findings/socket-bound-elsewhere. For kernels that do not mediate UNIX sockets see unix-unmediated"
 
 var networkRows = []Row{
@@ -139,5 +176,65 @@ var networkRows = []Row{
 			},
 		},
 		Policy: []Policy{{Text: "profile no-unix flags=(attach_disconnected) {\n  file,\n  signal,\n  capability,\n}\n"}, {Namespace: Namespace, Text: "profile no-unix flags=(attach_disconnected) {\n  file,\n  signal,\n  capability,\n}\n"}},
+	},
+	inetRow("bind", "bind s 47120"),
+	inetRow("connect", "connect s 47121"),
+	inetRow("send", "sendto s 47122", "peer: p = socket inet dgram", "peer: bind p 47122"),
+	inetRow("receive", "recv s", "bind s 47123", "peer: p = socket inet dgram", "peer: sendto p 47123"),
+	inetRow("getattr", "getsockname s"),
+	inetRow("getopt", "getsockopt s"),
+	inetRow("setopt", "setsockopt s"),
+	inetRow("shutdown", "shutdown s", "connect s 47124"),
+	unixUse("bind", "bind s @iso-use"),
+	unixUse("listen", "listen s", "bind s @iso-use"),
+	unixUse("getattr", "getsockname s"),
+	unixUse("getopt", "getsockopt s"),
+	unixUse("setopt", "setsockopt s"),
+	{
+		Group: "network", Name: "unix-dgram", About: "connect a datagram socket to one of an unconfined task, to send there", Why: unixWhy + "; lsm.c, apparmor_unix_may_send", Needs: []string{"network_v9/af_unix"},
+		Deny: "audit deny unix (send) type=dgram peer=(addr=@iso-dgram),", Peers: []Task{{Name: "peer"}},
+		Prepare: []string{"peer: s = socket unix dgram", "peer: bind s @iso-dgram", "c = socket unix dgram"}, Do: []string{"connect c @iso-dgram"},
+		Records: []Record{{Operation: "sendmsg", Fields: map[string]string{"family": "unix", "sock_type": "dgram"}}},
+	},
+	{
+		Group: "network", Name: "netlink-passed", About: "receive a netlink socket that a confined task created", Why: "the receiver's label is checked again: lsm.c, apparmor_file_receive; file.c, __file_sock_perm. The message arrives without the descriptor",
+		Needs: []string{"network_v8/af_mask netlink"}, Deny: "audit deny network netlink,", Peers: []Task{{Name: "sender", Label: InitLabel}},
+		Prepare: passing, Do: []string{"sender: f = socket netlink raw 0", "sender: sendfd c f", "f = recvfd a"},
+		Records: []Record{{Operation: "file_receive", Fields: map[string]string{"family": "netlink"}}},
+	},
+	{
+		Group: "network", Name: "unix-passed", About: "receive a connected UNIX socket that a confined task created", Why: "the receiver's label is checked again, for the peer that it would send to: af_unix.c, aa_unix_file_perm. The message arrives without the descriptor",
+		Needs: []string{"network_v9/af_unix"}, Deny: "audit deny unix (send) type=dgram,", Peers: []Task{{Name: "sender", Label: InitLabel}},
+		Prepare: passing, Do: []string{"sender: pair p dgram", "sender: sendfd c p0", "f = recvfd a"},
+		Records: []Record{{Operation: "file_receive", Fields: map[string]string{"family": "unix"}}},
+	},
+	{
+		Group: "network", Name: "unix-old-policy", About: "connect to a UNIX socket that is a file, by policy of an ABI without UNIX sockets", Why: "file.c, __aa_path_perm, PATH_SOCK_COND: such policy did not mediate them, and must not begin to by a newer kernel", Needs: []string{"network_v9/af_unix"},
+		Policy: []Policy{{Text: "abi <abi/3.0>,\nprofile old flags=(attach_disconnected) {\n  file,\n  capability,\n  network,\n  signal,\n  deny /iso/sock rw,\n}\n"}},
+		Cases: []Case{{
+			Name: "host", Tasks: []Task{{Name: "t", Where: OnHost, Label: "old"}, {Name: "listener", Where: OnHost}},
+			Prepare: []string{"clear /iso/sock", "listener: s = socket unix stream", "listener: bind s /iso/sock", "listener: listen s", "c = socket unix stream"},
+			Do:      []string{"connect c /iso/sock"}, Labels: map[string]string{"t": "old (enforce)"},
+		}},
+	},
+	{
+		Group: "network", Name: "unix-no-rule", About: "use a UNIX socket of a type that no rule names", Why: unixWhy + "; the record says which part of the rules did not match: net.c, aa_match_to_prot; af_unix.c, profile_opt_perm", Needs: []string{"network_v9/af_unix"},
+		Policy: both("profile dgram-only flags=(attach_disconnected) {\n  file,\n  capability,\n  signal,\n  unix type=dgram,\n}\n"),
+		Cases: bothSides("dgram-only", Case{
+			Prepare: []string{"s = socket unix stream", "d = socket unix dgram"}, Do: []string{"getsockopt d", "getsockopt s => EACCES", "setsockopt s => EACCES"},
+			Records: []Record{
+				{Operation: "getsockopt", Fields: map[string]string{"info": "failed type match", "sock_type": "stream"}}, {Operation: "setsockopt", Fields: map[string]string{"info": "failed type match", "sock_type": "stream"}},
+			},
+		}),
+	},
+	{
+		Group: "network", Name: "unix-refused", About: "the label of the other end of a UNIX socket, after a task was refused that socket", Why: "af_unix.c, aa_unix_file_perm, update_peer_ctx: only who may use the socket becomes a part of the peer's label", Needs: []string{"network_v9/af_unix"},
+		Policy: []Policy{{Text: "profile sendless flags=(attach_disconnected) {\n  …\n  audit deny unix (send) type=dgram,\n}\n"}},
+		Cases: []Case{{
+			Name: "host", Tasks: []Task{{Name: "t", Where: OnHost, Label: "sendless"}, {Name: "sender", Where: OnHost, Label: hostAllow}}, Prepare: passing,
+			Do:      []string{"sender: pair p dgram", `sender: peersec p1 => "host-allow (enforce)"`, "sender: sendfd c p0", "recvfd a => EACCES", `sender: peersec p1 => "host-allow (enforce)"`},
+			Labels:  map[string]string{"t": "sendless (enforce)"},
+			Records: []Record{{Operation: "file_receive", Profile: "sendless", Fields: map[string]string{"family": "unix"}}},
+		}},
 	},
 }

@@ -67,4 +67,33 @@ var ptraceRows = []Row{
 		Where: []string{InContainer}, Peers: []Task{{Name: "tracer", Label: InitLabel}},
 		Deny: "audit deny ptrace (tracedby),", Do: []string{"tracer: seize t"}, Records: ptraceRecord("tracedby"),
 	},
+	{
+		Group: "ptrace", Name: "record", About: "what the record of a denial says about the other end", Why: "task.c, audit_ptrace_cb; ipc.c, audit_signal_cb: its label as the profile that denies sees it",
+		Policy: both("profile blind flags=(attach_disconnected) {\n  …\n  audit deny ptrace (trace),\n  audit deny signal (send) set=(urg),\n}\n"),
+		Cases: []Case{
+			{
+				Name: "host", Tasks: []Task{{Name: "t", Where: OnHost, Label: "blind"}, {Name: "target", Where: OnHost, Label: hostAllow}}, Do: []string{"seize target => EACCES", "kill target urg => EACCES"},
+				Records: []Record{
+					{Operation: "ptrace", Profile: "blind", Fields: map[string]string{"requested_mask": "trace", "denied_mask": "trace", "peer": hostAllow}},
+					{Operation: "signal", Profile: "blind", Fields: map[string]string{"requested_mask": "send", "denied_mask": "send", "signal": "urg", "peer": hostAllow}},
+				},
+			},
+			{
+				Name: "namespace", Tasks: []Task{{Name: "t", Where: InContainer, Label: "host-allow//&:iso:blind"}, {Name: "target", Where: InContainer, Label: InitLabel}},
+				Do: []string{"seize target => EACCES", "kill target urg => EACCES"},
+				Records: []Record{
+					{Operation: "ptrace", Namespace: Namespace, Profile: "blind", Fields: map[string]string{"requested_mask": "trace", "denied_mask": "trace"}},
+					{Operation: "signal", Namespace: Namespace, Profile: "blind", Fields: map[string]string{"requested_mask": "send", "denied_mask": "send", "signal": "urg"}},
+				},
+			},
+		},
+	},
+	{
+		Group: "ptrace", Name: "of-unconfined-mode", About: "a confined task traces one whose profile is in unconfined mode and has no rule for that", Why: "task.c, profile_tracee_perm: a profile in unconfined mode allows all, whatever its rules say",
+		Policy: both("profile free flags=(attach_disconnected,unconfined) {\n  file,\n  capability,\n}\n"),
+		Cases: []Case{
+			{Name: "host", Tasks: []Task{{Name: "t", Where: OnHost, Label: hostAllow}, {Name: "target", Where: OnHost, Label: "free"}}, Do: []string{"seize target"}},
+			{Name: "namespace", Tasks: []Task{{Name: "t", Where: InContainer, Label: InitLabel}, {Name: "target", Where: InContainer, Label: "host-allow//&:iso:free"}}, Do: []string{"seize target"}},
+		},
+	},
 }

@@ -59,4 +59,16 @@ var signalRows = []Row{
 			},
 		},
 	},
+	{
+		Group: "signal", Name: "old-policy", About: "send a signal, by policy of an ABI without signals", Why: "ipc.c, profile_signal_perm, RULE_MEDIATES: such policy did not mediate them, and must not begin to by a newer kernel",
+		Cases: []Case{{
+			Name: "host", Tasks: []Task{{Name: "t", Where: OnHost}, {Name: "target", Where: OnHost}},
+			Do: []string{
+				`@: run sed '/^signal {/,+2d' /etc/apparmor.d/abi/3.0 >/run/iso-abi && printf 'abi "/run/iso-abi",\nprofile iso-unsignalled { file, capability, }\n' | apparmor_parser -r`,
+				"changeprofile iso-unsignalled", "kill target urg", "target: kill t urg",
+			},
+			Clean:  []string{"@: try remove - iso-unsignalled"},
+			Labels: map[string]string{"t": "iso-unsignalled (enforce)"},
+		}},
+	},
 }

@@ -176,4 +176,31 @@ var viewRows = []Row{
 			peer("of-host", "host-allow", "unconfined"), peer("of-own", InitLabel, "ct-allow (enforce)"), peer("of-unconfined", "", "unconfined"),
 		},
 	},
+	{
+		Group: "view", Name: "queries", About: "questions about permissions by the file .access", Why: "apparmorfs.c, query_label, profile_query_cb, query_data: what unconfined may do is all, and a question that ends too early is EINVAL",
+		Policy: []Policy{{Text: "profile asked flags=(attach_disconnected) {\n  …\n  deny /iso/f r,\n}\n"}},
+		Cases: []Case{{
+			Name: "host", Tasks: host,
+			Do: []string{
+				`query label\x00asked\x00\x02/iso/f => "denied"`, `query label\x00asked\x00\x02/iso/g => "allowed"`, `query label\x00unconfined\x00\x02/iso/f => "allowed"`,
+				`query label\x00nobody\x00\x02/iso/f => ENOENT`, `query label\x00asked => EINVAL`, `query data\x00asked\x00key => EINVAL`,
+			},
+		}},
+	},
+	{
+		Group: "view", Name: "revision", About: "wait for a change of policy by the file revision", Why: "apparmorfs.c, ns_revision_read: a second read waits until policy changed, or is EAGAIN",
+		Policy: []Policy{{Name: "more", Text: "profile more flags=(attach_disconnected) {\n  …\n}\n"}},
+		Cases: []Case{
+			{
+				Name: "no-wait", Tasks: host, Do: []string{"r = open " + fs + "revision rn", "read r", "read r => EAGAIN", "@: load more", "read r", "read r => EAGAIN"}, Clean: []string{"@: try remove - more"},
+			},
+			{
+				Name: "wait", Tasks: host,
+				Do: []string{
+					"@: run exec 3<" + fs + "revision; dd bs=64 count=1 <&3 >/dev/null 2>&1 || exit 9; (sleep 0.3; echo 'profile iso-revision { }' | apparmor_parser -r) & timeout 60 dd bs=64 count=1 <&3 2>/dev/null | grep -q .; r=$?; wait; exit $r",
+				},
+				Clean: []string{"@: try remove - iso-revision"},
+			},
+		},
+	},
 }

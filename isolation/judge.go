@@ -91,6 +91,9 @@ const helping = "flush"
 // auditLog is the kernel's records, by the cell whose task they are about.
 type auditLog struct {
 	by map[string][]nsmgr.Record
+	// administration are the records of policy administration, which only cases
+	// that expect some compare.
+	administration map[string][]nsmgr.Record
 	// stray are denials of processes that belong to no cell.
 	stray []nsmgr.Record
 	// lost is why the log may lack records, or "".
@@ -102,7 +105,7 @@ type auditLog struct {
 
 // attribute gives each record to the cell whose task it is of, by process id.
 func attribute(found []Found, audit string) auditLog {
-	log := auditLog{by: map[string][]nsmgr.Record{}, shared: map[string]bool{}}
+	log := auditLog{by: map[string][]nsmgr.Record{}, administration: map[string][]nsmgr.Record{}, shared: map[string]bool{}}
 	cell := map[int]string{}
 	helper := map[int]bool{}
 	for _, f := range found {
@@ -123,12 +126,16 @@ func attribute(found []Found, audit string) auditLog {
 			}
 			continue
 		}
-		if rec.Kind == "STATUS" || helper[rec.PID] {
+		if helper[rec.PID] {
 			continue
 		}
 		if key, ok := cell[rec.PID]; ok {
-			log.by[key] = append(log.by[key], rec)
-		} else {
+			if rec.Kind == statusRecord {
+				log.administration[key] = append(log.administration[key], rec)
+			} else {
+				log.by[key] = append(log.by[key], rec)
+			}
+		} else if rec.Kind != statusRecord {
 			log.stray = append(log.stray, rec)
 		}
 	}
@@ -440,13 +447,17 @@ func (r Row) judgeCase(k Kernel, c Case, cells map[string]cellFound, log auditLo
 			t.wrong("the host sees the label %q of task %s, not %q", is, name, c.Labels[name])
 		}
 	}
-	t.compare(c.Records, log.by[c.Name])
+	records := log.by[c.Name]
+	if slices.ContainsFunc(c.Records, func(r Record) bool { return r.Kind == statusRecord }) {
+		records = slices.Concat(records, log.administration[c.Name])
+	}
+	t.compare(c.Records, records)
 	if c.Recorded != "" {
 		for _, name := range slices.Sorted(maps.Keys(f.Labels)) {
 			t.got += fmt.Sprintf("; %s is %s", name, f.Labels[name])
 		}
 	}
-	return t.result(c.Recorded, f, log.by[c.Name], log.lost)
+	return t.result(c.Recorded, f, records, log.lost)
 }
 
 // compare compares the records with those that are expected: each exactly once,

@@ -174,7 +174,7 @@ func Lacks(k Kernel, needs []string) string {
 
 // Rows returns all rows, group by group.
 func Rows() []Row {
-	return slices.Concat(fileRows, execRows, capabilityRows, networkRows, mountRows, signalRows, ptraceRows, ipcRows, viewRows,
+	return slices.Concat(fileRows, execRows, capabilityRows, networkRows, mountRows, signalRows, ptraceRows, ipcRows, resourceRows, viewRows,
 		administrationRows, modeRows, liveRows, lifecycleRows, limitRows, unprivilegedRows())
 }
 

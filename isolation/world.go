@@ -141,3 +141,39 @@ var nestedPolicy = []Policy{
 var sibling = []Policy{{Namespace: "sibling", Text: "profile other flags=(attach_disconnected) {\n  …\n}\n"}}
 
 const siblingLabel = "host-allow//&:sibling:other"
+
+// both is a profile on each side, with the same name and text.
+func both(text string) []Policy { return []Policy{{Text: text}, {Namespace: Namespace, Text: text}} }
+
+// bothSides are a case for a profile of the host, and the same one for a profile
+// of the namespace's in a stack. The first task gets the label; Labels["t"] is
+// the profile that it ends in, by default the same; records are that profile's
+// where they name none.
+func bothSides(profile string, c Case) []Case {
+	end := c.Labels["t"]
+	if end == "" {
+		end = profile
+	}
+	var list []Case
+	for _, side := range []struct{ name, where, before, ns string }{{"host", OnHost, "", ""}, {"namespace", InContainer, hostAllow + "//&:" + Namespace + ":", Namespace}} {
+		n := c
+		n.Name = strings.TrimPrefix(c.Name+"-"+side.name, "-")
+		n.Tasks = append([]Task{{Name: "t", Where: side.where, Label: side.before + profile}}, c.Tasks...)
+		for i := range n.Tasks {
+			if n.Tasks[i].Where == "" {
+				n.Tasks[i].Where = side.where
+			}
+		}
+		n.Labels = map[string]string{"t": side.before + end + " (enforce)"}
+		n.Records = nil
+		for _, r := range c.Records {
+			r.Namespace = side.ns
+			if r.Profile == "" {
+				r.Profile = profile
+			}
+			n.Records = append(n.Records, r)
+		}
+		list = append(list, n)
+	}
+	return list
+}

@@ -3,6 +3,7 @@
 package probe
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -150,6 +151,15 @@ var taskOperations = []operation{
 	{"link", "OLD NEW", "create a hard link", func(c *call) (int, string, syscall.Errno) {
 		return c.num(c.sys(unix.SYS_LINKAT, at, c.str(c.word(0)), at, c.str(c.word(1)), 0))
 	}},
+	{"linkat", "DIRFD OLD NEW", "create a hard link below an open directory", func(c *call) (int, string, syscall.Errno) {
+		return c.num(c.sys(unix.SYS_LINKAT, c.n(0), c.str(c.word(1)), c.n(0), c.str(c.word(2)), 0))
+	}},
+	{"tmpfile", "PATH", "create a file without a name in a directory (O_TMPFILE)", func(c *call) (int, string, syscall.Errno) {
+		return c.num(c.sys(unix.SYS_OPENAT, at, c.str(c.word(0)), unix.O_TMPFILE|unix.O_RDWR, 0o600))
+	}},
+	{"linkfd", "FD PATH", "give an open file a name", func(c *call) (int, string, syscall.Errno) {
+		return c.num(c.sys(unix.SYS_LINKAT, at, c.str(fmt.Sprintf("/proc/thread-self/fd/%d", c.n(0))), at, c.str(c.word(1)), unix.AT_SYMLINK_FOLLOW))
+	}},
 	{"symlink", "TARGET PATH", "create a symbolic link", func(c *call) (int, string, syscall.Errno) {
 		return c.num(c.sys(unix.SYS_SYMLINKAT, c.str(c.word(0)), at, c.str(c.word(1))))
 	}},
@@ -181,6 +191,7 @@ var taskOperations = []operation{
 		return 0, "", c.attr("current", fmt.Sprintf("changehat %016x^%s", 0x1234, c.word(0)))
 	}},
 	{"hats", "HAT N", "change to a hat and back N times; the value is how many changes failed", (*call).hats},
+	{"query", "TEXT", "ask a question of the file .access; \\x00 in TEXT is a zero byte; the value of a label's query is whether reading is allowed", (*call).query},
 	{"loadpolicy", "POLICY PATH", "write a compiled policy of the row to a file such as .replace", (*call).loadPolicy},
 	{"writepolicy", "FD POLICY", "write a compiled policy of the row to an open file", func(c *call) (int, string, syscall.Errno) {
 		b := c.x.policyNamed(c.word(1))
@@ -215,6 +226,13 @@ var taskOperations = []operation{
 	{"nice", "", "raise the priority to -5", func(c *call) (int, string, syscall.Errno) {
 		return c.num(c.sys(unix.SYS_SETPRIORITY, 0, 0, ^uintptr(4)))
 	}},
+	{"setrlimit", "RESOURCE SOFT HARD", "set a resource limit: nofile, core, nproc", func(c *call) (int, string, syscall.Errno) {
+		p, b := c.room(16)
+		binary.NativeEndian.PutUint64(b, uint64(c.n(1)))
+		binary.NativeEndian.PutUint64(b[8:], uint64(c.n(2)))
+		return c.num(c.sys(unix.SYS_PRLIMIT64, 0, uintptr(resource(c.word(0))), p, 0))
+	}},
+	{"tty", "", "start a session with a new pseudoterminal as its controlling terminal", (*call).tty},
 	{"unshare", "KIND…", "enter new namespaces: user, mnt, net, uts, ipc, pid", func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_UNSHARE, cloneFlags(c.words))) }},
 	{"userns", "", "enter a new user namespace in which the task is root", (*call).userns},
 	{"sethostname", "", "set the host name", func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_SETHOSTNAME, c.str("iso"), 3)) }},
@@ -227,13 +245,35 @@ var taskOperations = []operation{
 	{"listen", "FD", "listen on a socket", func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_LISTEN, c.n(0), 8)) }},
 	{"accept", "FD", "accept a connection", func(c *call) (int, string, syscall.Errno) { return c.num(c.sys(unix.SYS_ACCEPT4, c.n(0), 0, 0, 0)) }},
 	{"send", "FD [TEXT]", "send a word", (*call).send},
+	{"sendto", "FD ADDRESS", "send a word to a path, @ABSTRACT, or a port of 127.0.0.1", (*call).sendTo},
+	{"recv", "FD", "receive what has been sent; the value is the text", (*call).recv},
+	{"getsockname", "FD", "read a socket's address", func(c *call) (int, string, syscall.Errno) {
+		p, b := c.room(128)
+		n, l := c.room(4)
+		binary.NativeEndian.PutUint32(l, uint32(len(b)))
+		return c.num(c.sys(unix.SYS_GETSOCKNAME, c.n(0), p, n))
+	}},
+	{"getsockopt", "FD", "read a socket's option (SO_SNDBUF)", func(c *call) (int, string, syscall.Errno) {
+		p, b := c.room(4)
+		n, l := c.room(4)
+		binary.NativeEndian.PutUint32(l, uint32(len(b)))
+		return c.num(c.sys(unix.SYS_GETSOCKOPT, c.n(0), unix.SOL_SOCKET, unix.SO_SNDBUF, p, n))
+	}},
+	{"setsockopt", "FD", "set a socket's option (SO_SNDBUF)", func(c *call) (int, string, syscall.Errno) {
+		p, b := c.room(4)
+		binary.NativeEndian.PutUint32(b, 65536)
+		return c.num(c.sys(unix.SYS_SETSOCKOPT, c.n(0), unix.SOL_SOCKET, unix.SO_SNDBUF, p, 4))
+	}},
+	{"shutdown", "FD", "shut a connection down in both directions", func(c *call) (int, string, syscall.Errno) {
+		return c.num(c.sys(unix.SYS_SHUTDOWN, c.n(0), unix.SHUT_RDWR))
+	}},
 	{"fastopen", "FD PORT", "send to a port of 127.0.0.1 without connect (MSG_FASTOPEN)", (*call).fastOpen},
 	{"sendfd", "SOCKET FD", "pass a descriptor (SCM_RIGHTS)", (*call).sendfd},
 	{"recvfd", "SOCKET", "receive a descriptor; EACCES where the kernel took it out of the message", (*call).recvfd},
 	{"peersec", "SOCKET", "the value is the label at the other end (SO_PEERSEC)", (*call).peersec},
 
 	// Mounts.
-	{"mount", "SOURCE TARGET TYPE FLAG,…", "mount: bind, rbind, remount, ro, move, private, shared, slave, unbindable, rec, nosuid, nodev", (*call).mount},
+	{"mount", "SOURCE TARGET TYPE FLAG,…", "mount: bind, rbind, remount, ro, move, private, shared, slave, unbindable, rec, nosuid, nodev, noexec, strictatime; '' is an empty SOURCE", (*call).mount},
 	{"umount", "PATH", "unmount, at once", func(c *call) (int, string, syscall.Errno) {
 		return c.num(c.sys(unix.SYS_UMOUNT2, c.str(c.word(0)), unix.MNT_DETACH))
 	}},
@@ -275,6 +315,24 @@ var managerOperations = []operation{
 	{"rmns", "NS", "remove a policy namespace", func(c *call) (int, string, syscall.Errno) { return failed(os.Remove(policyDir(c.ns(0)))) }},
 	{"labelof", "TASK", "the value is a task's label as the host sees it", func(c *call) (int, string, syscall.Errno) { return 0, c.x.taskNamed(c.word(0)).child.label(), 0 }},
 	{"secure", "TASK", "the value is AT_SECURE of the program that a task executes: 0 or 1", (*call).secure},
+	{"limitof", "TASK RESOURCE", "the value is a task's resource limit: soft and hard", func(c *call) (int, string, syscall.Errno) {
+		var l unix.Rlimit
+		if err := unix.Prlimit(c.x.taskNamed(c.word(0)).child.pid, resource(c.word(1)), nil, &l); err != nil {
+			return failed(err)
+		}
+		return 0, fmt.Sprintf("%d %d", l.Cur, l.Max), 0
+	}},
+	{"ttyof", "TASK", `the value is "tty" or "none": whether a task has a controlling terminal`, func(c *call) (int, string, syscall.Errno) {
+		// The fields after the name: state, parent, group, session, terminal.
+		f := statOf(c.x.taskNamed(c.word(0)).child.pid)
+		if len(f) < 5 {
+			return 0, "", unix.ESRCH
+		}
+		if f[4] == "0" {
+			return 0, "none", 0
+		}
+		return 0, "tty", 0
+	}},
 	{"sysctl", "NAME VALUE", "set a sysctl, named by its path below /proc/sys", func(c *call) (int, string, syscall.Errno) {
 		return failed(os.WriteFile(filepath.Join("/proc/sys", c.word(0)), []byte(c.word(1)), 0))
 	}},

@@ -291,19 +291,103 @@ func (c *call) pair() (int, string, syscall.Errno) {
 	return 0, "", e
 }
 
-// address binds or connects: to a path, "@abstract", or a port of 127.0.0.1.
+// address binds or connects.
 func (c *call) address(nr uintptr) (int, string, syscall.Errno) {
-	to := c.word(1)
-	var b []byte
+	b := c.sockaddr(1)
+	return c.num(c.sys(nr, c.n(0), c.bytes(b), uintptr(len(b))))
+}
+
+// sockaddr is parameter i as an address: a path, "@abstract", or a port of
+// 127.0.0.1.
+func (c *call) sockaddr(i int) []byte {
+	to := c.word(i)
 	switch {
 	case strings.HasPrefix(to, "@"):
-		b = append(binary.NativeEndian.AppendUint16(nil, unix.AF_UNIX), append([]byte{0}, to[1:]...)...)
+		return append(binary.NativeEndian.AppendUint16(nil, unix.AF_UNIX), append([]byte{0}, to[1:]...)...)
 	case strings.HasPrefix(to, "/"):
-		b = append(binary.NativeEndian.AppendUint16(nil, unix.AF_UNIX), append([]byte(to), 0)...)
-	default:
-		b = c.loopback(1)
+		return append(binary.NativeEndian.AppendUint16(nil, unix.AF_UNIX), append([]byte(to), 0)...)
 	}
-	return c.num(c.sys(nr, c.n(0), c.bytes(b), uintptr(len(b))))
+	return c.loopback(i)
+}
+
+// sendTo sends to an address, without a connection.
+func (c *call) sendTo() (int, string, syscall.Errno) {
+	fd, to, text := c.n(0), c.sockaddr(1), "text"
+	return c.num(c.sys(unix.SYS_SENDTO, fd, c.str(text), uintptr(len(text)), unix.MSG_NOSIGNAL, c.bytes(to), uintptr(len(to))))
+}
+
+// recv receives what is there. It does not wait: local sockets deliver at once.
+func (c *call) recv() (int, string, syscall.Errno) {
+	p, b := c.room(256)
+	n, e := c.sys(unix.SYS_RECVFROM, c.n(0), p, uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
+	if e != 0 {
+		return 0, "", e
+	}
+	return 0, string(b[:n]), 0
+}
+
+// resources are the names of resource limits, as the parser has them.
+var resources = map[string]int{"nofile": unix.RLIMIT_NOFILE, "core": unix.RLIMIT_CORE, "nproc": unix.RLIMIT_NPROC}
+
+func resource(name string) int {
+	r, ok := resources[name]
+	if !ok {
+		panic(badStep("no resource " + strconv.Quote(name)))
+	}
+	return r
+}
+
+// tty starts a session and opens a new pseudoterminal, which becomes its
+// controlling terminal (tty_jobctrl.c, tty_open_proc_set_tty).
+func (c *call) tty() (int, string, syscall.Errno) {
+	if _, e := c.sys(unix.SYS_SETSID); e != 0 && e != unix.EPERM {
+		return 0, "setsid", e
+	}
+	master, e := c.sys(unix.SYS_OPENAT, at, c.str("/dev/ptmx"), unix.O_RDWR|unix.O_NOCTTY, 0)
+	if e != 0 {
+		return 0, "ptmx", e
+	}
+	unlock, _ := c.room(4)
+	if _, e = c.sys(unix.SYS_IOCTL, master, unix.TIOCSPTLCK, unlock); e != 0 {
+		return 0, "unlock", e
+	}
+	number, b := c.room(4)
+	if _, e = c.sys(unix.SYS_IOCTL, master, unix.TIOCGPTN, number); e != 0 {
+		return 0, "number", e
+	}
+	return c.num(c.sys(unix.SYS_OPENAT, at, c.str(fmt.Sprintf("/dev/pts/%d", binary.NativeEndian.Uint32(b))), unix.O_RDWR, 0))
+}
+
+// query writes a question to .access and reads the answer from the same
+// descriptor, as libapparmor does.
+func (c *call) query() (int, string, syscall.Errno) {
+	text, err := strconv.Unquote(`"` + c.word(0) + `"`)
+	if err != nil {
+		panic(badStep("no text " + c.word(0)))
+	}
+	fd, e := c.open(apparmor(".access"), "rw")
+	if e != 0 {
+		return 0, "open", e
+	}
+	defer func() { _, _ = c.sys(unix.SYS_CLOSE, fd) }()
+	if n, e := c.sys(unix.SYS_WRITE, fd, c.bytes([]byte(text)), uintptr(len(text))); e != 0 {
+		return 0, "", e
+	} else if int(n) != len(text) {
+		return 0, fmt.Sprintf("wrote %d of %d bytes", n, len(text)), 0
+	}
+	p, b := c.room(1024)
+	n, e := c.sys(unix.SYS_READ, fd, p, uintptr(len(b)))
+	if e != 0 {
+		return 0, "", e
+	}
+	var allow, deny uint32
+	if _, err := fmt.Sscanf(string(b[:n]), "allow 0x%x\ndeny 0x%x", &allow, &deny); err != nil {
+		return 0, trim(string(b[:n])), 0
+	}
+	if allow&unix.R_OK == 0 || deny&unix.R_OK != 0 {
+		return 0, "denied", 0
+	}
+	return 0, "allowed", 0
 }
 
 // loopback is the address of 127.0.0.1 with parameter i as the port.
@@ -369,10 +453,14 @@ func (c *call) mount() (int, string, syscall.Errno) {
 		flags |= map[string]uintptr{
 			"bind": unix.MS_BIND, "rbind": unix.MS_BIND | unix.MS_REC, "remount": unix.MS_REMOUNT, "ro": unix.MS_RDONLY, "move": unix.MS_MOVE,
 			"private": unix.MS_PRIVATE, "shared": unix.MS_SHARED, "slave": unix.MS_SLAVE, "unbindable": unix.MS_UNBINDABLE, "rec": unix.MS_REC,
-			"nosuid": unix.MS_NOSUID, "nodev": unix.MS_NODEV,
+			"nosuid": unix.MS_NOSUID, "nodev": unix.MS_NODEV, "noexec": unix.MS_NOEXEC, "strictatime": unix.MS_STRICTATIME,
 		}[w]
 	}
-	return c.num(c.sys(unix.SYS_MOUNT, c.str(c.word(0)), c.str(c.word(1)), c.str(c.word(2)), flags, c.str("")))
+	source := c.word(0)
+	if source == "''" {
+		source = ""
+	}
+	return c.num(c.sys(unix.SYS_MOUNT, c.str(source), c.str(c.word(1)), c.str(c.word(2)), flags, c.str("")))
 }
 
 func (c *call) iouring() (int, string, syscall.Errno) {
