@@ -39,7 +39,7 @@ type File struct {
 	Lines     []Line     // those with code, by Number
 }
 
-// Function is a function with code. It extends to the next one of its file.
+// Function is a function with code. One that is inlined everywhere has none.
 type Function struct {
 	Name  string
 	Start int // its first line
@@ -222,19 +222,6 @@ func (f *File) Count(line int) (n uint64, code bool) {
 		return 0, false
 	}
 	return f.Lines[i].Count, true
-}
-
-// FunctionAt returns the function that the line is in, or nil. A line between two
-// functions belongs to the first.
-func (f *File) FunctionAt(line int) *Function {
-	if f == nil {
-		return nil
-	}
-	i, _ := slices.BinarySearchFunc(f.Functions, line+1, func(fn Function, n int) int { return cmp.Compare(fn.Start, n) })
-	if i == 0 {
-		return nil
-	}
-	return &f.Functions[i-1]
 }
 
 // Totals are how many lines and functions have code, and how many of them ran.

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"math"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -62,6 +63,23 @@ func TestLCOV(t *testing.T) {
 	}
 	if err := sample().Same(set); err != nil || set.Totals() != sample().Totals() {
 		t.Errorf("read back: %+v, %v", set, err)
+	}
+}
+
+// What a kernel for User Mode Linux counted in a row of signals.
+func TestReadLCOVReal(t *testing.T) {
+	f, err := os.Open("testdata/ipc.info")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	set, err := ReadLCOV(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := set.Totals()
+	if want := (Totals{Lines: 37, ReachedLines: 32, Functions: 3, ReachedFunctions: 3}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }
 
@@ -134,20 +152,20 @@ func TestAdd(t *testing.T) {
 	}
 }
 
-func TestFunctionAt(t *testing.T) {
-	set := sample()
-	f := set.File("security/apparmor/file.c")
-	for line, want := range map[int]string{1: "", 2: "", 3: "aa_path_perm", 11: "aa_path_perm", 12: "unused", 99: "unused"} {
-		got := ""
-		if fn := f.FunctionAt(line); fn != nil {
-			got = fn.Name
-		}
-		if got != want {
-			t.Errorf("line %d: %q, want %q", line, got, want)
+func TestFunction(t *testing.T) {
+	for line, want := range map[int]string{1: "", 2: "", 3: "aa_path_perm", 4: "aa_path_perm", 7: "aa_path_perm", 11: "aa_path_perm", 12: "unused", 14: "unused", 99: ""} {
+		if got, first, last := sampleSource.function("security/apparmor/file.c", line); got != want || want != "" && (line < first || line > last) {
+			t.Errorf("line %d: %q from %d to %d, want %q", line, got, first, last, want)
 		}
 	}
-	if set.File("security/apparmor/none.c").FunctionAt(1) != nil {
-		t.Error("a file that is not in the set")
+	for text, want := range map[string]string{
+		"static __always_inline bool fqlookupn(struct aa_label *l)": "fqlookupn", "struct aa_label *aa_label_alloc(int size,": "aa_label_alloc",
+		"int x = f(1)": "", "\tf(a)": "", "int f(int);": "",
+	} {
+		got, _, _ := Source{"a": text + "\n{\n"}.function("a", 2)
+		if got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
 	}
 }
 
@@ -413,14 +431,11 @@ func TestPlaces(t *testing.T) {
 
 func TestSelect(t *testing.T) {
 	set := func(lines ...int) Set {
-		s := Set{{Name: "security/apparmor/file.c", Functions: []Function{{"f", 3, 0}, {"g", 12, 0}}}}
+		s := Set{{Name: "security/apparmor/file.c"}}
 		for _, n := range []int{3, 5, 7, 12, 14} {
 			l := Line{Number: n}
 			if slices.Contains(lines, n) {
 				l.Count = 1
-				if fn := s[0].FunctionAt(n); fn != nil {
-					fn.Count = 1
-				}
 			}
 			s[0].Lines = append(s[0].Lines, l)
 		}
@@ -437,12 +452,12 @@ func TestSelect(t *testing.T) {
 		place Place
 		want  []string
 	}{
-		{Place{"security/apparmor/file.c", []int{7}, "f"}, []string{"line"}},
-		{Place{"security/apparmor/file.c", []int{3}, "f"}, []string{"function", "line"}},
-		{Place{"security/apparmor/file.c", nil, "f"}, []string{"function", "line"}},
-		{Place{"security/apparmor/file.c", []int{14}, "g"}, []string{"other"}},              // by its function
-		{Place{"security/apparmor/file.c", nil, ""}, []string{"function", "line", "other"}}, // by its file
-		{Place{"security/apparmor/lsm.c", []int{1}, "h"}, nil},
+		{Place{"security/apparmor/file.c", []int{7}, "f", 3, 11}, []string{"line"}},
+		{Place{"security/apparmor/file.c", []int{3}, "f", 3, 11}, []string{"function", "line"}},
+		{Place{"security/apparmor/file.c", nil, "f", 3, 11}, []string{"function", "line"}},
+		{Place{"security/apparmor/file.c", []int{14}, "g", 12, 15}, []string{"other"}},            // by its function
+		{Place{"security/apparmor/file.c", nil, "", 0, 0}, []string{"function", "line", "other"}}, // by its file
+		{Place{"security/apparmor/lsm.c", []int{1}, "h", 1, 2}, nil},
 	} {
 		list, err := Select([]Place{c.place}, each)
 		if err != nil {
@@ -457,7 +472,7 @@ func TestSelect(t *testing.T) {
 		}
 	}
 	// What few reach counts more.
-	list, _ := Select([]Place{{"security/apparmor/file.c", []int{7}, "f"}, {"security/apparmor/file.c", []int{3}, "f"}}, each)
+	list, _ := Select([]Place{{"security/apparmor/file.c", []int{7}, "f", 3, 11}, {"security/apparmor/file.c", []int{3}, "f", 3, 11}}, each)
 	if list[0].ID != "line" || list[0].Score != 1.5 || list[1].Score != 0.5 {
 		t.Errorf("%+v", list)
 	}

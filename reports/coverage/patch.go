@@ -195,6 +195,8 @@ type Place struct {
 	File     string
 	Lines    []int  // with code; none: the change has no code of its own
 	Function string // "" = none
+	// First and Last are the lines of the function.
+	First, Last int
 }
 
 // Places returns where the patch changes the source that a set counts. The source
@@ -252,13 +254,10 @@ func (h *Hunk) places(source Source, file *File, at int, changed byte) (places [
 	byFunction := map[string]*Place{}
 	var names []string
 	for number := range touched {
-		name := ""
-		if fn := file.FunctionAt(number); fn != nil {
-			name = fn.Name
-		}
+		name, first, last := source.function(file.Name, number)
 		place := byFunction[name]
 		if place == nil {
-			place = &Place{File: file.Name, Function: name}
+			place = &Place{File: file.Name, Function: name, First: first, Last: last}
 			byFunction[name] = place
 			names = append(names, name)
 		}

@@ -120,9 +120,7 @@ func (c *Collector) End() {
 		r := &c.patch.Lines[i]
 		slices.Sort(r.By)
 		file := c.Total.File(r.File)
-		if fn := file.FunctionAt(r.Line); fn != nil {
-			r.Function = fn.Name
-		}
+		r.Function, _, _ = c.source.function(r.File, r.Line)
 		_, code := c.count(c.Total, r)
 		before, _ := c.count(background, r)
 		always, _ := c.count(c.harness, r)
@@ -218,8 +216,7 @@ func Select(places []Place, each func(func(id string, set Set)) error) ([]Candid
 				continue
 			}
 			levels[i][2] = append(levels[i][2], id)
-			fn := slices.IndexFunc(f.Functions, func(fn Function) bool { return fn.Name == p.Function })
-			if fn >= 0 && f.Functions[fn].Count > 0 {
+			if slices.ContainsFunc(f.Lines, func(l Line) bool { return l.Count > 0 && p.First <= l.Number && l.Number <= p.Last }) {
 				levels[i][1] = append(levels[i][1], id)
 			}
 			if slices.ContainsFunc(p.Lines, func(n int) bool { count, _ := f.Count(n); return count > 0 }) {

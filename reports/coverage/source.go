@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -66,12 +67,43 @@ func ReadSource(r io.Reader) (Source, error) {
 	return s, s.Check()
 }
 
+// definitionRE matches the first line of a function of C, as git names the function
+// of a hunk: it begins in the first column.
+var definitionRE = regexp.MustCompile(`^[A-Za-z_][^;=]*?\b([A-Za-z_][A-Za-z0-9_]*)\(`)
+
+// function returns the function that a line is in, by the source: a function that
+// the compiler inlined everywhere has no counts of its own. name is "" outside of
+// functions; else start and end are its first line, and the last before the next
+// function.
+func (s Source) function(file string, number int) (name string, start, end int) {
+	lines := s.Lines(file)
+	for n := min(number, len(lines)); n >= 1; n-- {
+		if m := definitionRE.FindStringSubmatch(lines[n-1]); m != nil && !strings.HasSuffix(lines[n-1], ";") {
+			name, start = m[1], n
+			break
+		}
+		if n < number && strings.HasPrefix(lines[n-1], "}") {
+			return "", 0, 0 // between two functions
+		}
+	}
+	if name == "" {
+		return "", 0, 0
+	}
+	for end = start; end < len(lines) && !strings.HasPrefix(lines[end-1], "}"); {
+		end++
+	}
+	return name, start, end
+}
+
 // statement returns the number of the line with code that the line continues: the
 // compiler names one line of a statement of several, most often the first. It
 // returns 0 for a line of its own, a comment, a declaration or an empty line.
 func (s Source) statement(name string, f *File, number int) int {
 	lines := s.Lines(name)
-	if number < 1 || number > len(lines) || f.FunctionAt(number) == nil || !hasWords(lines[number-1]) {
+	if number < 1 || number > len(lines) || !hasWords(lines[number-1]) {
+		return 0
+	}
+	if name, _, _ := s.function(name, number); name == "" {
 		return 0
 	}
 	for n := number - 1; n >= 1; n-- {

@@ -41,11 +41,18 @@ type coverageDocument struct {
 type share struct{ Reached, All int }
 
 // Percent is the part in percent, with one digit.
-func (s share) Percent() string { return fmt.Sprintf("%.1f %%", coverage.Percent(s.Reached, s.All)) }
+func (s share) Percent() string {
+	if s.All == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.1f %%", coverage.Percent(s.Reached, s.All))
+}
 
 // Level is a class of the style: "most", "some", "few".
 func (s share) Level() string {
 	switch p := coverage.Percent(s.Reached, s.All); {
+	case s.All == 0:
+		return ""
 	case p >= 90:
 		return "most"
 	case p >= 60:
