@@ -488,6 +488,18 @@ func ReadOutcomes(dir string) (map[int]Outcome, error) {
 	return merge(list), err
 }
 
+// Join adds the outcomes of another shard. What was good without a fault in any of
+// them is joined; of two outcomes of one fault the later counts.
+func Join(all, more map[int]Outcome) {
+	for n, o := range more {
+		if old, ok := all[n]; ok && n == 0 {
+			old.join(o)
+			o = old
+		}
+		all[n] = o
+	}
+}
+
 // merge joins the stages of each fault.
 func merge(list []Outcome) map[int]Outcome {
 	all := map[int]Outcome{}

@@ -110,6 +110,15 @@ func TestMerge(t *testing.T) {
 	}
 }
 
+// Shards are joined, with all that was good without a fault.
+func TestJoin(t *testing.T) {
+	all := map[int]Outcome{0: {Good: []string{"a"}}, 1: {Caught: []string{"x"}}}
+	Join(all, map[int]Outcome{0: {Good: []string{"b"}}, 1: {}, 2: {Caught: []string{"y"}}})
+	if !slices.Equal(all[0].Good, []string{"a", "b"}) || all[1].Caught != nil || len(all[2].Caught) != 1 {
+		t.Errorf("%+v", all)
+	}
+}
+
 // What only stress caught is tried once more.
 func TestDoubtful(t *testing.T) {
 	for _, c := range []struct {

@@ -17,9 +17,10 @@ import (
 // are counted apart.
 type Score struct {
 	Caught, Broken, Survived, Equivalent, NotTried int
-	// Matrix and Scripts are those of Caught that a row, and a script, caught: a
-	// fault that a row caught may not have been tried with scripts.
-	Matrix, Scripts int
+	// Matrix, Scripts and Defects are those of Caught that a row, a script, and a
+	// check of known defects caught: a fault that a row caught may not have been
+	// tried with the others.
+	Matrix, Scripts, Defects int
 }
 
 // Add counts one fault.
@@ -38,6 +39,9 @@ func (s *Score) add(m Mutant, o Outcome, tried bool) string {
 		}
 		if len(o.CaughtBy(reports.Regression)) > 0 {
 			s.Scripts++
+		}
+		if len(o.CaughtBy(reports.KnownDefects)) > 0 {
+			s.Defects++
 		}
 		return v
 	case v == "broken":
@@ -79,8 +83,8 @@ func WriteMarkdown(w io.Writer, faults []Mutant, outcomes map[int]Outcome) (Scor
 		fmt.Fprintf(&b, "| %d | `%s` %s | %s %d | %s | %s | %s |\n", m.Number, m.File, m.Function, m.Operator, m.Nth, m.Chosen, verdict, text)
 	}
 	tried := s.Caught + s.Broken + s.Survived
-	fmt.Fprintf(&b, "\n%d faults tried that change behaviour or may: %d caught by a check (%d by the isolation matrix, %d by an upstream script), %d by a crash or hang, %d survived. %d cannot change behaviour, %d were not tried.\n",
-		tried, s.Caught, s.Matrix, s.Scripts, s.Broken, s.Survived, s.Equivalent, s.NotTried)
+	fmt.Fprintf(&b, "\n%d faults tried that change behaviour or may: %d caught by a check (%d by the isolation matrix, %d by an upstream script, %d by a check of known defects), %d by a crash or hang, %d survived. %d cannot change behaviour, %d were not tried.\n",
+		tried, s.Caught, s.Matrix, s.Scripts, s.Defects, s.Broken, s.Survived, s.Equivalent, s.NotTried)
 	b.WriteString("\n| spec | faults it caught |\n|---|---|\n")
 	for _, spec := range slices.SortedFunc(maps.Keys(caughtBy), func(x, y string) int {
 		return cmp.Or(caughtBy[y]-caughtBy[x], cmp.Compare(x, y))

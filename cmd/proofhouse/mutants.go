@@ -201,9 +201,7 @@ func mutantsReportCommand() *cobra.Command {
 				if len(outcomes) == 0 {
 					return exit.BadInputf("read the campaign %s: no outcomes in it: want the --out directory of proofhouse mutants run", dir)
 				}
-				for n, o := range outcomes {
-					all[n] = o
-				}
+				mutants.Join(all, outcomes)
 			}
 			if tsv {
 				return mutants.WriteTSV(c.OutOrStdout(), faults, all)
