@@ -5,7 +5,6 @@ package machines
 import (
 	"bufio"
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,6 +22,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"proofhouse/internal/cache"
 	"proofhouse/internal/exit"
 	"proofhouse/kernels"
 	"proofhouse/machines/board"
@@ -288,11 +288,9 @@ func prepareBoard(ctx context.Context, l *board.Link, f *wire.BoardFacts, o Opti
 	serve.Lock = wire.BoardLock{Owner: whoAmI(), Run: b.Run, Since: time.Now().UTC()}
 	var err error
 	if !b.OwnRoot {
-		// Its name in the cache has the hash of what it was made of.
-		hash := filepath.Base(filepath.Dir(o.Root))
-		hash = hash[strings.LastIndexByte(hash, '-')+1:] // "sid-arm64-HASH", "sid-HASH"
-		if _, err := hex.DecodeString(hash); err != nil || len(hash) < 16 {
-			hash = ""
+		hash, err := RootHash(o.Root)
+		if err != nil {
+			return nil, err
 		}
 		if serve.Root, err = l.Put(ctx, f, "root", o.Root, hash, o.Progress); err != nil {
 			return nil, err
@@ -314,6 +312,21 @@ func prepareBoard(ctx context.Context, l *board.Link, f *wire.BoardFacts, o Opti
 		serve.Trees = append(serve.Trees, name)
 	}
 	return serve, nil
+}
+
+// RootHash is by what a board knows a guest's root: the SHA-256, in hex, of the record
+// that images wrote beside it, which has all versions and the time of the build; or
+// of an image without one. Its name in the cache does not change with the archive.
+func RootHash(image string) (string, error) {
+	record := filepath.Join(filepath.Dir(image), "root.json")
+	if _, err := os.Stat(record); err != nil {
+		record = image
+	}
+	sum, err := cache.SHA256(record)
+	if err != nil {
+		return "", fmt.Errorf("read the guest's root: %w", err)
+	}
+	return sum, nil
 }
 
 // whoAmI is user@host.

@@ -4,6 +4,7 @@ package machines
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -88,5 +89,23 @@ func TestReadAgent(t *testing.T) {
 	}
 	if _, left := read("proofhouse-clean: {\n"); len(left.Removed) > 0 {
 		t.Errorf("%+v", left)
+	}
+}
+
+// A root that was built again has another name on the board, though its name in the
+// cache is the same.
+func TestRootHash(t *testing.T) {
+	dir := t.TempDir()
+	image, record := filepath.Join(dir, "root.ext4"), filepath.Join(dir, "root.json")
+	seen := map[string]bool{}
+	for _, w := range []struct{ file, text string }{{image, "one"}, {image, "two"}, {record, "{1}"}, {record, "{2}"}} {
+		if err := os.WriteFile(w.file, []byte(w.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h, err := RootHash(image)
+		if err != nil || seen[h] {
+			t.Errorf("after %s: %s, %v", w.text, h, err)
+		}
+		seen[h] = true
 	}
 }

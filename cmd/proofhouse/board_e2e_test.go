@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"proofhouse/machines"
 	"proofhouse/machines/testboard"
 	"proofhouse/reports"
 	"proofhouse/runs"
@@ -46,8 +47,12 @@ func newRig(t *testing.T, o testboard.Options, settings string) *boardRig {
 		t.Fatal(err)
 	}
 	if o.Files == nil {
-		_, hash, _ := strings.Cut(filepath.Base(filepath.Dir(plan.Guest(plan.Builds[0]).Image)), "-")
-		o.Files = map[string]string{"/var/cache/proofhouse/root-" + hash: plan.Guest(plan.Builds[0]).Image}
+		image := plan.Guest(plan.Builds[0]).Image
+		hash, err := machines.RootHash(image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Files = map[string]string{"/var/cache/proofhouse/root-" + hash[:32]: image}
 	}
 	// A short path: that of a socket has 107 bytes at most.
 	dir, err := os.MkdirTemp("", "board")
