@@ -123,33 +123,34 @@
 //
 // # Operations of the manager
 //
-//	load POLICY            load or replace a named policy of the row
-//	churn POLICY POLICY    load two named policies in turn, again and again, until settle
-//	settle                 end what churn began
-//	remove NS PROFILE      remove a profile
-//	mkns NS                create a policy namespace
-//	rmns NS                remove a policy namespace
-//	labelof TASK           the value is a task's label as the host sees it
-//	secure TASK            the value is AT_SECURE of the program that a task executes: 0 or 1
-//	limitof TASK RESOURCE  the value is a task's resource limit: soft and hard
-//	ttyof TASK             the value is "tty" or "none": whether a task has a controlling terminal
-//	sysctl NAME VALUE      set a sysctl, named by its path below /proc/sys
-//	hold NS                remember all policy outside NS: revisions, profiles and their hashes
-//	held                   the value is "unchanged", or what changed since hold
-//	nest N                 nest N namespaces and remove them; the value is how many the kernel allowed
-//	longname N             create and remove a namespace with a name of N bytes
-//	many N POLICY          create N namespaces with a policy each; the value is how many
-//	race N POLICY          create, load and remove namespaces in parallel, N rounds; the value is "done"
-//	leak N POLICY          create, load and remove a namespace N times; the value is "freed" if less than 4 KiB a round remain allocated
-//	run COMMAND…           run a shell command; the value is its output, and a failure is "exit STATUS"
-//	init CONTAINER         the value is the label of the container's init; ESRCH if it is not running
-//	mark CONTAINER         remember the container's init, for reborn
-//	reborn CONTAINER       wait until the container has another init; the value is its label
-//	killinit CONTAINER     kill the container's init
-//	killmonitor CONTAINER  kill the container's monitor
-//	stopped CONTAINER      wait until LXC reports the container as stopped
-//	survey                 remember namespaces, profiles, mounts, cgroups, containers and confined tasks
-//	left [NAME]            the value is "nothing", or what differs from the survey; with NAME, what exists with NAME in it
+//	load POLICY                     load or replace a named policy of the row
+//	churn POLICY POLICY             load two named policies in turn, again and again, until settle
+//	settle                          end what churn began
+//	remove NS PROFILE               remove a profile
+//	mkns NS                         create a policy namespace
+//	rmns NS                         remove a policy namespace
+//	labelof TASK                    the value is a task's label as the host sees it
+//	secure TASK                     the value is AT_SECURE of the program that a task executes: 0 or 1
+//	limitof TASK RESOURCE           the value is a task's resource limit: soft and hard
+//	ttyof TASK                      the value is "tty" or "none": whether a task has a controlling terminal
+//	sysctl NAME VALUE               set a sysctl, named by its path below /proc/sys
+//	hold NS                         remember all policy outside NS: revisions, profiles and their hashes
+//	held                            the value is "unchanged", or what changed since hold
+//	nest N                          nest N namespaces and remove them; the value is how many the kernel allowed
+//	longname N                      create and remove a namespace with a name of N bytes
+//	many N POLICY                   create N namespaces with a policy each; the value is how many
+//	race N POLICY                   create, load and remove namespaces in parallel, N rounds; the value is "done"
+//	leak N POLICY                   create, load and remove a namespace N times; the value is "freed" if less than 4 KiB a round remain allocated
+//	leakinuse N POLICY PROFILE HAT  load a profile, let a task use it, its capabilities and its hat, and remove it, N times; the value is "freed" as for leak
+//	run COMMAND…                    run a shell command; the value is its output, and a failure is "exit STATUS"
+//	init CONTAINER                  the value is the label of the container's init; ESRCH if it is not running
+//	mark CONTAINER                  remember the container's init, for reborn
+//	reborn CONTAINER                wait until the container has another init; the value is its label
+//	killinit CONTAINER              kill the container's init
+//	killmonitor CONTAINER           kill the container's monitor
+//	stopped CONTAINER               wait until LXC reports the container as stopped
+//	survey                          remember namespaces, profiles, mounts, cgroups, containers and confined tasks
+//	left [NAME]                     the value is "nothing", or what differs from the survey; with NAME, what exists with NAME in it
 package isolation
 
 //go:generate go test ./probe -run ^TestDocumented$ -update

@@ -36,4 +36,9 @@ var limitRows = []Row{
 		Group: "limits", CrashFails: true, Name: "memory", About: "memory after 1,000 rounds of creation, load and removal", Why: "removed policy is freed: less than 4 KiB a round may remain", Policy: []Policy{{Name: "many", Text: "profile many {\n  file,\n}\n"}},
 		Cases: []Case{{Name: "1000-rounds", Tasks: host, Do: []string{`@: leak 1000 many => "freed"`}}},
 	},
+	{
+		Group: "limits", CrashFails: true, Name: "memory-in-use", About: "memory after 200 rounds of a profile that a task uses and that is removed", Why: "references to labels are given back: lsm.c, apparmor_capable; domain.c, aa_change_hat. Less than 4 KiB a round may remain",
+		Policy: []Policy{{Name: "used", Text: "profile used flags=(attach_disconnected) {\n  …\n  ^hat flags=(attach_disconnected) {\n  …\n  }\n}\n"}},
+		Cases:  []Case{{Name: "200-rounds", Tasks: host, Do: []string{`@: leakinuse 200 used used hat => "freed"`}}},
+	},
 }

@@ -345,6 +345,7 @@ var managerOperations = []operation{
 	{"many", "N POLICY", "create N namespaces with a policy each; the value is how many", (*call).many},
 	{"race", "N POLICY", `create, load and remove namespaces in parallel, N rounds; the value is "done"`, (*call).race},
 	{"leak", "N POLICY", `create, load and remove a namespace N times; the value is "freed" if less than 4 KiB a round remain allocated`, (*call).leak},
+	{"leakinuse", "N POLICY PROFILE HAT", `load a profile, let a task use it, its capabilities and its hat, and remove it, N times; the value is "freed" as for leak`, (*call).leakInUse},
 
 	// Containers and commands.
 	{"run", "COMMAND…", `run a shell command; the value is its output, and a failure is "exit STATUS"`, (*call).run},

@@ -246,13 +246,69 @@ func used() int {
 	return total
 }
 
-// leak measures how much memory rounds leave allocated, after some that fill
-// caches. What is removed is freed after a grace period.
+// leak measures how much memory rounds leave allocated.
 func (c *call) leak() (int, string, syscall.Errno) {
 	rounds, policy := int(c.n(0)), c.x.policyNamed(c.word(1))
+	kib, err := remains(rounds, func() error { return round("leak", policy) })
+	return freed(kib, rounds, err)
+}
+
+// freed is what an operation says of the memory that rounds leave allocated.
+func freed(kib, rounds int, err error) (int, string, syscall.Errno) {
+	switch {
+	case err != nil:
+		return failed(err)
+	case kib >= 4*rounds:
+		return 0, fmt.Sprintf("%d KiB remain allocated", kib), 0
+	}
+	return 0, "freed", 0
+}
+
+// leakInUse measures what remains of a profile of which a task uses the
+// capabilities and a hat, beyond what remains of one that it only enters: a
+// kernel keeps memory of tasks for later.
+func (c *call) leakInUse() (int, string, syscall.Errno) {
+	rounds, policy, profile, hat := int(c.n(0)), c.x.policyNamed(c.word(1)), c.word(2), c.word(3)
+	round := func(use bool) func() error {
+		return func() error {
+			if err := write(filepath.Join(policyDir(""), ".replace"), policy); err != nil {
+				return err
+			}
+			child, err := fork(c.x.timeout)
+			if err != nil {
+				return err
+			}
+			t := &call{child: child, x: c.x}
+			e := t.attr("current", "changeprofile "+profile)
+			if use && e == 0 {
+				_, e = t.sys(unix.SYS_SETPRIORITY, 0, 0, ^uintptr(4))
+			}
+			for _, name := range []string{hat, ""} {
+				if use && e == 0 {
+					e = t.attr("current", fmt.Sprintf("changehat %016x^%s", 0x1234, name))
+				}
+			}
+			child.end()
+			if e != 0 {
+				return e
+			}
+			return write(filepath.Join(policyDir(""), ".remove"), []byte(profile))
+		}
+	}
+	idle, err := remains(rounds, round(false))
+	if err != nil {
+		return failed(err)
+	}
+	kib, err := remains(rounds, round(true))
+	return freed(kib-max(0, idle), rounds, err)
+}
+
+// remains returns how many KiB rounds leave allocated, after some that fill caches.
+// What is removed is freed after a grace period.
+func remains(rounds int, round func() error) (int, error) {
 	for range 100 {
-		if err := round("leak", policy); err != nil {
-			return failed(err)
+		if err := round(); err != nil {
+			return 0, err
 		}
 	}
 	settle := func() int {
@@ -265,14 +321,11 @@ func (c *call) leak() (int, string, syscall.Errno) {
 	}
 	before := settle()
 	for range rounds {
-		if err := round("leak", policy); err != nil {
-			return failed(err)
+		if err := round(); err != nil {
+			return 0, err
 		}
 	}
-	if kib := settle() - before; kib >= 4*rounds {
-		return 0, fmt.Sprintf("%d KiB remain allocated", kib), 0
-	}
-	return 0, "freed", 0
+	return settle() - before, nil
 }
 
 // hold remembers all policy outside a namespace: the revision and the profiles
