@@ -3,14 +3,11 @@
 package main
 
 import (
-	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,7 +15,6 @@ import (
 	"proofhouse/bisect"
 	"proofhouse/internal/cli"
 	"proofhouse/internal/exit"
-	"proofhouse/kernels"
 	"proofhouse/reports"
 	"proofhouse/runs"
 	"proofhouse/runs/progress"
@@ -54,7 +50,7 @@ Exit status: 0 if the build was found, 3 if several are left.`,
 			display := progress.New(os.Stderr)
 			defer display.Close()
 			t.Watch = display
-			line, at, err := lineOf(c.Context(), from, builds, good, bad, display.Step)
+			line, at, err := bisect.Line(c.Context(), from, builds, good, bad, display.Step)
 			if err != nil {
 				return err
 			}
@@ -86,67 +82,6 @@ Exit status: 0 if the build was found, 3 if several are left.`,
 	runs.MachineFlags(f, &t.Config)
 	t.Config.Out = runs.DefaultOut()
 	return c
-}
-
-// lineOf returns the line of builds, and the indexes of the good and the bad one.
-func lineOf(ctx context.Context, from, list, good, bad string, say func(string)) (line []kernels.Candidate, at [2]int, err error) {
-	switch {
-	case from != "" && list != "":
-		return nil, at, exit.BadInputf("bisect: give --from or --builds, not both")
-	case from != "":
-		line, err = kernels.Debs(ctx, from)
-	case list != "":
-		line, err = readBuilds(list)
-	default:
-		return kernels.Between(ctx, good, bad, say)
-	}
-	if err != nil {
-		return nil, at, err
-	}
-	for i, text := range []string{good, bad} {
-		is := func(c kernels.Candidate) bool { return isCalled(c, text) }
-		if at[i] = slices.IndexFunc(line, is); at[i] < 0 {
-			return nil, at, exit.BadInputf("bisect: build %s is not among the %d builds: give a path, a file name, a release or a version of one", text, len(line))
-		}
-		if slices.ContainsFunc(line[at[i]+1:], is) {
-			return nil, at, exit.BadInputf("bisect: %s matches several builds: give a path or a version", text)
-		}
-	}
-	return line, at, nil
-}
-
-// isCalled reports whether the text names the build.
-func isCalled(c kernels.Candidate, text string) bool {
-	if slices.Contains([]string{c.Spec, c.Release, c.Version, filepath.Base(c.Spec)}, text) {
-		return true
-	}
-	a, errA := os.Stat(c.Spec)
-	b, errB := os.Stat(text)
-	return errA == nil && errB == nil && os.SameFile(a, b)
-}
-
-// readBuilds reads specs, one per line; text after a # is a comment.
-func readBuilds(file string) ([]kernels.Candidate, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, exit.BadInputf("read the builds of --builds: %w", err)
-	}
-	defer func() { _ = f.Close() }()
-	var line []kernels.Candidate
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		text, _, _ := strings.Cut(lines.Text(), "#")
-		if text = strings.TrimSpace(text); text != "" {
-			line = append(line, kernels.Candidate{Spec: text})
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return nil, exit.BadInputf("read the builds of --builds in %s: %w", file, err)
-	}
-	if len(line) < 2 {
-		return nil, exit.BadInputf("read the builds of --builds: %s has %d, and a search needs two: write a spec on each line", file, len(line))
-	}
-	return line, nil
 }
 
 func showFound(f *bisect.Found, c bisect.Changes, asJSON bool) error {

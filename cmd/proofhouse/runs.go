@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -152,7 +150,7 @@ verdict.`,
   proofhouse merge --attempts monday tuesday`,
 		Args: someArgs(0, "give the directories of the runs to join"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			dir, err := merge(out, attempts, args)
+			dir, err := runs.Merge(out, attempts, args)
 			if err != nil {
 				return err
 			}
@@ -171,34 +169,4 @@ verdict.`,
 	c.Flags().BoolVar(&attempts, "attempts", false, "treat several runs of a kernel as attempts: a test whose results differ is flaky")
 	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "print a line for every test, also for those that passed")
 	return c
-}
-
-// merge joins the runs and returns the directory of the joined run.
-func merge(out string, attempts bool, dirs []string) (string, error) {
-	if out != "" {
-		return out, reports.Join(out, attempts, dirs...)
-	}
-	// Join them before out/latest changes: it may be one of the runs to join,
-	// and a refused one must not become out/latest.
-	root := runs.DefaultOut()
-	if err := os.MkdirAll(root, 0o755); err != nil {
-		return "", exit.BadInputf("create the directory of runs: %w", err)
-	}
-	tmp, err := os.MkdirTemp(root, ".merge-")
-	if err != nil {
-		return "", exit.BadInputf("create the directory of the joined run: %w", err)
-	}
-	defer func() { _ = os.RemoveAll(tmp) }()
-	joined := filepath.Join(tmp, "run")
-	if err := reports.Join(joined, attempts, dirs...); err != nil {
-		return "", err
-	}
-	if out, err = runs.NewRunDir(root, time.Now()); err != nil {
-		return "", err
-	}
-	// os.Rename fails if the directory exists; rename(2) replaces an empty one.
-	if err := syscall.Rename(joined, out); err != nil {
-		return "", fmt.Errorf("move the joined run to %s: %w", out, err)
-	}
-	return out, nil
 }
