@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proofhouse/internal/exit"
+	"proofhouse/internal/printable"
 )
 
 func (v *View) rmdir(ns Name) error {
@@ -65,7 +66,7 @@ func (e *InUseError) Error() string {
 	case e.Late:
 		return fmt.Sprintf("%s was not removed: tasks entered during the removal, and those that only it confined were killed: %s", what, tasks)
 	case e.Profiles != nil:
-		return fmt.Sprintf("%s is in use: %s; removing it would make %s unconfined", what, tasks, count(len(e.Tasks), "task"))
+		return fmt.Sprintf("%s is in use: %s; removing it would make %s unconfined", what, tasks, printable.Count(len(e.Tasks), "task"))
 	}
 	flat := 0
 	for _, t := range e.Tasks {
@@ -75,10 +76,10 @@ func (e *InUseError) Error() string {
 	}
 	var would []string
 	if flat > 0 {
-		would = append(would, "make "+count(flat, "task")+" unconfined")
+		would = append(would, "make "+printable.Count(flat, "task")+" unconfined")
 	}
 	if stacked := len(e.Tasks) - flat; stacked > 0 {
-		would = append(would, "leave "+count(stacked, "task")+" on policy that can no longer be updated")
+		would = append(would, "leave "+printable.Count(stacked, "task")+" on policy that can no longer be updated")
 	}
 	return fmt.Sprintf("%s is in use: %s; removing it would %s", what, tasks, strings.Join(would, " and "))
 }
@@ -105,13 +106,6 @@ func quoteAll(names []string) string {
 		quoted[i] = strconv.Quote(n)
 	}
 	return strings.Join(quoted, ", ")
-}
-
-func count(n int, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return fmt.Sprintf("%d %s", n, what)
 }
 
 // ErrHasChildren is the error of a namespace that is not removed because it has

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"proofhouse/internal/printable"
 )
 
 // Finding is the result of one check.
@@ -32,7 +34,7 @@ func (v *View) Examine(ns Name) ([]Finding, error) {
 		mode := strings.TrimSpace(string(b))
 		found = append(found, Finding{"the kernel enforces AppArmor policy (mode is " + mode + ")", mode == "enforce"})
 	}
-	found = append(found, Finding{fmt.Sprintf("the namespace has policy (%s)", count(len(profiles), "profile")), len(profiles) > 0})
+	found = append(found, Finding{fmt.Sprintf("the namespace has policy (%s)", printable.Count(len(profiles), "profile")), len(profiles) > 0})
 	for _, p := range profiles {
 		found = append(found, Finding{fmt.Sprintf("profile %s is enforced (mode is %s)", p.Name, p.Mode), p.Mode == "enforce" || p.Mode == "kill"})
 	}
@@ -49,7 +51,7 @@ func (v *View) Examine(ns Name) ([]Finding, error) {
 		}
 	}
 	if len(tasks) > 0 {
-		found = append(found, Finding{"checked " + count(len(tasks), "task"), true})
+		found = append(found, Finding{"checked " + printable.Count(len(tasks), "task"), true})
 	}
 	return found, nil
 }

@@ -6,10 +6,10 @@ import (
 	"bytes"
 	"fmt"
 	"regexp"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
+	"proofhouse/internal/printable"
 	"proofhouse/reports"
 )
 
@@ -269,7 +269,7 @@ func (p *parser) finish(output []byte, exit Exit) {
 		// First: it is the reason for whatever else is wrong.
 		p.troubles = append([]string{how}, p.troubles...)
 	case !p.explains(exit.Status) && (exit.Status != fatalStatus || len(p.troubles) == 0):
-		p.trouble("it counted %s (exit status %d), but printed %s", plural(exit.Status, "failure"), exit.Status, plural(p.counted+p.uncounted, "failure"))
+		p.trouble("it counted %s (exit status %d), but printed %s", printable.Count(exit.Status, "failure"), exit.Status, printable.Count(p.counted+p.uncounted, "failure"))
 	case len(p.results) == 0 && len(p.troubles) == 0 && len(bytes.TrimSpace(output)) > 0:
 		// Silence is how some scripts pass. Words that no rule knows may as
 		// well say that it did nothing.
@@ -355,12 +355,13 @@ func stable(s string) string {
 	for _, u := range unstable {
 		s = u.re.ReplaceAllString(s, u.by)
 	}
-	return strings.TrimSpace(printable(s))
+	return strings.TrimSpace(octal(s))
 }
 
-// printable writes whatever is no printable UTF-8 in octal, as AppArmor's
-// parser does: i18n puts every byte there is into its descriptions.
-func printable(s string) string {
+// octal writes control characters and bytes that are not UTF-8 in octal, as AppArmor's
+// parser does: the descriptions of the script i18n have every byte. IDs contain the
+// result, so it never changes.
+func octal(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); {
 		r, n := utf8.DecodeRuneInString(s[i:])
@@ -388,11 +389,4 @@ func tail(s string, n int) string {
 		s = s[i+1:]
 	}
 	return strings.ToValidUTF8(s, "\ufffd")
-}
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return strconv.Itoa(n) + " " + what + "s"
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"proofhouse/internal/printable"
 	"proofhouse/reports/coverage"
 )
 
@@ -269,9 +270,9 @@ func selectionSentence(run *Run) string {
 	case s == nil:
 		return ""
 	case s.Rest:
-		return fmt.Sprintf("; first the %s that %s may affect", plural(s.Selected, "test"), s.For)
+		return fmt.Sprintf("; first the %s that %s may affect", printable.Count(s.Selected, "test"), s.For)
 	}
-	return fmt.Sprintf("; a selection for %s: %s of %s left out", s.For, number(len(s.LeftOut)), plural(s.Selected+len(s.LeftOut), "test"))
+	return fmt.Sprintf("; a selection for %s: %s of %s left out", s.For, printable.Number(len(s.LeftOut)), printable.Count(s.Selected+len(s.LeftOut), "test"))
 }
 
 // coverageSentence is what the verdict says of the lines of a patch, for each
@@ -285,7 +286,7 @@ func coverageSentence(run *Run) string {
 		}
 		text := k.Coverage.Patch.Sentence()
 		if n := len(k.Coverage.Missing); n > 0 {
-			text += fmt.Sprintf("; the coverage of %s is unknown", plural(n, "test"))
+			text += fmt.Sprintf("; the coverage of %s is unknown", printable.Count(n, "test"))
 		}
 		if len(run.Kernels) > 1 {
 			text += " on " + k.name()
@@ -303,7 +304,7 @@ func (s *Selection) leftOut() string {
 	if s.Rest {
 		return "run after them"
 	}
-	return fmt.Sprintf("left out, %s", plural(len(s.LeftOut), "test"))
+	return fmt.Sprintf("left out, %s", printable.Count(len(s.LeftOut), "test"))
 }
 
 // Summary says in one line how much was reached, or "" if nothing was measured.
@@ -313,10 +314,10 @@ func (c *Coverage) Summary() string {
 	}
 	t := c.Totals
 	text := fmt.Sprintf("%.1f %% of %s and %.1f %% of %s of %s, by %s",
-		coverage.Percent(t.ReachedLines, t.Lines), plural(t.Lines, "line"),
-		coverage.Percent(t.ReachedFunctions, t.Functions), plural(t.Functions, "function"), coverage.Dir, plural(c.Tests, "test"))
+		coverage.Percent(t.ReachedLines, t.Lines), printable.Count(t.Lines, "line"),
+		coverage.Percent(t.ReachedFunctions, t.Functions), printable.Count(t.Functions, "function"), coverage.Dir, printable.Count(c.Tests, "test"))
 	if c.AtBoot > 0 {
-		text += fmt.Sprintf("; %s more only at boot", plural(c.AtBoot, "line"))
+		text += fmt.Sprintf("; %s more only at boot", printable.Count(c.AtBoot, "line"))
 	}
 	return text
 }
@@ -365,14 +366,14 @@ const maxBy = 8
 // names has the tests that reached a line.
 func (p patchLines) names() string {
 	if p.all {
-		return fmt.Sprintf("any process, and so all %s", plural(p.tests, "test"))
+		return fmt.Sprintf("any process, and so all %s", printable.Count(p.tests, "test"))
 	}
 	var names []string
 	for _, id := range p.by[:min(len(p.by), maxBy)] {
 		names = append(names, ID(id).Brief())
 	}
 	if n := p.tests - len(names); n > 0 {
-		names = append(names, fmt.Sprintf("%s more", number(n)))
+		names = append(names, fmt.Sprintf("%s more", printable.Number(n)))
 	}
 	return strings.Join(names, ", ")
 }

@@ -141,7 +141,7 @@ func junitProperties(run *Run, k *Kernel) []junitProperty {
 	if c := k.Coverage; c != nil && c.Totals != nil {
 		all["coverage"] = c.Summary()
 		if n := len(c.Missing); n > 0 {
-			all["coverage unknown"] = plural(n, "test")
+			all["coverage unknown"] = printable.Count(n, "test")
 		}
 		if c.Patch != nil {
 			all["patch"] = c.Patch.Name

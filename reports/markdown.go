@@ -55,14 +55,14 @@ func (m *markdown) run(run *Run) {
 			c.add(o.Counts())
 		}
 		m.line("| %s %s | %s | %s | %s | %s | %s | %s | %s |", mdText(k.name()), mdText(k.Spec), mdText(k.MachineKind()), mdText(clip(k.describe("guest", "parser", "suite"), 200)),
-			number(c[Pass]+c[XPass]+c[Recorded]), number(c[Fail]), number(c[Error]), number(c[Skip]), number(c[XFail]))
+			printable.Number(c[Pass]+c[XPass]+c[Recorded]), printable.Number(c[Fail]), printable.Number(c[Error]), printable.Number(c[Skip]), printable.Number(c[XFail]))
 	}
 	m.line("")
 	for _, r := range run.Notes() {
 		m.line("> %s\n", mdText(clip(r, 300)))
 	}
 	if s := run.Selection; s != nil {
-		m.line("> %s selected by %s, from what %s reached\n", plural(s.Selected, "test"), mdCode(s.For), mdCode(s.Map))
+		m.line("> %s selected by %s, from what %s reached\n", printable.Count(s.Selected, "test"), mdCode(s.For), mdCode(s.Map))
 		m.fold("Selected, as it is not known what they reach", mdCodes(s.Unknown))
 		what := "Left out"
 		if s.Rest {

@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"proofhouse/internal/printable"
 )
 
 func TestMarkdown(t *testing.T) {
@@ -52,7 +54,7 @@ func TestMarkdownLimit(t *testing.T) {
 			t.Fatal(err)
 		}
 		checkMarkdown(t, b.String())
-		if !strings.Contains(b.String(), "of "+number(n)+" subtests failed") || strings.Contains(b.String(), "\n@me") {
+		if !strings.Contains(b.String(), "of "+printable.Number(n)+" subtests failed") || strings.Contains(b.String(), "\n@me") {
 			t.Errorf("%.400s", &b)
 		}
 	}

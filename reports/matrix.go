@@ -148,7 +148,7 @@ func (t *terminal) block(rows []matrixRow, names []string, width, from, to int) 
 		if noun == "row" {
 			noun = "group" // of such rows
 		}
-		t.matrixLine(fmt.Sprintf("%s %s on each", plural(len(alike[st]), noun), word), line)
+		t.matrixLine(fmt.Sprintf("%s %s on each", printable.Count(len(alike[st]), noun), word), line)
 	}
 	t.totals(width, from, to)
 	if flaky {
@@ -176,10 +176,10 @@ func (t *terminal) cell(o *Outcome) (plain, painted string) {
 	}
 	counts := o.Counts()
 	st := o.verdict()
-	text := number(counts[Pass] + counts[XPass] + counts[Recorded])
+	text := printable.Number(counts[Pass] + counts[XPass] + counts[Recorded])
 	switch st {
 	case Fail, Error:
-		text = fmt.Sprintf("%s of %s", number(counts[st]), number(counts.Total()))
+		text = fmt.Sprintf("%s of %s", printable.Number(counts[st]), printable.Number(counts.Total()))
 		if counts[st] == 0 { // an attempt that did not start
 			text = "not run"
 		}
@@ -213,7 +213,7 @@ func (t *terminal) totals(width, from, to int) {
 				n += counts[s]
 			}
 			any = any || n > 0
-			text := number(n)
+			text := printable.Number(n)
 			painted := text
 			if n > 0 && (c.counts[0] == Fail || c.counts[0] == Error) {
 				painted = t.s.Paint(c.counts[0], text)

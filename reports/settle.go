@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"proofhouse/internal/printable"
 )
 
 // settle corrects what the run says so that nothing unknown, missing, cut or
@@ -40,7 +42,7 @@ func (r *Run) settle() {
 		}
 	}
 	if missing := r.Planned - ran; missing > 0 {
-		r.doubt(fmt.Sprintf("nothing is known of %s", plural(missing, "planned test")))
+		r.doubt(fmt.Sprintf("nothing is known of %s", printable.Count(missing, "planned test")))
 	}
 }
 

@@ -78,7 +78,7 @@ func (t *terminal) selection() {
 	if s == nil {
 		return
 	}
-	t.item("  ", fmt.Sprintf("%s selected by %s, from what %s reached", plural(s.Selected, "test"), s.For, s.Map))
+	t.item("  ", fmt.Sprintf("%s selected by %s, from what %s reached", printable.Count(s.Selected, "test"), s.For, s.Map))
 	for _, l := range []struct {
 		what string
 		ids  []string
@@ -100,7 +100,7 @@ func (t *terminal) names(ids []string) string {
 		names = append(names, commonRoot(id))
 	}
 	if rest := len(ids) - n; rest > 0 {
-		names = append(names, fmt.Sprintf("and %s more (all with -v, and in results.json)", number(rest)))
+		names = append(names, fmt.Sprintf("and %s more (all with -v, and in results.json)", printable.Number(rest)))
 	}
 	return strings.Join(names, ", ")
 }
@@ -220,7 +220,7 @@ func (t *terminal) coverage(k *Kernel) {
 			t.item("    ", l)
 		}
 		if rest := len(lines) - n; rest > 0 {
-			t.line("    and %s more %s (all with -v, and in %s)", number(rest), what, CoveragePage)
+			t.line("    and %s more %s (all with -v, and in %s)", printable.Number(rest), what, CoveragePage)
 		}
 	}
 	if c.Patch != nil {
@@ -251,7 +251,7 @@ func (t *terminal) header(k *Kernel, outcomes []Outcome) {
 			ran++
 		}
 	}
-	count := fmt.Sprintf("%s of %s", number(ran), number(len(outcomes)))
+	count := fmt.Sprintf("%s of %s", printable.Number(ran), printable.Number(len(outcomes)))
 	took := t.run.took()
 	if len(t.run.Kernels) > 1 {
 		took = k.took()
@@ -396,7 +396,7 @@ func folded(list []Outcome, what string) []Outcome {
 	if len(list) == 0 {
 		return nil
 	}
-	return []Outcome{join(plural(len(list), noun(list))+" "+what, list)}
+	return []Outcome{join(printable.Count(len(list), noun(list))+" "+what, list)}
 }
 
 // noun is what the specs are called, see [Noun].
@@ -449,7 +449,7 @@ func (t *terminal) cells(counts Counts, paint bool) string {
 		for _, s := range c.counts {
 			n += counts[s]
 		}
-		cell := fmt.Sprintf("%7s", number(n))
+		cell := fmt.Sprintf("%7s", printable.Number(n))
 		switch {
 		case n == 0:
 			cell = strings.Repeat(" ", 7)
@@ -505,7 +505,7 @@ func (t *terminal) failures(title string, st Status, outcomes []Outcome) {
 			t.failure(sub)
 		}
 		if rest := len(bad) - shown; rest > 0 {
-			t.line("    and %s more of %s (all with -v, and in the reports)", number(rest), printable.Line(o.ID))
+			t.line("    and %s more of %s (all with -v, and in the reports)", printable.Number(rest), printable.Line(o.ID))
 		}
 		t.records(o)
 	}
@@ -606,7 +606,7 @@ func (t *terminal) limited(name string, lines []string, limit int, what string) 
 		t.record(fmt.Sprintf("      %-9s", name), l)
 	}
 	if rest := len(lines) - shown; rest > 0 {
-		t.line("               and %s more %s, in results.json", number(rest), what)
+		t.line("               and %s more %s, in results.json", printable.Number(rest), what)
 	}
 }
 
@@ -687,7 +687,7 @@ type sharing struct {
 }
 
 func (g *sharing) line(noun string) string {
-	return fmt.Sprintf("%s: %s in %s", g.what, plural(g.n, noun), strings.Join(g.specs, ", "))
+	return fmt.Sprintf("%s: %s in %s", g.what, printable.Count(g.n, noun), strings.Join(g.specs, ", "))
 }
 
 func skipGroups(outcomes []Outcome) []*sharing {
@@ -736,7 +736,7 @@ func (t *terminal) notRun(outcomes []Outcome) {
 		}
 	}
 	if len(names) > 0 {
-		t.heading(fmt.Sprintf("NOT RUN: %s", plural(len(names), noun(missing))))
+		t.heading(fmt.Sprintf("NOT RUN: %s", printable.Count(len(names), noun(missing))))
 		t.item("  ", strings.Join(names, ", "))
 	}
 }

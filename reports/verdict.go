@@ -4,10 +4,10 @@ package reports
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 
 	"proofhouse/internal/exit"
+	"proofhouse/internal/printable"
 )
 
 // Verdict returns the result of the run in one line, and its exit status:
@@ -79,11 +79,11 @@ func (t totals) sentence(run *Run) string {
 	var first string
 	switch {
 	case t.counts[Fail] > 0:
-		first = fmt.Sprintf("%s of %s failed", number(t.counts[Fail]), plural(t.counts.Total(), "subtest"))
+		first = fmt.Sprintf("%s of %s failed", printable.Number(t.counts[Fail]), printable.Count(t.counts.Total(), "subtest"))
 	case t.status() == exit.OK:
-		first = fmt.Sprintf("%s passed", plural(t.counts[Pass]+t.counts[XPass], "subtest"))
+		first = fmt.Sprintf("%s passed", printable.Count(t.counts[Pass]+t.counts[XPass], "subtest"))
 		if n := t.counts[Recorded]; n > 0 {
-			first += fmt.Sprintf(", %s recorded", number(n))
+			first += fmt.Sprintf(", %s recorded", printable.Number(n))
 		}
 	}
 	var rest []string
@@ -91,10 +91,10 @@ func (t totals) sentence(run *Run) string {
 		rest = append(rest, "the run was cut short")
 	}
 	if n := t.counts[Error]; n > 0 {
-		rest = append(rest, plural(n, "error"))
+		rest = append(rest, printable.Count(n, "error"))
 	}
 	if t.notRun > 0 {
-		rest = append(rest, fmt.Sprintf("%s of %s not run", number(t.notRun), plural(max(run.Planned, t.notRun), Noun(t.ids...))))
+		rest = append(rest, fmt.Sprintf("%s of %s not run", printable.Number(t.notRun), printable.Count(max(run.Planned, t.notRun), Noun(t.ids...))))
 	}
 	if t.noPlan {
 		rest = append(rest, "planned tests unknown")
@@ -102,7 +102,7 @@ func (t totals) sentence(run *Run) string {
 	if n := len(t.doubts); n > 0 && !t.cut {
 		more := ""
 		if n > 1 {
-			more = fmt.Sprintf(" (and %s)", plural(n-1, "other doubt"))
+			more = fmt.Sprintf(" (and %s)", printable.Count(n-1, "other doubt"))
 		}
 		rest = append(rest, t.doubts[0]+more)
 	}
@@ -131,22 +131,4 @@ func (k *Kernel) name() string {
 		}
 	}
 	return "an unnamed kernel"
-}
-
-// Number formats n with commas between thousands.
-func Number(n int) string { return number(n) }
-
-func number(n int) string {
-	s := strconv.Itoa(n)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}
-
-func plural(n int, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return number(n) + " " + noun
 }

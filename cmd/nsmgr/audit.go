@@ -222,7 +222,7 @@ func printRules(c *cobra.Command, s profiles.RuleSet) {
 		say(c, "# add to the profile, in the file that it was loaded from (no directory of --policy has it)")
 	}
 	for _, r := range s.Rules {
-		say(c, "  %s  # %s", r.Text, count(r.Records, "record"))
+		say(c, "  %s  # %s", r.Text, printable.Count(r.Records, "record"))
 	}
 	for _, l := range s.Left {
 		say(c, "# no rule: %s: %s", printable.Text(l.Reason), printable.Text(l.Record))

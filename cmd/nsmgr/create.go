@@ -12,6 +12,7 @@ import (
 
 	"proofhouse/containers"
 	"proofhouse/internal/exit"
+	"proofhouse/internal/printable"
 	"proofhouse/nsmgr"
 	"proofhouse/profiles"
 )
@@ -133,7 +134,7 @@ func (o *creation) run(c *cobra.Command, got []string) error {
 	if len(names) > 0 {
 		t.Profile = names[0]
 	}
-	say(c, "created namespace %s with %s", ns, count(len(names), "profile"))
+	say(c, "created namespace %s with %s", ns, printable.Count(len(names), "profile"))
 	say(c, "label  lxc.apparmor.profile = %s", t.Label())
 	say(c, "undo   nsmgr delete %s", ns)
 	return nil
@@ -195,7 +196,7 @@ the same, says which tasks become unconfined, and kills none.`,
 			if err != nil {
 				return err
 			}
-			say(c, "loaded %s into %s", count(len(names), "profile"), ns)
+			say(c, "loaded %s into %s", printable.Count(len(names), "profile"), ns)
 			return nil
 		},
 	}
@@ -225,7 +226,7 @@ that is stacked on a profile of the host keeps the removed policy.`,
 			if err := v.Unload(c.Context(), ns, r(), got[1:]...); err != nil {
 				return hint(c, err)
 			}
-			say(c, "removed %s from %s", count(len(got)-1, "profile"), ns)
+			say(c, "removed %s from %s", printable.Count(len(got)-1, "profile"), ns)
 			return nil
 		},
 	}

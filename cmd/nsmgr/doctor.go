@@ -16,6 +16,7 @@ import (
 
 	"proofhouse/containers"
 	"proofhouse/internal/exit"
+	"proofhouse/internal/printable"
 	"proofhouse/nsmgr"
 	"proofhouse/profiles"
 )
@@ -126,7 +127,7 @@ func doctorCommand() *cobra.Command {
 				printChecks(c, all)
 			}
 			if bad > 0 {
-				return exit.With(exit.Failed, fmt.Errorf("%s missing", count(bad, "required item")))
+				return exit.With(exit.Failed, fmt.Errorf("%s missing", printable.Count(bad, "required item")))
 			}
 			return nil
 		},

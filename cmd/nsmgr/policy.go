@@ -14,6 +14,7 @@ import (
 
 	"proofhouse/containers"
 	"proofhouse/internal/exit"
+	"proofhouse/internal/printable"
 	"proofhouse/nsmgr"
 	"proofhouse/profiles/declaration"
 )
@@ -42,7 +43,7 @@ profile to a tar archive. Namespaces below it are not included.`,
 			if err := replaceFile(got[1], func(w io.Writer) error { return nsmgr.WriteArchive(w, m, policy) }); err != nil {
 				return exit.BadInputf("save namespace %q: %w", ns, err)
 			}
-			say(c, "saved %s of %s in %s", count(len(policy), "profile"), ns, got[1])
+			say(c, "saved %s of %s in %s", printable.Count(len(policy), "profile"), ns, got[1])
 			return nil
 		},
 	}
@@ -103,7 +104,7 @@ become unconfined.`,
 				}
 				return hint(c, err)
 			}
-			say(c, "restored %s into %s", count(len(policy), "profile"), ns)
+			say(c, "restored %s into %s", printable.Count(len(policy), "profile"), ns)
 			return nil
 		},
 	}

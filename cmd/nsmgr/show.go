@@ -21,14 +21,6 @@ import (
 	"proofhouse/nsmgr"
 )
 
-// count formats a number with its noun: "1 profile", "3 profiles".
-func count(n int, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return fmt.Sprintf("%d %s", n, what)
-}
-
 // table writes rows with aligned columns. Cells are printed without control
 // characters: containers choose names that are in them.
 func table(w io.Writer, rows [][]string) error {

@@ -98,7 +98,7 @@ func drawTop(w io.Writer, log nsmgr.Log, now time.Time, window time.Duration, wi
 	for _, d := range all {
 		sum += d.Count
 	}
-	lines := []string{fmt.Sprintf("%s  %s in %s", now.Format(time.DateTime), count(sum, "denial"), strings.TrimSuffix(window.String(), "0s"))}
+	lines := []string{fmt.Sprintf("%s  %s in %s", now.Format(time.DateTime), printable.Count(sum, "denial"), strings.TrimSuffix(window.String(), "0s"))}
 	if len(log.Gaps) > 0 {
 		lines = append(lines, fmt.Sprintf("records may be missing: %s", log.Gaps[0]))
 	}

@@ -88,7 +88,7 @@ func listRun(ctx context.Context, o runner.Options, asJSON bool) error {
 		sum += s.Seconds
 		_, _ = fmt.Fprintf(w, "%s\t%s\t%.0f s\n", printable.Line(s.ID), printable.Line(s.Kernel), s.Seconds)
 	}
-	_, _ = fmt.Fprintf(w, "%d specs\t\t%.0f s on one machine\n", len(specs), sum)
+	_, _ = fmt.Fprintf(w, "%s\t\t%.0f s on one machine\n", printable.Count(len(specs), "spec"), sum)
 	return w.Flush()
 }
 

@@ -2,7 +2,7 @@
 
 // Package printable makes text that other programs, kernels, guests and files
 // wrote safe to print: on a terminal, in a page, in a file that people read. It
-// formats nothing else.
+// also formats numbers for people. It prints nothing.
 //
 //	fmt.Println(printable.Text(command))
 package printable

@@ -83,3 +83,11 @@ func TestEncodeJSON(t *testing.T) {
 		t.Errorf("%q", text)
 	}
 }
+
+func TestCount(t *testing.T) {
+	for n, want := range map[int]string{0: "0 tasks", 1: "1 task", 999: "999 tasks", 1000: "1,000 tasks", 1234567: "1,234,567 tasks", -100: "-100 tasks", -1000: "-1,000 tasks"} {
+		if got := Count(n, "task"); got != want {
+			t.Errorf("Count(%d) = %q, want %q", n, got, want)
+		}
+	}
+}

@@ -541,7 +541,7 @@ func TestMarkdownLimit(t *testing.T) {
 		if strings.Count(text, "<details>") != strings.Count(text, "</details>") {
 			t.Error("a part is not closed")
 		}
-		if !strings.Contains(text, reports.Number(n)+" regression") || n > 1000 && !strings.Contains(text, "more") {
+		if !strings.Contains(text, printable.Number(n)+" regression") || n > 1000 && !strings.Contains(text, "more") {
 			t.Errorf("%d regressions are not counted: %.300s", n, text)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"proofhouse/internal/printable"
 	"proofhouse/reports"
 )
 
@@ -347,5 +348,5 @@ func plural(n int, noun string) string {
 	case noun == "changed behaviour":
 		return fmt.Sprintf("%d changes of behaviour", n)
 	}
-	return reports.Number(n) + " " + noun + "s"
+	return printable.Count(n, noun)
 }
