@@ -475,3 +475,20 @@ func TestGaps(t *testing.T) {
 		}
 	}
 }
+
+// The limit of memory is that of the program.
+func TestMaxMemory(t *testing.T) {
+	for _, c := range []struct {
+		limit uint64
+		want  string
+	}{{0, "unlimited"}, {1 << 30, "1048576"}} {
+		cmd, err := Spec{Program: "/bin/sh", MaxMemory: c.limit}.Command(t.Context(), "-c", "ulimit -v")
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := cmd.Output()
+		if got := strings.TrimSpace(string(out)); err != nil || got != c.want {
+			t.Errorf("%d: %q, %v; want %q", c.limit, got, err, c.want)
+		}
+	}
+}
