@@ -4,6 +4,8 @@ package runs
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -59,6 +61,13 @@ func (c *Config) earlier() (*reports.Run, error) {
 		}
 		if k.Spec == "" {
 			return nil, exit.BadInputf("--rerun %s: the spec of kernel %s is unknown: give --kernel", c.Rerun, k.ID)
+		}
+		dir := c.Rerun
+		if fi, err := os.Stat(dir); err == nil && !fi.IsDir() {
+			dir = filepath.Dir(dir)
+		}
+		if err := kernels.CheckStored(k.Spec, dir); err != nil {
+			return nil, fmt.Errorf("--rerun %s: %w", c.Rerun, err)
 		}
 		c.Kernels = append(c.Kernels, k.Spec)
 	}

@@ -106,6 +106,60 @@ func TestRerun(t *testing.T) {
 	}
 }
 
+// A stored run comes from somebody else: it names no program, no machine and no tree
+// that this host would use without the user's word.
+func TestRerunHostileSpec(t *testing.T) {
+	for spec, want := range map[string]string{
+		"debian:trixie":            "",
+		"uml:debian:forky":         "",
+		"debian:trixie,append=x=y": "",
+		"/src/linux":               "",
+		"board:rpi4":               "",
+		"board:rpi4,root=board":    "",
+		"board:rpi4,reboot=always": "",
+
+		"board:rpi4,console=exec:touch /tmp/x":              "console=",
+		"board:rpi4,root=board,power=touch /tmp/x":          "power=",
+		"board:rpi4,ssh_config=/tmp/config":                 "ssh_config=",
+		"board:rpi4,dir=/root":                              "dir=",
+		"board:rpi4,crash=yes":                              "crash=",
+		"ssh://root@production":                             "not in the directory of boards",
+		"ssh://root@localhost,ssh_config=config,root=board": "not in the directory of boards",
+		"local":          "this host",
+		"DIR/tree":       "in the directory of the run",
+		"DIR/../x/tree":  "",
+		"DIR/tree/linux": "in the directory of the run",
+	} {
+		dir := t.TempDir()
+		spec = strings.ReplaceAll(spec, "DIR", dir)
+		j, err := reports.Create(dir, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		j.RunStarted(reports.RunStart{Planned: []reports.Planned{{ID: "regression/open", Kernel: "k"}}})
+		j.Kernel(reports.Kernel{ID: "k", Spec: spec})
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+		cfg := Config{Rerun: dir}
+		_, err = cfg.earlier()
+		if want == "" {
+			if err != nil || !slices.Equal(cfg.Kernels, []string{spec}) {
+				t.Errorf("%s: %q, %v", spec, cfg.Kernels, err)
+			}
+			continue
+		}
+		if exit.Status(err) != exit.Usage || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %q, %v, want %q", spec, cfg.Kernels, err, want)
+		}
+		// What the user names is tested.
+		cfg = Config{Rerun: dir, Kernels: []string{spec}}
+		if _, err := cfg.earlier(); err != nil {
+			t.Errorf("--kernel %s: %v", spec, err)
+		}
+	}
+}
+
 // A shell is offered on the machine on which something failed, with what
 // failed, and gets what is typed.
 func TestKeepFailed(t *testing.T) {
