@@ -205,6 +205,47 @@ func TestJoinKernels(t *testing.T) {
 	}
 }
 
+// A run that left tests out stays one when it is joined with others, in whatever
+// order, until another one runs these tests on the same kernel.
+func TestJoinSelections(t *testing.T) {
+	one := func(k Kernel, s *Selection, scripts ...string) string {
+		t.Helper()
+		sample := newSample("v1", []Kernel{k}, scripts...)
+		sample.journals[1][1].Run.Selection = s
+		for _, name := range scripts {
+			sample.spec(1, k.ID, name, 3, passes(2)...)
+		}
+		dir := t.TempDir()
+		sample.end().write(t, dir)
+		return dir
+	}
+	part := func(rest bool) *Selection {
+		return &Selection{For: "fix.patch", Map: "out/map", Selected: 1, LeftOut: []string{"regression/exec"}, Rest: rest}
+	}
+	partial, rest, none := one(trixie(), part(false), "open"), one(uml(), part(true), "open", "exec"), one(uml(), nil, "open", "exec")
+	empty := one(uml(), &Selection{For: "other.patch", Map: "out/map", Selected: 1}, "open")
+	same, other := one(trixie(), nil, "exec"), one(uml(), nil, "exec")
+	for name, c := range map[string]struct {
+		dirs []string
+		want string
+	}{
+		"alone":                         {[]string{partial}, "PASS OF A SELECTION: 2 subtests passed on 6.12.94+deb13-cloud-amd64; a selection for fix.patch: 1 of 2 tests left out"},
+		"before a whole one":            {[]string{partial, rest}, "PASS OF A SELECTION: "},
+		"after a whole one":             {[]string{rest, partial}, "PASS OF A SELECTION: "},
+		"before one that left none out": {[]string{partial, empty}, "PASS OF A SELECTION: 4 subtests passed on 2 kernels; a selection for fix.patch, other.patch: 1 of 2 tests left out"},
+		"after one that left none out":  {[]string{empty, partial}, "PASS OF A SELECTION: "},
+		"with one without a selection":  {[]string{none, partial}, "PASS OF A SELECTION: "},
+		"the rest on another kernel":    {[]string{partial, other}, "PASS OF A SELECTION: "},
+		"the rest on the same kernel":   {[]string{partial, same}, "PASS: 4 subtests passed on "},
+		"only whole ones":               {[]string{rest}, "PASS: 4 subtests passed on "},
+	} {
+		_, run := joined(t, false, c.dirs...)
+		if status, line := Verdict(run); status != exit.OK || !strings.HasPrefix(line, c.want) {
+			t.Errorf("%s: %d %s, want %s", name, status, line, c.want)
+		}
+	}
+}
+
 func TestJoinAttempts(t *testing.T) {
 	a, b := shards(t, 2), shards(t, 2)
 	dirs := slices.Concat(a, b)

@@ -294,6 +294,7 @@ type merger struct {
 	ran     map[specKey]int // how often it started
 	// required are the kernels that have to be there.
 	required []string
+	chosen   []chosenPart
 }
 
 func merge(journals []journal) *Run {
@@ -309,6 +310,7 @@ func merge(journals []journal) *Run {
 	}
 	m.ends(journals)
 	m.notRun()
+	m.run.Selection = m.selection()
 	m.finish()
 	return m.run
 }
@@ -404,6 +406,7 @@ func parts(journals []journal) [][]journal {
 func (m *merger) plan(part []journal) (planned map[specKey]int, of *split) {
 	planned, whole := map[specKey]int{}, map[specKey]int{}
 	var shard *Shard
+	var chosen []chosenPart
 	for _, j := range part {
 		times, all := map[specKey]int{}, map[specKey]int{}
 		for _, e := range j.events {
@@ -419,7 +422,7 @@ func (m *merger) plan(part []journal) (planned map[specKey]int, of *split) {
 			}
 			m.run.Host = overlay(e.Run.Host, m.run.Host)
 			if e.Run.Selection != nil {
-				m.run.Selection = e.Run.Selection
+				chosen = append(chosen, chosenPart{selection: e.Run.Selection})
 			}
 			if e.Run.Shard.valid() {
 				shard = e.Run.Shard
@@ -434,6 +437,10 @@ func (m *merger) plan(part []journal) (planned map[specKey]int, of *split) {
 		}
 		most(planned, times)
 		most(whole, all)
+	}
+	for _, c := range chosen {
+		c.kernels = kernelsOf(planned, whole)
+		m.chosen = append(m.chosen, c)
 	}
 	p := part[0].part
 	if p.Number == 0 {

@@ -72,9 +72,17 @@ func (c *Config) earlier() (*reports.Run, error) {
 		c.Kernels = append(c.Kernels, k.Spec)
 	}
 	if len(c.Kernels) == 0 {
-		return nil, exit.BadInputf("--rerun %s: no test failed there, and all ran", c.Rerun)
+		return nil, exit.BadInputf("--rerun %s: no test failed there, and %s", c.Rerun, allRan(run))
 	}
 	return run, nil
+}
+
+// allRan says how much of an earlier run there was.
+func allRan(run *reports.Run) string {
+	if s := run.Selection; s.Partial() {
+		return fmt.Sprintf("all that were selected ran; %d tests were left out: --script and --row name them", len(s.LeftOut))
+	}
+	return "all ran"
 }
 
 // unfinished returns the IDs of the specs that failed, were an ERROR or did
@@ -103,7 +111,7 @@ func (p *Plan) rerun(earlier *reports.Run) error {
 		n += len(ids)
 	}
 	if n == 0 {
-		return exit.BadInputf("--rerun %s: no test failed there on these kernels, and all ran", p.Config.Rerun)
+		return exit.BadInputf("--rerun %s: no test failed there on these kernels, and %s", p.Config.Rerun, allRan(earlier))
 	}
 	return nil
 }

@@ -340,6 +340,9 @@ func (d *differ) notes() {
 		if s.side.Run != nil && s.side.Run.Shard != nil {
 			d.c.Notes = append(d.c.Notes, fmt.Sprintf("%s is shard %s of a run, and not the whole", s.name, s.side.Run.Shard))
 		}
+		if s.side.Run != nil && s.side.Run.Selection.Partial() {
+			d.c.Notes = append(d.c.Notes, fmt.Sprintf("%s is a selection for %s, and not the whole: tests were left out", s.name, s.side.Run.Selection.For))
+		}
 		if len(s.side.Kernel.Features) == 0 {
 			d.c.Notes = append(d.c.Notes, s.name+" does not list the AppArmor features of its kernel")
 		}

@@ -656,6 +656,15 @@ func TestDoubts(t *testing.T) {
 	}
 }
 
+// A comparison with a run that left tests out says so.
+func TestSelectionNote(t *testing.T) {
+	base, next := side("6.12", attempts("P")...), side("7.3", attempts("P")...)
+	next.Run = &reports.Run{Selection: &reports.Selection{For: "fix.patch", LeftOut: []string{"regression/exec"}}}
+	if c := Diff(base, next, Options{}); !slices.Contains(c.Notes, "NEW is a selection for fix.patch, and not the whole: tests were left out") {
+		t.Errorf("%q", c.Notes)
+	}
+}
+
 // TestBuildIdentity: two builds whose images are not known are the same only if
 // the kernel says so, and modules are part of a build.
 func TestBuildIdentity(t *testing.T) {
