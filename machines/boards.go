@@ -113,6 +113,8 @@ type boardMachine struct {
 	facts  *wire.BoardFacts
 	serial *Log // nil: no console
 	left   chan wire.Leftovers
+	// kmsg is closed when the kernel's log is read, kmsgEnd when it has ended.
+	kmsg, kmsgEnd chan struct{}
 
 	mu      sync.Mutex
 	mark    int // of serial, when the last command began
@@ -362,6 +364,7 @@ func serveBoard(ctx context.Context, o Options, s *boardState, l *board.Link, f 
 	m := &boardMachine{
 		vm: &vm{console: console, kill: kill, exited: make(chan struct{})},
 		o:  o, state: s, link: l, facts: f, left: make(chan wire.Leftovers, 1),
+		kmsg: make(chan struct{}), kmsgEnd: make(chan struct{}),
 	}
 	m.info = Info{
 		Kind: "board", Version: f.Model, Cmdline: f.Cmdline,
@@ -437,12 +440,19 @@ func serveBoard(ctx context.Context, o Options, s *boardState, l *board.Link, f 
 	m.info.Boot.Start = time.Since(begun)
 	begun = time.Now()
 	timer = time.AfterFunc(o.BootTimeout, kill)
-	m.client, err = dialBoard(conn, key, audit, func(ch ssh.Channel) { m.readKmsg(ch) })
+	var once sync.Once // whatever the agent opens
+	m.client, err = dialBoard(conn, key, audit, func(ch ssh.Channel) { once.Do(func() { m.readKmsg(ch) }) })
 	timer.Stop()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", b.Name, err)
 	}
 	go m.keepAlive(life)
+	select {
+	case <-m.kmsg:
+	case <-m.exited:
+	case <-time.After(m.grace()):
+		return nil, fmt.Errorf("%s: the agent cannot read the kernel's log (/dev/kmsg): a warning would be missed", b.Name)
+	}
 	m.info.Boot.Channel = time.Since(begun)
 	begun = time.Now()
 	if err := m.measure(ctx, o.BootTimeout); err != nil {
@@ -495,6 +505,8 @@ func dialBoard(conn net.Conn, key ssh.PublicKey, audit *Log, kmsg func(ssh.Chann
 
 // readKmsg copies the kernel's log to the console's log.
 func (m *boardMachine) readKmsg(ch ssh.Channel) {
+	close(m.kmsg)
+	defer close(m.kmsgEnd)
 	lines := bufio.NewReaderSize(ch, 64<<10)
 	for {
 		line, err := lines.ReadSlice('\n')
@@ -503,6 +515,9 @@ func (m *boardMachine) readKmsg(ch ssh.Channel) {
 				m.mu.Lock()
 				m.state.kmsg = max(m.state.kmsg, n)
 				m.mu.Unlock()
+				if n == 0 { // what is missing may have been a complaint
+					text = LogCut + ": " + text
+				}
 				_, _ = io.WriteString(m.console, text)
 			}
 		}
@@ -601,7 +616,12 @@ func (m *boardMachine) Sane(ctx context.Context) error {
 	case taint&^m.taint != 0:
 		return fmt.Errorf("%w: the kernel was tainted (%#x)", ErrInsane, taint)
 	}
-	return nil
+	select {
+	case <-m.kmsgEnd:
+		return fmt.Errorf("%w: the agent no longer reads the kernel's log", ErrInsane)
+	default:
+		return nil
+	}
 }
 
 // lost waits until a lost board is back, and writes to the console what it finds:
@@ -616,7 +636,7 @@ func (m *boardMachine) lost(ctx context.Context, cause error) error {
 		return cause
 	}
 	b := m.o.Kernel.Board
-	m.o.Progress(fmt.Sprintf("%s: lost: %v", b.Name, cause))
+	m.o.Progress(fmt.Sprintf("%s: %v", b.Name, cause))
 	if m.serial != nil {
 		m.drainSerial(ctx, mark)
 	}

@@ -3,12 +3,16 @@
 package machines
 
 import (
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"proofhouse/kernels"
+	"proofhouse/machines/guest"
 	"proofhouse/machines/wire"
 )
 
@@ -109,3 +113,74 @@ func TestRootHash(t *testing.T) {
 		seen[h] = true
 	}
 }
+
+// The kernel's log has a channel of its own, and its end is known: a board whose log
+// is not read must not pass.
+func TestBoardKernelLog(t *testing.T) {
+	f, err := os.Open("/dev/kmsg")
+	if err != nil {
+		t.Skip(err)
+	}
+	_ = f.Close()
+	seed, key, err := hostKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs, err := socketPair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := net.FileConn(theirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = theirs.Close()
+	go func() {
+		_ = guest.ServeBoard(server, seed, 0)
+		_ = server.Close()
+	}()
+	m := &boardMachine{vm: &vm{console: new(Log)}, state: &boardState{}, kmsg: make(chan struct{}), kmsgEnd: make(chan struct{})}
+	conn, err := awaitBanner(ours)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.client, err = dialBoard(conn, key, new(Log), m.readKmsg); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-m.kmsg:
+	case <-time.After(time.Minute):
+		t.Fatal("the agent did not send the kernel's log")
+	}
+	if err := m.Sane(t.Context()); err != nil {
+		t.Error(err)
+	}
+	ok, _, err := m.request(t.Context(), wire.AliveRequest, nil)
+	if err != nil || !ok {
+		t.Errorf("alive: %v, %v", ok, err)
+	}
+	_ = m.conn.Close()
+	select {
+	case <-m.kmsgEnd:
+	case <-time.After(time.Minute):
+		t.Error("the log's end was not noticed")
+	}
+}
+
+// A record that was lost may have been a complaint.
+func TestReadKmsg(t *testing.T) {
+	m := &boardMachine{vm: &vm{console: new(Log)}, state: &boardState{}, kmsg: make(chan struct{}), kmsgEnd: make(chan struct{})}
+	m.readKmsg(kmsgChannel{strings.NewReader("7 one\nnonsense\n0 records were lost\n9 two words\n")})
+	want := "one\n" + LogCut + ": records were lost\ntwo words\n"
+	if got := m.console.Since(0); got != want || m.state.kmsg != 9 {
+		t.Errorf("%q, want %q; sequence %d", got, want, m.state.kmsg)
+	}
+}
+
+type kmsgChannel struct{ io.Reader }
+
+func (kmsgChannel) Write(p []byte) (int, error)                    { return len(p), nil }
+func (kmsgChannel) Close() error                                   { return nil }
+func (kmsgChannel) CloseWrite() error                              { return nil }
+func (kmsgChannel) Stderr() io.ReadWriter                          { return nil }
+func (kmsgChannel) SendRequest(string, bool, []byte) (bool, error) { return false, nil }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -424,7 +425,13 @@ func serveRoot() error {
 		prepare(words)
 	}
 	go watchHost()
-	return serve(stdioConn(), cfg.HostKey, &boardAgent{after: cfg.After, before: snapshot()})
+	return ServeBoard(stdioConn(), cfg.HostKey, cfg.After)
+}
+
+// ServeBoard is [Serve] on a board: it also sends the kernel's log, from the record
+// behind after; 0: from now on.
+func ServeBoard(conn net.Conn, seed []byte, after uint64) error {
+	return serve(conn, seed, &boardAgent{after: after, before: snapshot()})
 }
 
 func stdioConn() pipeConn {
