@@ -99,14 +99,18 @@ func TestE2EReboot(t *testing.T) {
 			for name, path := range debs {
 				o.Tools[name] = path
 			}
-			bootAndPlay(ctx, t, o, beforeReboot)
-			bootAndPlay(ctx, t, o, afterReboot)
+			for _, steps := range [][]step{beforeReboot, afterReboot} {
+				if err := bootAndPlay(ctx, t, o, steps); err != nil {
+					t.Error(err)
+				}
+			}
 		})
 	}
 }
 
-// bootAndPlay boots a machine, does the steps, and powers it off.
-func bootAndPlay(ctx context.Context, t *testing.T, o machines.Options, steps []step) {
+// bootAndPlay boots a machine, does the steps, and powers it off. It returns whether
+// the kernel was still sane then.
+func bootAndPlay(ctx context.Context, t *testing.T, o machines.Options, steps []step) error {
 	t.Helper()
 	m, err := machines.Open(ctx, o)
 	if err != nil {
@@ -114,9 +118,7 @@ func bootAndPlay(ctx context.Context, t *testing.T, o machines.Options, steps []
 	}
 	defer func() { _ = m.Close() }()
 	play(ctx, t, m, steps)
-	if err := m.Sane(ctx); err != nil {
-		t.Error(err)
-	}
+	sane := m.Sane(ctx)
 	off, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	if err := machines.PowerOff(off, m, machines.Command{Args: []string{"/usr/bin/systemctl", "poweroff"}}); err != nil {
@@ -125,4 +127,5 @@ func bootAndPlay(ctx context.Context, t *testing.T, o machines.Options, steps []
 	if text := m.Console().Since(0); !strings.Contains(text, "reboot: Power down") {
 		t.Errorf("the console does not end with a power-off:\n%s", text)
 	}
+	return sane
 }

@@ -72,6 +72,10 @@ func watchApply(c *cobra.Command, file string, prune bool) error {
 		}
 		var retry <-chan time.Time
 		failed := []error{err}
+		if err != nil && exit.Status(err) != exit.Usage {
+			// Not the fault of the files: the parser was killed, or the like.
+			retry = time.After(retryInterval)
+		}
 		if err == nil {
 			failed, _ = change(c, v, d, wanted, how)
 			if ended(c, errors.Join(failed...)) {
