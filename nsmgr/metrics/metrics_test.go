@@ -4,8 +4,12 @@ package metrics
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 
 	"proofhouse/nsmgr"
 )
@@ -43,6 +47,23 @@ func TestMetrics(t *testing.T) {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is not in\n%s", want, b.String())
 		}
+	}
+	// As node_exporter's textfile collector reads them.
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(b.String()))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, b.String())
+	}
+	denials := map[string]float64{}
+	for _, one := range families["nsmgr_denials"].GetMetric() {
+		for _, l := range one.GetLabel() {
+			if l.GetName() == "profile" {
+				denials[l.GetValue()] = one.GetGauge().GetValue()
+			}
+		}
+	}
+	if want := map[string]float64{"p": 3, "h": 2, "a\"b\\\\n\\x1b": 1}; !maps.Equal(denials, want) {
+		t.Errorf("read %q, want %q", fmt.Sprint(denials), fmt.Sprint(want))
 	}
 	// Names that containers choose do not grow the metrics without bounds.
 	records = nil
