@@ -258,6 +258,15 @@ func (c *Compiler) together(ctx context.Context, sources []Source) map[string][]
 // leave. It is about these files alone: what /etc/apparmor.d/disable and
 // force-complain say of a host's file of the same name has no effect.
 func (c *Compiler) Files(ctx context.Context, paths ...string) (nsmgr.Policy, error) {
+	return c.files(ctx, 0, paths)
+}
+
+// RegularFiles is [Compiler.Files] without pipes: it never waits for a writer.
+func (c *Compiler) RegularFiles(ctx context.Context, paths ...string) (nsmgr.Policy, error) {
+	return c.files(ctx, unix.O_NONBLOCK, paths)
+}
+
+func (c *Compiler) files(ctx context.Context, flags int, paths []string) (nsmgr.Policy, error) {
 	var p nsmgr.Policy
 	for _, path := range paths {
 		list, err := expand(path)
@@ -265,7 +274,10 @@ func (c *Compiler) Files(ctx context.Context, paths ...string) (nsmgr.Policy, er
 			return nil, err
 		}
 		for _, file := range list {
-			data, _, err := readFile(file, 0)
+			if file != path { // of a directory, which others may change meanwhile
+				flags |= unix.O_NONBLOCK
+			}
+			data, _, err := readFile(file, flags)
 			if err != nil {
 				return nil, exit.BadInputf("read policy: %w", err)
 			}
@@ -313,6 +325,9 @@ func expand(path string) ([]string, error) {
 	}
 	return list, nil
 }
+
+// Ignored reports whether a file of that name in a directory of policy is not read.
+func Ignored(name string) bool { return ignored(name) }
 
 // ignored reports whether the parser, too, ignores a file of that name in a
 // directory (libapparmor is_blacklisted).

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"proofhouse/internal/exit"
 	"proofhouse/nsmgr"
 )
@@ -453,5 +455,26 @@ func TestRefers(t *testing.T) {
 		if got := refers([]byte(text)); got != want {
 			t.Errorf("%q: %v, want %v", text, got, want)
 		}
+	}
+}
+
+// A sparse file can claim to be larger than memory, and a FIFO may have no writer.
+func TestReadFileBounds(t *testing.T) {
+	dir := t.TempDir()
+	sparse, fifo := filepath.Join(dir, "sparse"), filepath.Join(dir, "fifo")
+	if err := os.WriteFile(sparse, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(sparse, 1<<42); err != nil {
+		t.Skip(err)
+	}
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (&Compiler{}).Files(t.Context(), sparse); !errors.Is(err, errTooLarge) {
+		t.Errorf("a sparse file: %v", err)
+	}
+	if _, err := (&Compiler{}).RegularFiles(t.Context(), fifo); !errors.Is(err, errNotRegular) {
+		t.Errorf("a FIFO: %v", err)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"proofhouse/internal/exit"
 	"proofhouse/nsmgr"
 )
@@ -486,7 +488,7 @@ func find(dir string, head *regexp.Regexp) (string, int) {
 		if err != nil || !st.Mode().IsRegular() || st.Size() > 1<<20 {
 			continue
 		}
-		text, _, err := readFile(path, 0)
+		text, _, err := readFile(path, unix.O_NONBLOCK)
 		if err != nil || nsmgr.IsCompiled(text) {
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -74,8 +75,18 @@ func digest(b []byte) string {
 // ours reports whether a file belongs to this user and nobody else can write to it.
 func ours(st *unix.Stat_t) bool { return int(st.Uid) == os.Geteuid() && st.Mode&0o022 == 0 }
 
-// readFile reads a file and returns its state. Package os would register it with
-// the runtime's poller, which takes three more system calls and a thread.
+// maxFile limits a file that is read, in bytes. A sparse file can claim any size.
+const maxFile = 64 << 20
+
+var (
+	errNotRegular = errors.New("it is not a regular file")
+	errTooLarge   = fmt.Errorf("it is larger than %d MiB", maxFile>>20)
+)
+
+// readFile reads a file of at most maxFile bytes and returns its state. With
+// O_NONBLOCK it reads only a regular file, and does not wait for the writer of a
+// FIFO. Package os would register the file with the runtime's poller, which takes
+// three more system calls and a thread.
 func readFile(path string, flags int) ([]byte, unix.Stat_t, error) {
 	var st unix.Stat_t
 	fail := func(err error) ([]byte, unix.Stat_t, error) {
@@ -89,6 +100,12 @@ func readFile(path string, flags int) ([]byte, unix.Stat_t, error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return fail(err)
 	}
+	if flags&unix.O_NONBLOCK != 0 && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return fail(errNotRegular)
+	}
+	if st.Size > maxFile {
+		return fail(errTooLarge)
+	}
 	const more = 512 // room for the read that finds the end
 	b := make([]byte, 0, max(st.Size, 0)+more)
 	for {
@@ -98,6 +115,9 @@ func readFile(path string, flags int) ([]byte, unix.Stat_t, error) {
 		}
 		if n == 0 {
 			return b, st, nil
+		}
+		if len(b)+n > maxFile {
+			return fail(errTooLarge)
 		}
 		b = slices.Grow(b[:len(b)+n], more)
 	}

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"go.yaml.in/yaml/v3"
 
@@ -96,8 +97,12 @@ func Open(path string) (File, error) {
 		return File{}, exit.BadInputf("read the declaration: %w", err)
 	}
 	if !info.IsDir() {
-		return openFile(path)
+		return openFile(path, 0)
 	}
+	return openDir(path)
+}
+
+func openDir(path string) (File, error) {
 	list, err := os.ReadDir(path)
 	if err != nil {
 		return File{}, exit.BadInputf("read the declaration: %w", err)
@@ -108,11 +113,7 @@ func Open(path string) (File, error) {
 			continue
 		}
 		file := filepath.Join(path, e.Name())
-		// Opening a FIFO would wait for its writer.
-		if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() {
-			return File{}, exit.BadInputf("read the declaration: %s is not a regular file", file)
-		}
-		f, err := openFile(file)
+		f, err := openFile(file, syscall.O_NONBLOCK)
 		if err != nil {
 			return File{}, err
 		}
@@ -127,12 +128,17 @@ func isDeclaration(name string) bool {
 	return (ext == ".yaml" || ext == ".yml") && !strings.HasPrefix(name, ".")
 }
 
-func openFile(path string) (File, error) {
-	f, err := os.Open(path)
+// openFile reads a file; with O_NONBLOCK only a regular one: opening a FIFO
+// would otherwise wait for its writer.
+func openFile(path string, flags int) (File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|flags, 0)
 	if err != nil {
 		return File{}, exit.BadInputf("read the declaration: %w", err)
 	}
 	defer func() { _ = f.Close() }()
+	if info, err := f.Stat(); flags != 0 && (err != nil || !info.Mode().IsRegular()) {
+		return File{}, exit.BadInputf("read the declaration: %s is not a regular file", path)
+	}
 	return Read(f, path, filepath.Dir(path))
 }
 
@@ -207,7 +213,7 @@ func (e entry) wanted(ctx context.Context, comp *profiles.Compiler) (w nsmgr.Wan
 		}
 	}
 	for _, path := range e.paths {
-		p, err := comp.Files(ctx, path)
+		p, err := comp.RegularFiles(ctx, path)
 		if err != nil {
 			return w, err
 		}

@@ -138,17 +138,15 @@ func (w *Watcher) Read(ctx context.Context, comp *profiles.Compiler) (File, []ns
 }
 
 func (w *Watcher) compile(ctx context.Context, comp *profiles.Compiler) (File, []nsmgr.Wanted, error) {
-	f, err := Open(w.path)
+	open := func() (File, error) { return openFile(w.path, syscall.O_NONBLOCK) }
+	if info, err := os.Stat(w.path); err == nil && info.IsDir() {
+		open = func() (File, error) { return openDir(w.path) }
+	}
+	f, err := open()
 	if err != nil {
 		return f, nil, err
 	}
 	w.names = f.Paths()
-	for _, name := range w.names {
-		// Opening a FIFO would wait for its writer.
-		if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
-			return f, nil, exit.BadInputf("read policy: %s is not a regular file", name)
-		}
-	}
 	wanted, err := f.Wanted(ctx, comp)
 	return f, wanted, err
 }
@@ -181,7 +179,8 @@ func (w *Watcher) files() (files, dirs []string) {
 	}
 	add(w.path, isDeclaration)
 	for _, name := range w.names {
-		add(name, func(string) bool { return true })
+		// An editor keeps its swap file open for writing, and nobody reads that.
+		add(name, func(name string) bool { return !profiles.Ignored(name) })
 	}
 	// What a link points to is changed in its own directory.
 	for _, f := range files {

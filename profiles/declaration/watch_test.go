@@ -92,7 +92,7 @@ func TestWatchFiles(t *testing.T) {
 		{"a policy that is a FIFO", func() {
 			put(t, filepath.Join(dir, "b.yaml"), "namespaces: [{name: db, profiles: [fifo]}]\n")
 			_ = syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600)
-		}, "fifo is not a regular file"},
+		}, "is not a regular file"},
 		{"a directory that is gone", func() { _ = os.RemoveAll(dir) }, "no such file or directory"},
 		{"a directory that is back", func() { _ = os.Mkdir(dir, 0o755); put(t, filepath.Join(dir, "a.yaml"), web) }, "web"},
 		{"a removed last file", func() { _ = os.Remove(filepath.Join(dir, "a.yaml")) }, ""},
@@ -180,5 +180,55 @@ func TestWatchHalfWritten(t *testing.T) {
 	}
 	if got := <-read; got != "db web" {
 		t.Fatalf("read %q, want both", got)
+	}
+}
+
+// A declaration that becomes a FIFO after the watch began must not block it.
+func TestWatchFIFO(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "site.yaml")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w, err := NewWatcher(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.Close() })
+	w.Settle = time.Millisecond
+	read := make(chan error, 1)
+	go func() { _, _, err := w.Read(t.Context(), nil); read <- err }()
+	select {
+	case err := <-read:
+		if err == nil || !strings.Contains(err.Error(), "is not a regular file") {
+			t.Errorf("read a FIFO: %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the reading waits for the writer of a FIFO")
+	}
+}
+
+// An editor's swap file in a directory of policy is open for writing as long as the
+// editor runs. It is not read, and must not delay the others.
+func TestWatchIgnoresUnreadFiles(t *testing.T) {
+	w, dir := watcherOf(t, map[string]string{"a.yaml": web})
+	policy := filepath.Join(dir, "policy")
+	if err := os.Mkdir(policy, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(policy, ".web.swp"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	w.names = []string{policy}
+	before, busy := w.state()
+	if busy != "" {
+		t.Errorf("busy because %s", busy)
+	}
+	if _, err := f.WriteString("x"); err != nil {
+		t.Fatal(err)
+	}
+	if after, _ := w.state(); after != before {
+		t.Errorf("a file that is not read changed the state:\n%s\n%s", before, after)
 	}
 }
