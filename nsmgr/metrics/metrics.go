@@ -153,7 +153,10 @@ func (k DenialKey) labels() string {
 	return fmt.Sprintf("namespace=%s,profile=%s,class=%s", labelValue(string(k.Namespace)), labelValue(k.Profile), labelValue(k.Class))
 }
 
-// labelValue quotes a label's value as the format asks for.
+// labelValue quotes a label's value as the format asks for. Different names stay
+// different, also those that look like an escaped one: Prometheus rejects the whole
+// file if two series have the same labels.
 func labelValue(s string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(printable.Text(s)) + `"`
+	s = printable.Text(strings.ReplaceAll(s, `\`, `\\`))
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
 }

@@ -40,7 +40,7 @@ func TestMetrics(t *testing.T) {
 		"nsmgr_namespace_revision{namespace=\"web\"} 7\n",
 		"nsmgr_denials{namespace=\"web\",profile=\"p\",class=\"file\"} 3\n",
 		"nsmgr_denials{namespace=\"\",profile=\"h\",class=\"capable\"} 2\n",
-		"nsmgr_denials{namespace=\"web//in\",profile=\"a\\\"b\\\\\\\\n\\\\x1b\",class=\"file\"} 1\n",
+		"nsmgr_denials{namespace=\"web//in\",profile=\"a\\\"b\\\\\\\\\\\\n\\\\x1b\",class=\"file\"} 1\n",
 		"nsmgr_last_denial_timestamp_seconds{namespace=\"web\",profile=\"p\",class=\"file\"} 1795400718.740\n",
 		"nsmgr_log_gaps 2\n# EOF\n",
 	} {
@@ -73,5 +73,29 @@ func TestMetrics(t *testing.T) {
 	b.Reset()
 	if err := (Metrics{Denials: CountDenials(records)}).Write(&b); err != nil || strings.Count(b.String(), "nsmgr_denials{") != maxSeries+1 || !strings.Contains(b.String(), "class=\"(others)\"} 10\n") {
 		t.Errorf("%v: %d series", err, strings.Count(b.String(), "nsmgr_denials{"))
+	}
+}
+
+// A profile's name may look like the escaped name of another one.
+func TestMetricsAreUnique(t *testing.T) {
+	var m Metrics
+	for _, name := range []string{"a\nb", `a\nb`, `a\\nb`, "a\\\nb", `a"b`, `a\"b`, "a\xffb", `a\xffb`, "a\u202eb", `a\u202eb`} {
+		m.Namespaces = append(m.Namespaces, NamespaceMetrics{nsmgr.Listed{Name: nsmgr.Name(name)}, 1})
+		m.Denials = append(m.Denials, DenialCount{DenialKey: DenialKey{Profile: name, Class: "file"}, Count: 1})
+	}
+	var b strings.Builder
+	if err := m.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for line := range strings.Lines(b.String()) {
+		series := line[:strings.LastIndexByte(line, ' ')]
+		if strings.Contains(series, "{") && seen[series] {
+			t.Errorf("%s is there twice", series)
+		}
+		seen[series] = true
+	}
+	if len(seen) < 4*len(m.Namespaces) {
+		t.Errorf("%d series", len(seen))
 	}
 }
