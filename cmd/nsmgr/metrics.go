@@ -61,6 +61,9 @@ Exit status 2: a log could not be read. The metrics then lack denials.`,
 
 // replacePublic writes a file that everybody may read, whole or not at all.
 func replacePublic(path string, write func(io.Writer) error) error {
+	if err := replaceable(path); err != nil {
+		return err
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".nsmgr-")
 	if err != nil {
 		return err

@@ -49,8 +49,20 @@ profile to a tar archive. Namespaces below it are not included.`,
 	}
 }
 
+// replaceable checks that a file can be replaced: a device such as /dev/null must
+// not become a regular file.
+func replaceable(path string) error {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file", path)
+	}
+	return nil
+}
+
 // replaceFile replaces a file atomically.
 func replaceFile(path string, write func(io.Writer) error) error {
+	if err := replaceable(path); err != nil {
+		return err
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".nsmgr-")
 	if err != nil {
 		return err
