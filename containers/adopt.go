@@ -3,9 +3,11 @@
 package containers
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -91,7 +93,8 @@ func (a Adoption) Apply(ctx context.Context) error {
 	if text != "" && !strings.HasSuffix(text, "\n") {
 		text += "\n"
 	}
-	if err := replaceConfig(a.file, []byte(text+adoptBegin+a.Lines+adoptEnd)); err != nil {
+	adopted := []byte(text + adoptBegin + a.Lines + adoptEnd)
+	if err := replaceConfig(a.file, a.before, adopted); err != nil {
 		return exit.BadInputf("adopt container %q: %w", a.Container.Name, err)
 	}
 	config, err := ReadConfig(ctx, a.Container.Name, a.file)
@@ -99,7 +102,7 @@ func (a Adoption) Apply(ctx context.Context) error {
 		err = exit.BadInputf("LXC reads lxc.apparmor.profile = %s", config.Label)
 	}
 	if err != nil {
-		return fmt.Errorf("adopt container %q: %w", a.Container.Name, errors.Join(err, replaceConfig(a.file, a.before)))
+		return fmt.Errorf("adopt container %q: %w", a.Container.Name, errors.Join(err, replaceConfig(a.file, adopted, a.before)))
 	}
 	return nil
 }
@@ -114,31 +117,51 @@ func (c Container) UndoAdoption(ctx context.Context) error {
 	if !ok {
 		return exit.BadInputf("undo the adoption of container %q: %s has no lines of it", c.Name, a.file)
 	}
-	if err := replaceConfig(a.file, []byte(text)); err != nil {
+	if err := replaceConfig(a.file, a.before, []byte(text)); err != nil {
 		return exit.BadInputf("undo the adoption of container %q: %w", c.Name, err)
 	}
 	return nil
 }
 
-// withoutAdoption returns a configuration without the lines of an adoption. It is
-// false for one that does not have them whole.
+// withoutAdoption returns a configuration without the lines of all adoptions. It is
+// false for one that does not have them, or not whole.
 func withoutAdoption(text string) (string, bool) {
-	before, rest, ok := strings.Cut(text, adoptBegin)
-	if !ok {
-		return text, false
+	rest, found := text, false
+	for {
+		before, after, ok := strings.Cut(rest, adoptBegin)
+		if !ok {
+			return rest, found
+		}
+		_, after, ok = strings.Cut(after, adoptEnd)
+		if !ok {
+			return text, false
+		}
+		rest, found = before+after, true
 	}
-	_, after, ok := strings.Cut(rest, adoptEnd)
-	if !ok {
-		return text, false
-	}
-	return before + after, true
 }
 
-// replaceConfig replaces a file atomically, and keeps its owner and mode.
-func replaceConfig(path string, content []byte) error {
-	info, err := os.Stat(path)
+// replaceConfig replaces a file atomically, and keeps its owner and mode. It refuses
+// if the content is not the one that was read before: an edit would be lost, or, in
+// a user's directory, another file's content would be written to one of the user's.
+func replaceConfig(path string, before, content []byte) error {
+	old, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return err
+	}
+	defer func() { _ = old.Close() }()
+	info, err := old.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file", path)
+	}
+	now, err := io.ReadAll(io.LimitReader(old, int64(len(before))+1))
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(now, before) {
+		return fmt.Errorf("%s was changed meanwhile: run the command again", path)
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".nsmgr-config-")
 	if err != nil {
