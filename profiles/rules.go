@@ -7,15 +7,19 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
 	"proofhouse/internal/exit"
+	"proofhouse/internal/printable"
 	"proofhouse/nsmgr"
 )
 
@@ -25,8 +29,12 @@ type RuleSet struct {
 	Profile   string     `json:"profile"`
 	File      string     `json:"file,omitempty"` // where the profile is defined; "" if not found
 	Line      int        `json:"line,omitempty"` // of the profile's head in it
-	Rules     []Rule     `json:"rules"`
-	Left      []Left     `json:"left,omitempty"`
+	// Candidates are files that all define a profile of that name, where it is
+	// unknown which of them the namespace was loaded from.
+	Candidates []string `json:"candidates,omitempty"`
+
+	Rules []Rule `json:"rules"`
+	Left  []Left `json:"left,omitempty"`
 }
 
 // Rule is one rule, and how many records it comes from.
@@ -174,6 +182,8 @@ func (m *ruleMaker) add(r nsmgr.Record) {
 		m.leave(r, "its path is outside of the task's mount namespace: the profile needs flags=(attach_disconnected), which is about all such paths")
 	case strings.Contains(r.Info, "no new privs"):
 		m.leave(r, "the task has set no_new_privs: it may only keep its confinement or add to it")
+	case slices.Contains([]string{"exec", "change_profile", "change_onexec"}, r.Operation) && strings.Contains(r.Info, "not found"):
+		m.leave(r, "a rule allows it already, but the profile that the task would change to is not loaded")
 	case strings.HasPrefix(r.Operation, "profile_"):
 		m.leave(r, "it is about loading policy")
 	case strings.HasPrefix(r.Operation, "dbus_"):
@@ -195,8 +205,8 @@ func (m *ruleMaker) add(r nsmgr.Record) {
 	case r.Class == "posix_mqueue":
 		m.put("mqueue ("+setMark+") type=posix "+quote(r.Name)+",", words(f["denied"])...)
 	case r.Operation == "setrlimit":
-		if wordRE.MatchString(f["rlimit"]) && numberRE.MatchString(f["value"]) {
-			m.put("set rlimit " + f["rlimit"] + " <= " + f["value"] + ",")
+		if value, ok := limit(f["rlimit"], f["value"]); ok {
+			m.put("set rlimit " + f["rlimit"] + " <= " + value + ",")
 		} else {
 			m.leave(r, "the limit has no name or value")
 		}
@@ -213,9 +223,23 @@ func (m *ruleMaker) add(r nsmgr.Record) {
 
 var (
 	wordRE   = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
-	numberRE = regexp.MustCompile(`^[0-9]+$`)
 	signalRE = regexp.MustCompile(`^[a-z0-9]+(?:\+[0-9]+)?$`)
 )
+
+// limit is a resource limit as rules have it: the kernel's number for "no limit" and
+// that for a nice value (getrlimit(2)) mean something else there.
+func limit(name, value string) (string, bool) {
+	n, err := strconv.ParseUint(value, 10, 64)
+	switch {
+	case err != nil || !wordRE.MatchString(name):
+		return "", false
+	case n == math.MaxUint64:
+		return "infinity", true
+	case name == "nice":
+		return strconv.FormatInt(20-int64(min(n, 1<<32)), 10), n >= 1 && n <= 40
+	}
+	return strconv.FormatUint(n, 10), true
+}
 
 // words are the plain words of a mask such as "send receive"; other text is
 // left out.
@@ -228,6 +252,10 @@ func words(mask string) []string {
 func (m *ruleMaker) file(r nsmgr.Record) {
 	if !strings.HasPrefix(r.Name, "/") {
 		m.leave(r, "it has no absolute path")
+		return
+	}
+	if r.Fields["fsuid"] == "" || r.Fields["ouid"] == "" {
+		m.leave(r, "it does not have the owner of the file: the record is truncated")
 		return
 	}
 	owner := ""
@@ -347,6 +375,10 @@ func (m *ruleMaker) network(r nsmgr.Record) {
 		m.rules[frame].file = true
 		return
 	}
+	if strings.HasPrefix(addr, "/") && peerAddr == "" {
+		m.leave(r, "the socket has a path, which no socket rule can name")
+		return
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "unix (%s) type=%s", setMark, kind)
 	if addr != "" && !strings.HasPrefix(addr, "/") {
@@ -394,15 +426,21 @@ func (m *ruleMaker) dbus(r nsmgr.Record) {
 func quote(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')
-	for i := range len(s) {
-		switch c := s[i]; {
-		case strings.IndexByte(`*?[]{}^\"`, c) >= 0:
-			b.WriteByte('\\')
-			b.WriteByte(c)
-		case c < ' ' || c == 0x7f:
-			fmt.Fprintf(&b, `\%03o`, c)
+	for len(s) > 0 {
+		_, size := utf8.DecodeRuneInString(s)
+		char := s[:size]
+		s = s[size:]
+		switch {
+		case size == 1 && strings.Contains(`*?[]{}^\"`, char):
+			b.WriteString(`\` + char)
+		case printable.Text(char) != char:
+			// A hidden character is escaped here, byte by byte, in a form that the
+			// parser reads: what is escaped for the terminal alone would be another path.
+			for i := range size {
+				fmt.Fprintf(&b, `\%03o`, char[i])
+			}
 		default:
-			b.WriteByte(c)
+			b.WriteString(char)
 		}
 	}
 	b.WriteByte('"')
@@ -465,19 +503,50 @@ func Locate(sets []RuleSet, dirs []string) {
 		s := &sets[i]
 		profile, _, _ := strings.Cut(s.Profile, nsmgr.Separator)
 		head := regexp.MustCompile(`^\s*(?:profile\s+)?"?` + regexp.QuoteMeta(profile) + `"?(?:\s+[^#{]*)?\{`)
+		var found []place
 		for _, dir := range dirs {
-			if s.File == "" {
-				s.File, s.Line = find(dir, head)
+			for _, p := range find(dir, head) {
+				if !slices.ContainsFunc(found, func(o place) bool { return o.file == p.file }) {
+					found = append(found, p)
+				}
 			}
+		}
+		if s.Namespace != "" && len(found) > 1 {
+			// Profiles of several namespaces often have the same name.
+			own := slices.DeleteFunc(slices.Clone(found), func(p place) bool { return !p.named(s.Namespace) })
+			if len(own) != 1 {
+				for _, p := range found {
+					s.Candidates = append(s.Candidates, p.file)
+				}
+				continue
+			}
+			found = own
+		}
+		if len(found) > 0 {
+			s.File, s.Line = found[0].file, found[0].line
 		}
 	}
 }
 
-func find(dir string, head *regexp.Regexp) (string, int) {
+// place is where a profile begins.
+type place struct {
+	file string
+	line int
+}
+
+// named reports whether the file, without its extension, has the namespace's name.
+func (p place) named(ns nsmgr.Name) bool {
+	base := filepath.Base(p.file)
+	parts := ns.Parts()
+	return strings.TrimSuffix(base, filepath.Ext(base)) == parts[len(parts)-1] || base == parts[len(parts)-1]
+}
+
+// find returns the files of a directory that define the profile, or the file itself.
+func find(dir string, head *regexp.Regexp) (found []place) {
 	list := []string{dir}
 	if st, err := os.Stat(dir); err == nil && st.IsDir() {
 		if list, err = filepath.Glob(filepath.Join(dir, "*")); err != nil {
-			return "", 0
+			return nil
 		}
 	}
 	for _, path := range list {
@@ -496,9 +565,10 @@ func find(dir string, head *regexp.Regexp) (string, int) {
 		for line := range bytes.Lines(text) {
 			n++
 			if head.Match(bytes.TrimRight(line, "\n")) {
-				return path, n
+				found = append(found, place{path, n})
+				break
 			}
 		}
 	}
-	return "", 0
+	return found
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"proofhouse/internal/printable"
 	"proofhouse/nsmgr"
 )
 
@@ -48,6 +49,8 @@ func TestRulesFor(t *testing.T) {
 		`operation="userns_create" class="namespace" ` + web + `pid=2 denied="userns_create"`:                                                                                     `userns create,`,
 		`operation="uring_sqpoll" class="io_uring" ` + web + `pid=2 denied="sqpoll"`:                                                                                              `io_uring (sqpoll),`,
 		`operation="setrlimit" class="rlimits" ` + web + `pid=2 rlimit=nofile value=1048576`:                                                                                      `set rlimit nofile <= 1048576,`,
+		`operation="setrlimit" class="rlimits" ` + web + `pid=2 rlimit=nice value=15`:                                                                                             `set rlimit nice <= 5,`,
+		`operation="setrlimit" class="rlimits" ` + web + `pid=2 rlimit=as value=18446744073709551615`:                                                                             `set rlimit as <= infinity,`,
 		`operation="change_profile" class="file" ` + web + `pid=2 name="x y"`:                                                                                                     `change_profile -> "x y",`,
 	} {
 		sets := RulesFor(recordsOf(t, `apparmor="DENIED" `+line))
@@ -84,6 +87,51 @@ func TestRulesMerge(t *testing.T) {
 	sets = RulesFor(recordsOf(t, `apparmor="DENIED" operation="dbus_method_call" bus="system" path="/o" interface="a.b" member="C" mask="send" name="n" pid=4 label="host-ct//&:n1:container" peer_label="unconfined"`))
 	if len(sets) != 2 || sets[0].Profile != "host-ct" || sets[1].Namespace != "n1" || sets[1].Rules[0].Text != `dbus (send) bus="system" path="/o" interface="a.b" member="C" peer=(label="unconfined"),` {
 		t.Errorf("%+v", sets)
+	}
+}
+
+// Denials for which a rule would be wider than what was denied, or would not help.
+func TestRulesLeft(t *testing.T) {
+	for line, why := range map[string]string{
+		`operation="exec" class="file" info="profile transition not found" error=-13 ` + web + `name="/bin/x" pid=5 requested_mask="x" denied_mask="x" fsuid=1 ouid=0 target="y"`: "not loaded",
+		`operation="change_profile" class="file" info="label not found" error=-2 ` + web + `pid=2 name="y"`:                                                                       "not loaded",
+		`operation="open" class="file" ` + web + `name="/x" pid=5 requested_mask="r" denied_mask="r"`:                                                                             "truncated",
+		`operation="open" class="file" ` + web + `name="/x" pid=5 requested_mask="r" denied_mask="r" fsuid=1`:                                                                     "truncated",
+		`operation="listen" class="net" ` + web + `pid=5 family="unix" sock_type="stream" denied="listen" addr="/run/x"`:                                                          "has a path",
+		`operation="setrlimit" class="rlimits" ` + web + `pid=2 rlimit=nice value=41`:                                                                                             "no name or value",
+	} {
+		sets := RulesFor(recordsOf(t, `apparmor="DENIED" `+line))
+		if len(sets) != 1 || len(sets[0].Rules) != 0 || len(sets[0].Left) != 1 || !strings.Contains(sets[0].Left[0].Reason, why) {
+			t.Errorf("%s\n got %+v, want no rule: %s", line, sets, why)
+		}
+	}
+}
+
+// What is printed is what the parser has accepted: nothing is left to escape.
+func TestQuoteIsPrintable(t *testing.T) {
+	for _, name := range []string{"/a\u202eb", "/a\u200bb", "/a\u009bb", "/a\x9bb", "/a\xff", "/a\x1b[2J\nb", "/ü/日本"} {
+		if q := quote(name); printable.Text(q) != q {
+			t.Errorf("%q becomes %q", name, q)
+		}
+	}
+	if got, want := quote("/a\u202eb\xffü"), `"/a\342\200\256b\377ü"`; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// Profiles of two namespaces have the same name: a rule for one must not be added to
+// the other's.
+func TestLocateInNamespaces(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "a", "profile container {\n}\n")
+	write(t, dir, "b.aa", "\nprofile container {\n}\n")
+	sets := []RuleSet{{Namespace: "b", Profile: "container"}, {Namespace: "out//a", Profile: "container"}, {Namespace: "c", Profile: "container"}}
+	Locate(sets, []string{dir, dir})
+	if sets[0].File != filepath.Join(dir, "b.aa") || sets[0].Line != 2 || sets[1].File != filepath.Join(dir, "a") {
+		t.Errorf("%+v", sets)
+	}
+	if sets[2].File != "" || len(sets[2].Candidates) != 2 {
+		t.Errorf("%+v", sets[2])
 	}
 }
 

@@ -213,9 +213,14 @@ func printRules(c *cobra.Command, s profiles.RuleSet) {
 		where = "namespace part, namespace " + string(s.Namespace)
 	}
 	say(c, "# %s, profile %q", printable.Text(where), s.Profile)
+	_, child, isChild := strings.Cut(s.Profile, nsmgr.Separator)
 	switch {
+	case s.File != "" && isChild:
+		say(c, "# add to %s, to the child profile or hat %q within the profile that begins in line %d, not to that profile itself", printable.Text(s.File), child, s.Line)
 	case s.File != "":
 		say(c, "# add to %s, in the profile that begins in line %d", printable.Text(s.File), s.Line)
+	case len(s.Candidates) > 0:
+		say(c, "# add to the profile, in the file that the namespace was loaded from; these files have a profile of that name: %s", printable.Text(strings.Join(s.Candidates, ", ")))
 	case s.Namespace != "":
 		say(c, "# add to the profile, in the file that the namespace was loaded from (no directory of --policy has it), then: nsmgr load %s FILE", printable.Text(string(s.Namespace)))
 	default:
