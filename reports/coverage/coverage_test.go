@@ -473,7 +473,7 @@ func TestSelect(t *testing.T) {
 	}
 	// What few reach counts more.
 	list, _ := Select([]Place{{"security/apparmor/file.c", []int{7}, "f", 3, 11}, {"security/apparmor/file.c", []int{3}, "f", 3, 11}}, each)
-	if list[0].ID != "line" || list[0].Score != 1.5 || list[1].Score != 0.5 {
+	if list[0].ID != "line" || list[0].Score != 3 || list[1].Score != 1 {
 		t.Errorf("%+v", list)
 	}
 	broken := errors.New("broken")

@@ -209,6 +209,11 @@ type Candidate struct {
 // its counts.
 func Select(places []Place, each func(func(id string, set Set)) error) ([]Candidate, error) {
 	levels := make([][3][]string, len(places))
+	counts := make([]map[string]float64, len(places)) // of the lines
+	sums := make([]float64, len(places))
+	for i := range counts {
+		counts[i] = map[string]float64{}
+	}
 	err := each(func(id string, set Set) {
 		for i, p := range places {
 			f := set.File(p.File)
@@ -219,8 +224,15 @@ func Select(places []Place, each func(func(id string, set Set)) error) ([]Candid
 			if slices.ContainsFunc(f.Lines, func(l Line) bool { return l.Count > 0 && p.First <= l.Number && l.Number <= p.Last }) {
 				levels[i][1] = append(levels[i][1], id)
 			}
-			if slices.ContainsFunc(p.Lines, func(n int) bool { count, _ := f.Count(n); return count > 0 }) {
+			most := uint64(0)
+			for _, n := range p.Lines {
+				count, _ := f.Count(n)
+				most = max(most, count)
+			}
+			if most > 0 {
 				levels[i][0] = append(levels[i][0], id)
+				counts[i][id] += float64(most)
+				sums[i] += float64(most)
 			}
 		}
 	})
@@ -228,13 +240,16 @@ func Select(places []Place, each func(func(id string, set Set)) error) ([]Candid
 		return nil, err
 	}
 	score := map[string]float64{}
-	for _, l := range levels {
-		for _, ids := range l {
+	for i, l := range levels {
+		for level, ids := range l {
 			if len(ids) == 0 {
 				continue
 			}
 			for _, id := range ids {
 				score[id] += 1 / float64(len(ids))
+				if level == 0 { // who runs a line often is about it
+					score[id] += counts[i][id] / sums[i]
+				}
 			}
 			break
 		}
