@@ -44,7 +44,7 @@ func TestE2EArm64Exec(t *testing.T) {
 func TestE2EArm64Run(t *testing.T) {
 	spec := arm64Kernel(t)
 	dir := filepath.Join(t.TempDir(), "run")
-	e := proofhouse(t, "", "run", "-k", "debian:trixie", "-k", spec, "--script", "open,changehat,capabilities", "--row", "file/read,unix/stream", "--out", dir)
+	e := proofhouse(t, "", "run", "-k", "debian:trixie", "-k", spec, "--script", "open,changehat,capabilities", "--row", "file/read,signal/host-to-container", "--out", dir)
 	if e.status != 0 || !strings.HasPrefix(e.stdout, "PASS") {
 		t.Fatalf("exit status %d\n%s%s", e.status, e.stdout, e.stderr)
 	}
