@@ -245,11 +245,13 @@ func (p *progress) attempt(ctx context.Context, number int, s Stage, specs []str
 	}
 	p.Watch.Step(where)
 	o, err := p.try(ctx, number, specs, p.known[0], !p.All && s != "")
-	if err == nil && number != 0 && s != "" && doubtful(o.Caught) {
+	// Errors of some specs alone, too, may be the host's.
+	errors := len(o.Caught) == 0 && len(o.Broken) > 0 && o.Stopped == ""
+	if err == nil && number != 0 && s != "" && (doubtful(o.Caught) || errors) {
 		var again Outcome
 		p.Watch.Step(p.place + ": once more, as a busy host can do the same")
-		if again, err = p.try(ctx, number, o.Caught, p.known[0], !p.All); err == nil {
-			o.Caught = again.Caught
+		if again, err = p.try(ctx, number, slices.Concat(o.Caught, o.Broken), p.known[0], !p.All); err == nil {
+			o.Caught, o.Broken = again.Caught, again.Broken
 		}
 	}
 	if err != nil {
@@ -489,10 +491,12 @@ func ReadOutcomes(dir string) (map[int]Outcome, error) {
 }
 
 // Join adds the outcomes of another shard. What was good without a fault in any of
-// them is joined; of two outcomes of one fault the later counts.
+// them is joined, and so are the stages of a fault on one build; else the later
+// outcome of a fault counts.
 func Join(all, more map[int]Outcome) {
 	for n, o := range more {
-		if old, ok := all[n]; ok && n == 0 {
+		old, ok := all[n]
+		if ok && (n == 0 || o.Stage != "" && old.Stage != "" && o.Build == old.Build) {
 			old.join(o)
 			o = old
 		}

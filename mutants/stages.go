@@ -26,7 +26,7 @@ type area struct {
 // is about the function.
 var areas = []area{
 	{"lsm.c", regexp.MustCompile(`ptrace`), "ptrace", "ptrace syscall"},
-	{"lsm.c", regexp.MustCompile(`capable`), "capability administration", "syscall capabilities"},
+	{"lsm.c", regexp.MustCompile(`capable`), "capability administration limits", "syscall capabilities"},
 	{"lsm.c", regexp.MustCompile(`path_|file_|mmap|inode`), "file unprivileged", "open rename link unlink mkdir symlink rw deleted fd_inheritance setattr mmap"},
 	{"lsm.c", regexp.MustCompile(`mount|pivot`), "mount", "pivot_root mount"},
 	{"lsm.c", regexp.MustCompile(`kill`), "signal", "coredump ptrace"},
@@ -42,7 +42,7 @@ var areas = []area{
 	{"task.c", regexp.MustCompile(`_ns_`), "ipc", "userns"},
 	{"task.c", nil, "exec", "changeprofile changehat onexec stackprofile nnp"},
 	{"file.c", nil, "file modes network exec", "open rw link link_subset fd_inheritance deleted unix_fd_server unix_socket_pathname"},
-	{"domain.c", regexp.MustCompile(`hat`), "live exec", "changehat changehat_misc changehat_fork"},
+	{"domain.c", regexp.MustCompile(`hat`), "live exec limits", "changehat changehat_misc changehat_fork"},
 	{"domain.c", nil, "exec", "exec exec_qual exec_stack onexec changeprofile changehat nnp stackprofile at_secure ptrace xattrs_profile complain"},
 	{"mount.c", nil, "mount", "pivot_root mount"},
 	{"net.c", nil, "network", "net_inet socketpair net_raw tcp unix_socket_pathname"},
@@ -54,7 +54,7 @@ var areas = []area{
 	{"label.c", nil, "view exec live", "introspect namespaces stackprofile exec_stack"},
 	{"policy.c", nil, "administration live view", "namespaces e2e changeprofile exec_namespace"},
 	{"policy_unpack.c", nil, "administration live", "namespaces e2e"},
-	{"policy_ns.c", nil, "administration view limits", "namespaces exec_namespace"},
+	{"policy_ns.c", nil, "administration view live limits", "namespaces exec_namespace"},
 	{"apparmorfs.c", nil, "administration view live limits", "namespaces query_label introspect"},
 }
 

@@ -113,8 +113,9 @@ func TestMerge(t *testing.T) {
 // Shards are joined, with all that was good without a fault.
 func TestJoin(t *testing.T) {
 	all := map[int]Outcome{0: {Good: []string{"a"}}, 1: {Caught: []string{"x"}}}
-	Join(all, map[int]Outcome{0: {Good: []string{"b"}}, 1: {}, 2: {Caught: []string{"y"}}})
-	if !slices.Equal(all[0].Good, []string{"a", "b"}) || all[1].Caught != nil || len(all[2].Caught) != 1 {
+	all[3] = Outcome{Stage: Near, Build: "x", Caught: []string{"z"}}
+	Join(all, map[int]Outcome{0: {Good: []string{"b"}}, 1: {}, 2: {Caught: []string{"y"}}, 3: {Stage: Rest, Build: "x"}})
+	if !slices.Equal(all[0].Good, []string{"a", "b"}) || all[1].Caught != nil || len(all[2].Caught) != 1 || len(all[3].Caught) != 1 {
 		t.Errorf("%+v", all)
 	}
 }
