@@ -27,7 +27,7 @@ type area struct {
 var areas = []area{
 	{"lsm.c", regexp.MustCompile(`ptrace`), "ptrace", "ptrace syscall"},
 	{"lsm.c", regexp.MustCompile(`capable`), "capability administration limits", "syscall capabilities"},
-	{"lsm.c", regexp.MustCompile(`path_|file_|mmap|inode`), "file unprivileged", "open rename link unlink mkdir symlink rw deleted fd_inheritance setattr mmap"},
+	{"lsm.c", regexp.MustCompile(`path_|file_|mmap|inode`), "file unprivileged modes", "open rename link unlink mkdir symlink rw deleted fd_inheritance setattr mmap"},
 	{"lsm.c", regexp.MustCompile(`mount|pivot`), "mount", "pivot_root mount"},
 	{"lsm.c", regexp.MustCompile(`kill`), "signal", "coredump ptrace"},
 	{"lsm.c", regexp.MustCompile(`rlimit`), "resource", "exec"},
