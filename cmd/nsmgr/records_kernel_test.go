@@ -66,6 +66,7 @@ var ruleCases = []struct {
 	{"a program", "/usr/bin/head -0 /dev/null", []string{"/usr/bin/tail -0 /dev/null"}},
 	{"a capability", "chown 7 /srv/rul/b", []string{"chroot /"}},
 	{"a socket", "exec 3<>/dev/udp/127.0.0.1/9", []string{"exec 3<>/dev/tcp/127.0.0.1/9"}},
+	{"a signal", "kill -CONT $$", []string{"kill -HUP $$"}},
 }
 
 // guest runs a script on the machine, and returns its exit status and output.
@@ -104,6 +105,7 @@ func TestE2ERecords(t *testing.T) {
 				t.Run(c.name, func(t *testing.T) { checkRules(ctx, t, m, c.denied, c.near) })
 			}
 			t.Run("both parts", func(t *testing.T) { checkBothParts(ctx, t, m) })
+			t.Run("top", func(t *testing.T) { checkTop(ctx, t, m) })
 			t.Run("five minutes", func(t *testing.T) {
 				// The guest has no bridge.
 				guestShell(ctx, t, m, "echo 'lxc.net.0.type = empty' > /etc/lxc/default.conf")
@@ -216,5 +218,24 @@ func checkBothParts(ctx context.Context, t *testing.T, m machines.Machine) {
 	}
 	if status, out := guestShell(ctx, t, m, "aa-exec -p rul-narrow -- cat /srv/both/b"); status == 0 {
 		t.Errorf("the host part allows another file\n%s", out)
+	}
+}
+
+func checkTop(ctx context.Context, t *testing.T, m machines.Machine) {
+	if permitted, _ := attempt(ctx, t, m, "rul-host", "cat '/srv/rul/weXrd [x] {y}'"); permitted {
+		t.Fatal("not denied")
+	}
+	status, out := guestShell(ctx, t, m, "nsmgr top")
+	if status != 0 || !strings.Contains(out, "rul") || !strings.Contains(out, "weXrd") || strings.Contains(out, "\x1b") {
+		t.Errorf("exit status %d\n%s", status, out)
+	}
+	// On a terminal, two screens, and the screen is restored.
+	var screen bytes.Buffer
+	res, err := m.Run(ctx, machines.Command{
+		Args: []string{"nsmgr", "top", "--rounds", "2", "--interval", "200ms"}, Stdout: &screen, Stderr: &screen,
+		Deadline: stepTimeout, TTY: &machines.TTY{Term: "xterm", Rows: 10, Columns: 60},
+	})
+	if err != nil || res.Status != 0 || strings.Count(screen.String(), "\x1b[H") != 2 || !strings.Contains(screen.String(), "rul") {
+		t.Errorf("%v, %v\n%q", res, err, screen.String())
 	}
 }
