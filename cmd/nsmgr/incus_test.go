@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -80,9 +81,12 @@ func TestE2EIncus(t *testing.T) {
 		t.Run(b.Release, func(t *testing.T) {
 			o := plan.Options(b)
 			o.Root, o.Systemd, o.State, o.BootTimeout = root.Image, true, t.TempDir(), 10*time.Minute
-			// User Mode Linux 7.2.7 reports a bad page while incusd runs (taint 0x20),
-			// which is not AppArmor's: the steps decide.
+			// User Mode Linux 7.2.7 was seen to report a bad page while incusd runs
+			// (taint 0x20); its cause is not known. Nothing else is excused.
 			if err := bootAndPlay(ctx, t, o, incusSession); err != nil {
+				if !strings.HasSuffix(err.Error(), "tainted (0x20)") {
+					t.Error(err)
+				}
 				t.Log(err)
 			}
 		})
