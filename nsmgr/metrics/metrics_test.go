@@ -62,7 +62,7 @@ func TestMetrics(t *testing.T) {
 			}
 		}
 	}
-	if want := map[string]float64{"p": 3, "h": 2, "a\"b\\\\n\\x1b": 1}; !maps.Equal(denials, want) {
+	if want := map[string]float64{"p": 3, "h": 2, "a\"b\\\\\\n\\x1b": 1}; !maps.Equal(denials, want) {
 		t.Errorf("read %q, want %q", fmt.Sprint(denials), fmt.Sprint(want))
 	}
 	// Names that containers choose do not grow the metrics without bounds.
