@@ -156,8 +156,9 @@ func gitDiff(ctx context.Context, commits, tree string) ([]byte, error) {
 		return nil, err
 	}
 	cmd := child.Command(ctx, git, "-C", tree, "-c", "core.fsmonitor=false", "diff", "--no-ext-diff", "--no-textconv", "--no-color",
-		"--no-renames", "--unified=3", "--src-prefix=a/", "--dst-prefix=b/", "--end-of-options", commits, "--")
-	cmd.Env = append(host.Env(), "GIT_OPTIONAL_LOCKS=0", "GIT_TERMINAL_PROMPT=0")
+		"--no-renames", "--submodule=short", "--ignore-submodules=all", "--unified=3", "--src-prefix=a/", "--dst-prefix=b/", "--end-of-options", commits, "--")
+	// A partial clone would fetch what it lacks, with its own ssh command or helper.
+	cmd.Env = append(host.Env(), "GIT_OPTIONAL_LOCKS=0", "GIT_TERMINAL_PROMPT=0", "GIT_NO_LAZY_FETCH=1", "GIT_ALLOW_PROTOCOL=none")
 	out, said := newOutput(nil), newOutput(nil)
 	out.limit, said.limit = 2*coverage.MaxPatch, 64<<10
 	cmd.Stdout, cmd.Stderr = out, said

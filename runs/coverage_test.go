@@ -209,6 +209,27 @@ func TestGitRange(t *testing.T) {
 	if _, err := os.Stat(ran); !errors.Is(err, os.ErrNotExist) {
 		t.Error("a program of the repository's configuration was run")
 	}
+	// A blob that is missing is not fetched: the remote of a partial clone is a program.
+	for key, value := range map[string]string{
+		"core.repositoryformatversion": "1", "extensions.partialclone": "origin", "remote.origin.promisor": "true",
+		"remote.origin.url": "ext::" + program, "protocol.ext.allow": "always",
+	} {
+		git("config", key, value)
+	}
+	blob, err := exec.Command("git", "-C", tree, "rev-parse", "HEAD~1:security/apparmor/file.c").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := strings.TrimSpace(string(blob))
+	if err := os.Remove(filepath.Join(tree, ".git/objects", id[:2], id[2:])); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := readPatch(t.Context(), "HEAD~1..HEAD", tree); exit.Status(err) != exit.Usage {
+		t.Errorf("a partial clone: %+v, %v", p, err)
+	}
+	if _, err := os.Stat(ran); !errors.Is(err, os.ErrNotExist) {
+		t.Error("the remote of a partial clone was run")
+	}
 	for _, name := range []string{"HEAD..none", "--output=/tmp/x..y", "a b..c"} {
 		if _, err := readPatch(t.Context(), name, tree); exit.Status(err) != exit.Usage {
 			t.Errorf("%q: %v", name, err)
