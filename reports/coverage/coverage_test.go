@@ -481,3 +481,33 @@ func TestSelect(t *testing.T) {
 		t.Errorf("an error of the map: %v", err)
 	}
 }
+
+// A hunk that is not in the source is not found at another place that looks the same:
+// its lines would be called reached.
+func TestPatchElsewhere(t *testing.T) {
+	source := Source{"security/apparmor/file.c": "int f(void)\n{\n\tcheck();\n\treturn 0;\n}\nint g(void)\n{\n\tcall();\n\treturn 0;\n}\nint h(void)\n{\n\treturn 0;\n}\n"}
+	const head = "--- a/security/apparmor/file.c\n+++ b/security/apparmor/file.c\n"
+	const hunk = " {\n+\tcheck();\n \treturn 0;\n }\n"
+	for name, c := range map[string]struct {
+		patch string
+		want  int // the line; 0: not applied
+	}{
+		"applied":                     {head + "@@ -2,3 +2,4 @@\n" + hunk, 3},
+		"moved":                       {head + "@@ -6,3 +6,4 @@\n" + hunk, 3},
+		"only one of two equal ones":  {head + "@@ -2,3 +2,4 @@\n" + hunk + "@@ -11,3 +12,4 @@\n" + hunk, 0},
+		"a hunk twice":                {head + "@@ -2,3 +2,4 @@\n" + hunk + "@@ -2,3 +2,4 @@\n" + hunk, 0},
+		"a series":                    {head + "@@ -2,3 +2,4 @@\n" + hunk + head + "@@ -2,3 +2,4 @@\n" + hunk, 3},
+		"without context":             {head + "@@ -2,0 +3,1 @@\n+\tcheck();\n", 3},
+		"without context, elsewhere":  {head + "@@ -7,0 +8,1 @@\n+\treturn 0;\n", 0},
+		"without context, at the end": {head + "@@ -99,0 +100,1 @@\n+\treturn 0;\n", 0},
+	} {
+		changed, _, err := parse(t, c.patch).Applied(source)
+		if c.want == 0 {
+			if exit.Status(err) != exit.Usage {
+				t.Errorf("%s: %+v, %v", name, changed, err)
+			}
+		} else if err != nil || len(changed) != 1 || changed[0].Line != c.want {
+			t.Errorf("%s: %+v, %v, want line %d", name, changed, err, c.want)
+		}
+	}
+}

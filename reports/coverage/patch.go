@@ -34,6 +34,8 @@ type Hunk struct {
 	// Start and BeforeStart are the numbers of the first line after and before.
 	Start, BeforeStart int
 	Lines              []HunkLine
+
+	section int // of the patch: one has the hunks of one file in their order
 }
 
 // HunkLine is a line of a hunk.
@@ -60,7 +62,7 @@ func ParsePatch(r io.Reader) (*Patch, error) {
 	}
 	p := &Patch{}
 	changed := 0
-	for _, f := range files {
+	for section, f := range files {
 		after, before := measured(f.NewName), measured(f.OldName)
 		if after == "" && before == "" {
 			for _, fragment := range f.TextFragments {
@@ -69,7 +71,7 @@ func ParsePatch(r io.Reader) (*Patch, error) {
 			continue
 		}
 		for _, fragment := range f.TextFragments {
-			h := Hunk{File: after, Before: before, Start: int(fragment.NewPosition), BeforeStart: int(fragment.OldPosition)}
+			h := Hunk{File: after, Before: before, Start: int(fragment.NewPosition), BeforeStart: int(fragment.OldPosition), section: section}
 			for _, l := range fragment.Lines {
 				op := byte(' ')
 				switch l.Op {
@@ -117,16 +119,34 @@ func (h *Hunk) image(skip byte) (lines []string) {
 	return lines
 }
 
-// locate returns the number of the line where want is in the lines: the place that
-// is nearest to the line number near; 0 if it is nowhere.
-func locate(lines, want []string, near int) int {
+// leastContext is how many lines a hunk must have to be found at the nearest of several
+// places: a single "return 0;" is in many functions.
+const leastContext = 3
+
+// locate returns the number of the line where want is in the lines, from the line
+// from on: the place that is nearest to the line number near; 0 if it is nowhere.
+func locate(lines, want []string, near, from int) int {
 	if len(want) == 0 || len(want) > len(lines) {
 		return 0
 	}
 	near = min(max(near, 1), len(lines))
+	is := func(at int) bool {
+		return at >= max(from, 1) && at+len(want)-1 <= len(lines) && slices.Equal(lines[at-1:at-1+len(want)], want)
+	}
+	if len(want) < leastContext && !is(near) {
+		found := 0
+		for at := range len(lines) + 1 {
+			if is(at) && found > 0 {
+				return 0
+			} else if is(at) {
+				found = at
+			}
+		}
+		return found
+	}
 	for distance := range len(lines) {
 		for _, at := range []int{near - distance, near + distance} {
-			if at >= 1 && at+len(want)-1 <= len(lines) && slices.Equal(lines[at-1:at-1+len(want)], want) {
+			if is(at) {
 				return at
 			}
 		}
@@ -148,6 +168,9 @@ const maxText = 200
 // the source, and how many lines it only removes. A source without the patch is
 // refused.
 func (p *Patch) Applied(source Source) (changed []Changed, removed int, err error) {
+	// Two hunks with the same lines are at two places: one of them alone may be
+	// applied. The patches of a series may change the same lines.
+	from, again := map[int]int{}, map[Changed]bool{}
 	for i := range p.Hunks {
 		h := &p.Hunks[i]
 		if h.File == "" {
@@ -162,7 +185,7 @@ func (p *Patch) Applied(source Source) (changed []Changed, removed int, err erro
 			return nil, 0, exit.BadInputf("not applied to the tree: it has no %s", h.File)
 		}
 		after := h.image('-')
-		at := locate(lines, after, h.Start)
+		at := locate(lines, after, h.Start, from[h.section])
 		if at == 0 && len(after) > 0 {
 			return nil, 0, exit.BadInputf("not applied to the tree: %s does not have the lines of the hunk at line %d", h.File, h.Start)
 		}
@@ -170,7 +193,10 @@ func (p *Patch) Applied(source Source) (changed []Changed, removed int, err erro
 		for _, l := range h.Lines {
 			switch l.Op {
 			case '+':
-				changed = append(changed, Changed{h.File, at, clip(l.Text)})
+				if one := (Changed{h.File, at, clip(l.Text)}); !again[one] {
+					again[one] = true
+					changed = append(changed, one)
+				}
 				added++
 			case '-':
 				gone++
@@ -178,6 +204,7 @@ func (p *Patch) Applied(source Source) (changed []Changed, removed int, err erro
 			}
 			at++
 		}
+		from[h.section] = max(from[h.section], at)
 		removed += max(0, gone-added)
 	}
 	return changed, removed, nil
@@ -206,10 +233,10 @@ func (p *Patch) Places(source Source, set Set) (places []Place, err error) {
 	for i := range p.Hunks {
 		h := &p.Hunks[i]
 		changed := byte('+')
-		name, at := h.File, locate(source.Lines(h.File), h.image('-'), h.Start)
+		name, at := h.File, locate(source.Lines(h.File), h.image('-'), h.Start, 1)
 		if at == 0 && h.Before != "" {
 			changed = '-'
-			name, at = h.Before, locate(source.Lines(h.Before), h.image('+'), h.BeforeStart)
+			name, at = h.Before, locate(source.Lines(h.Before), h.image('+'), h.BeforeStart, 1)
 		}
 		if at == 0 {
 			return nil, exit.BadInputf("%s does not have the lines of the hunk at line %d, with or without the patch", h.name(), h.Start)
