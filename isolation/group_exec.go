@@ -336,13 +336,17 @@ var execRows = []Row{
 	{
 		Group: "exec", Name: "fallback", About: "execute under a profile that is not loaded, with a rule that names what happens then",
 		Why:    "domain.c, x_to_label: pix keeps the profile and pux leaves it; the record names the fallback",
-		Policy: slices.Concat(executing("staying", "pix -> nowhere"), executing("leaving", "pux -> nowhere"), both("profile loud flags=(attach_disconnected) {\n  …\n  audit /iso/bin pix -> nowhere,\n}\n")),
+		Policy: slices.Concat(executing("staying", "pix -> nowhere"), executing("leaving", "pux -> nowhere"), both("profile loud flags=(attach_disconnected) {\n  …\n  audit /iso/bin pix -> nowhere,\n}\nprofile loud-leaving flags=(attach_disconnected) {\n  …\n  audit /iso/bin pux -> nowhere,\n}\n")),
 		Cases: slices.Concat(
 			bothSides("staying", Case{Name: "pix", Prepare: []string{"elf /iso/bin"}, Do: []string{"exec /iso/bin"}}),
 			bothSides("loud", Case{Name: "logged", Prepare: []string{"elf /iso/bin"}, Do: []string{"exec /iso/bin", "@: run dmesg | grep 'AppArmor: find_attach' => exit 1"}, Records: []Record{{
 				Kind: "AUDIT", Operation: "exec", Name: "/iso/bin", Fields: map[string]string{"info": "ix fallback"},
 			}}}),
 			[]Case{
+				{
+					Name: "pux-logged", Tasks: []Task{{Name: "t", Where: OnHost, Label: "loud-leaving"}}, Prepare: []string{"elf /iso/bin"}, Do: []string{"exec /iso/bin"}, Labels: map[string]string{"t": "unconfined"},
+					Records: []Record{{Kind: "AUDIT", Operation: "exec", Profile: "loud-leaving", Name: "/iso/bin", Fields: map[string]string{"info": "ux fallback"}}},
+				},
 				{Name: "pux-host", Tasks: []Task{{Name: "t", Where: OnHost, Label: "leaving"}}, Prepare: []string{"elf /iso/bin"}, Do: []string{"exec /iso/bin"}, Labels: map[string]string{"t": "unconfined"}},
 				{
 					Name: "pux-namespace", Tasks: inside("host-allow//&:iso:leaving"), Prepare: []string{"elf /iso/bin"}, Do: []string{"exec /iso/bin"},
@@ -427,15 +431,15 @@ var execRows = []Row{
 		Group: "exec", Name: "hat-siblings", About: "change_hat from one hat to another of the same profile, also after the profile was replaced",
 		Why: "domain.c, build_change_hat: a hat finds its siblings below its parent, and that is the newest parent: policy.c, update_to_newest_parent",
 		Policy: slices.Concat(both(family("")), []Policy{
-			{Namespace: Namespace, Text: "profile plain flags=(attach_disconnected) {\n  …\n}\n"},
+			{Namespace: Namespace, Text: "profile another flags=(attach_disconnected) {\n  …\n}\n"},
 			{Name: "host-again", Text: family("deny /iso/one r,\n  ^third flags=(attach_disconnected) {\n  …\n  }")},
 			{Name: "ns-again", Namespace: Namespace, Text: family("deny /iso/one r,\n  ^third flags=(attach_disconnected) {\n  …\n  }")},
 		}),
 		Cases: slices.Concat(
 			bothSides("family", Case{Name: "sibling", Do: []string{"changehat first", "changehat second", `label => "family//second (enforce)"`}, Labels: map[string]string{"t": "family//second"}}),
 			[]Case{{
-				Name: "in-a-stack", Tasks: inside(":iso:family"), Do: []string{"changehat first", "stack plain", "changehat second => EPERM"},
-				Labels: map[string]string{"t": ":iso:family//first//&plain (enforce)"},
+				Name: "in-a-stack", Tasks: inside(":iso:family"), Do: []string{"changehat first", "stack another", "changehat second => EPERM"},
+				Labels: map[string]string{"t": ":iso:another//&family//first (enforce)"},
 			}},
 			bothSides("family", Case{Name: "no-hat", Do: []string{"changehat child => EPERM"}}),
 			bothSides("family", Case{

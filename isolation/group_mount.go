@@ -69,10 +69,11 @@ var mountRows = []Row{
 		),
 	},
 	{
-		Group: "mount", Name: "empty-source", About: "bind and move without a source", Why: "mount.c, aa_bind_mount and aa_move_mount_old: EINVAL, as without AppArmor",
+		Group: "mount", Name: "empty-source", About: "bind and move without a source", Why: "mount.c, aa_bind_mount and aa_move_mount_old: EINVAL, as without AppArmor, before any rule is asked",
+		Policy: []Policy{{Text: "profile mountless flags=(attach_disconnected) {\n  …\n  audit deny mount,\n}\n"}},
 		Cases: []Case{{
-			Name: "host", Tasks: []Task{{Name: "t", Where: OnHost, Label: hostAllow}}, Prepare: inMounts(),
-			Do: []string{"mount '' /iso/n none bind => EINVAL", "mount '' /iso/n none move => EINVAL"}, Labels: map[string]string{"t": "host-allow (enforce)"},
+			Name: "host", Tasks: []Task{{Name: "t", Where: OnHost, Label: "mountless"}}, Prepare: inMounts(),
+			Do: []string{"mount '' /iso/n none bind => EINVAL", "mount '' /iso/n none move => EINVAL"}, Labels: map[string]string{"t": "mountless (enforce)"},
 		}},
 	},
 }
