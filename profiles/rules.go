@@ -431,7 +431,7 @@ func quote(s string) string {
 		char := s[:size]
 		s = s[size:]
 		switch {
-		case size == 1 && strings.Contains(`*?[]{}^\"`, char):
+		case size == 1 && strings.ContainsAny(char, `*?[]{}^\"`):
 			b.WriteString(`\` + char)
 		case printable.Text(char) != char:
 			// A hidden character is escaped here, byte by byte, in a form that the

@@ -53,7 +53,7 @@ With a PATTERN, only names that contain it are listed; in a PATTERN with *, the
   proofhouse list scripts 'stack*'
   proofhouse list kernels trixie --json`,
 		ValidArgs: []string{"kernels", "scripts", "groups", "rows"},
-		Args: func(c *cobra.Command, args []string) error {
+		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 || len(args) > 2 || listed[args[0]] == nil {
 				return exit.BadInputf("list: give kernels, scripts, groups or rows, and at most one PATTERN")
 			}

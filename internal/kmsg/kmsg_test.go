@@ -56,7 +56,7 @@ func TestLostRecords(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`5,339,5140900,-;audit: name="/a\x5cb" pid=1`))
 	f.Add([]byte("6,1,2,c;x\n KEY=v"))
-	f.Fuzz(func(t *testing.T, b []byte) {
+	f.Fuzz(func(_ *testing.T, b []byte) {
 		if m, ok := Parse(b); ok {
 			_ = Unescape(m.Text)
 		}

@@ -79,7 +79,7 @@ func (w *Watcher) Wait(ctx context.Context, again <-chan time.Time, reload <-cha
 				return err
 			}
 			w.drain()
-		case <-w.notify.Errors: // such as an overflow of the queue
+		case <-w.notify.Errors: //nolint:errcheck // such as an overflow of the queue: the files are compared again
 		case <-time.After(w.Poll):
 		}
 	}
