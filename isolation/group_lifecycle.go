@@ -142,7 +142,7 @@ var lifecycleRows = []Row{
 				},
 				Do: steps(
 					"run lxc-start -n life && lxc-wait -n life -s RUNNING -t 60", `init life => "lxc-host-ct//&:life:container (enforce)"`,
-					`run grep -qx '/usr/bin/lxc-start (enforce)' /proc/$(pgrep -of '^lxc-start -n life')/attr/apparmor/current`,
+					`run p=$(lxc-info -n life -p -H); m=$(awk '/^PPid:/ {print $2}' /proc/$p/status); grep -qx '/usr/bin/lxc-start (enforce)' /proc/$m/attr/apparmor/current`,
 					"run lxc-stop -k -n life", "stopped life", "run lxc-destroy -n life", `left life => "nothing"`),
 				Clean: slices.Concat(lifeClean, []string{"@: run apparmor_parser -R " + startPolicy}),
 			},
