@@ -231,8 +231,8 @@ func (o outcome) judge(t *testing.T, hit string) (lost, wrong int) {
 	return lost, wrong
 }
 
-// The short form: bad input, the smoke run, and a panic in the middle of a script with
-// a proved console.
+// The short form: board check, and a panic in the middle of a script with a proved
+// console.
 func TestE2EBoardShort(t *testing.T) {
 	r := newRig(t, testboard.Options{}, "")
 	r.configure(t, "test", r.console())

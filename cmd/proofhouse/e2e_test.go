@@ -198,7 +198,7 @@ func TestE2EBadInput(t *testing.T) {
 		{[]string{"run", "-k", "nonsense:spec"}, "nonsense:spec"},
 		{[]string{"run", "-k", "/no/such/kernel"}, "/no/such/kernel"},
 		{[]string{"run", "-k", notKernel}, "not a kernel"},
-		{[]string{"run", "-k", arm}, "aarch64"},
+		{[]string{"run", "-k", arm}, "without AppArmor"},
 		{[]string{"run", "-k", "debian:nosuchsuite"}, "nosuchsuite"},
 		{[]string{"run", "-k", "debian:0.0.1-cloud-amd64"}, "0.0.1-cloud-amd64"},
 		{[]string{"run", "-k", "ssh://root@board"}, "ssh"},
