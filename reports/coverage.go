@@ -115,8 +115,12 @@ func (r *Run) cover(root *os.Root) map[string]coverage.Set {
 		tests := map[string]bool{}
 		for _, s := range k.Specs {
 			if s.Coverage == "" {
-				if s.NoCoverage != "" {
+				switch {
+				case s.NoCoverage != "":
 					c.Missing = append(c.Missing, Unmeasured{s.ID, s.NoCoverage})
+				case s.Seconds > 0 && slices.ContainsFunc(s.Results, func(r Result) bool { return r.Status != Skip }):
+					// It is of a part of the run without coverage.
+					c.Missing = append(c.Missing, Unmeasured{s.ID, "it ran without --coverage"})
 				}
 				continue
 			}

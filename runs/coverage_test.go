@@ -403,3 +403,32 @@ func TestPatchReach(t *testing.T) {
 		t.Errorf("a patch that is not applied: %v", err)
 	}
 }
+
+// A test of a part of the run without coverage is named: what it reached is unknown,
+// not nothing.
+func TestCoverageOfAPart(t *testing.T) {
+	dir := mapped(t, t.TempDir())
+	run, err := reports.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing := func() (ids []string) {
+		reports.Measure(dir)(run)
+		for _, m := range run.Kernels[0].Coverage.Missing {
+			ids = append(ids, m.ID)
+		}
+		slices.Sort(ids)
+		return ids
+	}
+	if got := missing(); !slices.Equal(got, []string{SpecID("mount")}) {
+		t.Errorf("measured: missing %q", got)
+	}
+	for i := range run.Kernels[0].Specs {
+		if s := &run.Kernels[0].Specs[i]; s.ID == SpecID("swap") {
+			s.Coverage, s.Seconds = "", 1
+		}
+	}
+	if got := missing(); !slices.Equal(got, []string{SpecID("mount"), SpecID("swap")}) {
+		t.Errorf("swap not measured: missing %q", got)
+	}
+}
