@@ -146,9 +146,6 @@ func (t *Tree) read(ctx context.Context) (err error) {
 // Close removes the copies of the notes.
 func (t *Tree) Close() { _ = os.RemoveAll(t.work) }
 
-// Code returns everything that has code, with counts of 0.
-func (t *Tree) Code() coverage.Set { return t.zero }
-
 func (t *Tree) copyNotes() error {
 	dir := filepath.Join(t.Dir, coverage.Dir)
 	entries, err := os.ReadDir(dir)

@@ -111,7 +111,7 @@ func archive(t *testing.T, entries ...entry) []byte {
 func TestCount(t *testing.T) {
 	dir, counters := build(t)
 	tree := open(t, dir)
-	if got := tree.Code().Totals(); got.Lines == 0 || got.ReachedLines != 0 || got.Functions != 2 {
+	if got := tree.zero.Totals(); got.Lines == 0 || got.ReachedLines != 0 || got.Functions != 2 {
 		t.Errorf("without counters: %+v", got)
 	}
 	set, err := tree.Count(t.Context(), archive(t, entry{name: "./", kind: tar.TypeDir}, entry{name: "./lsm.gcda", text: counters, kind: tar.TypeReg}))
@@ -168,7 +168,7 @@ func TestCountHostile(t *testing.T) {
 	// gcov may accept or refuse this; whatever it makes of it is about the lines
 	// in the notes.
 	if set, err := tree.Count(t.Context(), archive(t, entry{name: "./lsm.gcda", text: garbage, kind: tar.TypeReg})); err == nil {
-		if err := tree.Code().Same(set); err != nil {
+		if err := tree.zero.Same(set); err != nil {
 			t.Error(err)
 		}
 	}

@@ -56,7 +56,7 @@ func writeTar(name string, files map[string]File, directories map[string]string)
 	buffered := bufio.NewWriterSize(out, 1<<20)
 	t := &tarWriter{Writer: tar.NewWriter(buffered), directories: map[string]bool{"/": true}}
 	for _, inside := range sorted(directories) {
-		if err := t.folder(inside, directories[inside]); err != nil {
+		if err := t.directory(inside, directories[inside]); err != nil {
 			return err
 		}
 	}
@@ -113,7 +113,7 @@ func (t *tarWriter) file(name string, f File) error {
 }
 
 // directory packs dir as inside. It keeps the files' times, which make goes by.
-func (t *tarWriter) folder(inside, dir string) error {
+func (t *tarWriter) directory(inside, dir string) error {
 	return filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err

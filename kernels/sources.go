@@ -28,6 +28,10 @@ type source struct {
 	place func(ctx context.Context, a *apt.Apt, name string) (suite, pkg, version string, err error)
 	// offer is what a Debian suite has of it now; nil if it cannot be listed.
 	offer func(ctx context.Context, a *apt.Apt, suite string) (Offer, error)
+	// stored is why a spec of it that was read from the run in dir, which somebody
+	// else may have written, is not tested unless the user names it; "" = it is.
+	// nil refuses each of them.
+	stored func(s spec, dir string) (why string)
 	// running reports that it is the kernel that runs on the host, with its own
 	// modules and command line: a spec has no options.
 	running bool
@@ -37,25 +41,29 @@ type source struct {
 var sources = []source{
 	{
 		form: "uml:debian:SUITE", match: debianName("uml:debian:", suiteName),
-		build: debianUML, offer: offerUML,
+		build: debianUML, offer: offerUML, stored: fetched,
 	},
 	{
 		form: "debian:SUITE[:arm64]", match: debianName("debian:", suiteAndArch),
-		build: debianSuite, place: placeSuite, offer: offerSuite,
+		build: debianSuite, place: placeSuite, offer: offerSuite, stored: fetched,
 	},
 	{
 		form: "debian:RELEASE", match: debianName("debian:", releaseRE.MatchString),
-		build: debianRelease, place: placeRelease,
+		build: debianRelease, place: placeRelease, stored: fetched,
 	},
 	{
 		form: "local", match: func(base string) (string, bool, error) { return "", base == "local", nil },
 		build: func(context.Context, string, func(string)) (*Build, error) { return local() }, running: true,
+		stored: func(spec, string) string { return "it is this host" },
 	},
-	{form: "ssh://USER@HOST[:PORT]", match: boardName("ssh://"), build: onBoard, running: true},
-	{form: "board:NAME", match: boardName("board:"), build: onBoard, running: true},
+	{
+		form: "ssh://USER@HOST[:PORT]", match: boardName("ssh://"), build: onBoard, running: true,
+		stored: func(spec, string) string { return "it is a machine that is not in the directory of boards" },
+	},
+	{form: "board:NAME", match: boardName("board:"), build: onBoard, running: true, stored: storedBoard},
 	{
 		form:  "the path of a bzImage, an arm64 Image, an ARCH=um executable, a .deb, a build tree or a Yocto deploy directory",
-		match: pathName, build: fromPath,
+		match: pathName, build: fromPath, stored: storedPath,
 	},
 }
 

@@ -114,3 +114,22 @@ func TestFormLike(t *testing.T) {
 		}
 	}
 }
+
+// A source whose row does not say otherwise is not taken from a stored run.
+func TestStoredByDefault(t *testing.T) {
+	for _, s := range sources {
+		if s.stored == nil {
+			t.Errorf("%s: says nothing of stored runs", s.form)
+		}
+	}
+	const text = "uml:debian:forky"
+	if err := CheckStored(text, t.TempDir()); err != nil {
+		t.Errorf("%s: %v", text, err)
+	}
+	was := sources[0]
+	t.Cleanup(func() { sources[0] = was })
+	sources[0].stored = nil
+	if err := CheckStored(text, t.TempDir()); exit.Status(err) != exit.Usage {
+		t.Errorf("%s of a source that says nothing: %v", text, err)
+	}
+}

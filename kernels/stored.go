@@ -5,7 +5,6 @@ package kernels
 import (
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"proofhouse/internal/exit"
 )
@@ -19,31 +18,38 @@ var storedOptions = []string{"root", "reboot_wait", "reboot"}
 // a ProxyCommand of ssh_config=, the Makefile of a tree in dir), or test what only
 // the user may name: this host, or a machine that is not among the user's boards.
 // The error says how to name it.
-func CheckStored(spec, dir string) error {
-	s, err := parseSpec(spec)
+func CheckStored(text, dir string) error {
+	s, err := parseSpec(text)
 	if err != nil {
 		return nil //nolint:nilerr // Resolve refuses it
 	}
-	why := ""
-	switch {
-	case spec == "local":
-		why = "it is this host"
-	case strings.HasPrefix(spec, "ssh://"):
-		why = "it is a machine that is not in the directory of boards"
-	case strings.HasPrefix(spec, "board:"):
-		for _, m := range boardOptionRE.FindAllStringSubmatch(spec, -1) {
-			if !slices.Contains(storedOptions, m[1]) {
-				why = m[1] + "= is not taken from a run"
-				break
-			}
-		}
-	case s.source.form == sources[len(sources)-1].form && (within(dir, s.name) || s.modules != "" && within(dir, s.modules)):
-		why = "it is in the directory of the run"
+	why := "its source is not taken from a run"
+	if s.source.stored != nil {
+		why = s.source.stored(s, dir)
 	}
 	if why == "" {
 		return nil
 	}
-	return exit.BadInputf("kernel %s is not tested because a stored run names it: %s: give it with --kernel", spec, why)
+	return exit.BadInputf("kernel %s is not tested because a stored run names it: %s: give it with --kernel", text, why)
+}
+
+// fetched is for what Debian signs.
+func fetched(spec, string) string { return "" }
+
+func storedBoard(s spec, _ string) string {
+	for _, m := range boardOptionRE.FindAllStringSubmatch(s.name, -1) {
+		if !slices.Contains(storedOptions, m[1]) {
+			return m[1] + "= is not taken from a run"
+		}
+	}
+	return ""
+}
+
+func storedPath(s spec, dir string) string {
+	if within(dir, s.name) || s.modules != "" && within(dir, s.modules) {
+		return "it is in the directory of the run"
+	}
+	return ""
 }
 
 // within reports whether the path is in the directory, whatever links there are.

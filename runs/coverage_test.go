@@ -27,7 +27,7 @@ import (
 const fileC = "int f(int a)\n{\n\treturn a;\n}\nint g(void)\n{\n\treturn 1;\n}\n"
 
 // mapped writes a run with coverage below out: open reaches f, swap reaches g, and
-// both reach nothing else. mount has no coverage.
+// both reach nothing else. mount has no coverage; late was not whole.
 func mapped(t *testing.T, out string) string {
 	t.Helper()
 	dir, err := NewRunDir(out, time.Now())
@@ -52,7 +52,7 @@ func mapped(t *testing.T, out string) string {
 		t.Fatal(err)
 	}
 	begun := reports.RunStart{Tool: "v1"}
-	tests := map[string]coverage.Set{"open": set(1, 0), "swap": set(0, 1), "exec": set(1, 0), "mount": nil}
+	tests := map[string]coverage.Set{"open": set(1, 0), "swap": set(0, 1), "exec": set(1, 0), "late": set(0, 1), "mount": nil}
 	for name := range tests {
 		begun.Planned = append(begun.Planned, reports.Planned{ID: SpecID(name), Kernel: b.ID()})
 	}
@@ -62,6 +62,9 @@ func mapped(t *testing.T, out string) string {
 		s := reports.Spec{ID: SpecID(name), Kernel: b.ID()}
 		j.SpecStarted(s)
 		s.Results = []reports.Result{{ID: s.ID + "/a", Status: reports.Pass}}
+		if name == "late" {
+			s.Results = append(s.Results, reports.Result{ID: s.ID + "/b", Status: reports.Error})
+		}
 		if set == nil {
 			s.NoCoverage = "the machine is lost"
 		} else if s.Coverage, err = l.writeTracefile(b, s.ID, set); err != nil {
@@ -108,16 +111,16 @@ func TestSelectFor(t *testing.T) {
 	out := t.TempDir()
 	dir := mapped(t, out)
 	for _, given := range []string{"", dir, filepath.Join(dir, reports.ResultsFile)} {
-		p := planFor(out, "exec", "swap", "mount", "new", "open")
+		p := planFor(out, "exec", "swap", "late", "mount", "new", "open")
 		p.Config.SelectFor, p.Config.Map = write(t, patchOfF), given
 		if err := p.selectFor(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		s := p.Selection
-		if want := []string{"regression/exec", "regression/open", "regression/mount", "regression/new"}; !slices.Equal(p.First, want) || s.Selected != 4 {
+		if want := []string{"regression/exec", "regression/open", "regression/late", "regression/mount", "regression/new"}; !slices.Equal(p.First, want) || s.Selected != 5 {
 			t.Errorf("first %q, want %q", p.First, want)
 		}
-		if !slices.Equal(s.LeftOut, []string{"regression/swap"}) || !slices.Equal(s.Unknown, []string{"regression/mount", "regression/new"}) || s.For != "fix.patch" || s.Map != dir {
+		if !slices.Equal(s.LeftOut, []string{"regression/swap"}) || !slices.Equal(s.Unknown, []string{"regression/late", "regression/mount", "regression/new"}) || s.For != "fix.patch" || s.Map != dir {
 			t.Errorf("%+v", s)
 		}
 		if p.Has(build().ID(), "regression/swap") || !p.Has(build().ID(), "regression/open") {

@@ -60,7 +60,7 @@ func (p *Plan) selectFor(ctx context.Context) error {
 }
 
 // reaching adds the tests that reach what the patch changes on one kernel, and those
-// that the map knows.
+// that the map knows: a test that was not whole there may reach more.
 func reaching(covered *reports.Covered, patch *coverage.Patch, score map[string]float64, known map[string]bool) error {
 	total, err := covered.Total()
 	if err != nil {
@@ -75,7 +75,8 @@ func reaching(covered *reports.Covered, patch *coverage.Patch, score map[string]
 		return err
 	}
 	for _, s := range covered.Kernel.Specs {
-		known[s.ID] = known[s.ID] || s.Coverage != ""
+		whole := !slices.ContainsFunc(s.Results, func(r reports.Result) bool { return r.Status == reports.Error || r.Status == reports.Skip })
+		known[s.ID] = known[s.ID] || s.Coverage != "" && whole
 	}
 	for _, c := range list {
 		score[c.ID] += c.Score

@@ -511,3 +511,11 @@ func TestPatchElsewhere(t *testing.T) {
 		}
 	}
 }
+
+// What has no lines is not a patch of no lines.
+func TestBinaryPatch(t *testing.T) {
+	const text = "diff --git a/security/apparmor/table.c b/security/apparmor/table.c\nindex 1111111..2222222 100644\nBinary files a/security/apparmor/table.c and b/security/apparmor/table.c differ\n"
+	if _, err := ParsePatch(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), "security/apparmor/table.c is changed in binary form") {
+		t.Error(err)
+	}
+}

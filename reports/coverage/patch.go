@@ -3,6 +3,7 @@
 package coverage
 
 import (
+	"cmp"
 	"io"
 	"path"
 	"slices"
@@ -69,6 +70,9 @@ func ParsePatch(r io.Reader) (*Patch, error) {
 				p.Elsewhere += int(fragment.LinesAdded)
 			}
 			continue
+		}
+		if f.IsBinary {
+			return nil, exit.BadInputf("%s is changed in binary form, which has no lines", cmp.Or(after, before))
 		}
 		for _, fragment := range f.TextFragments {
 			h := Hunk{File: after, Before: before, Start: int(fragment.NewPosition), BeforeStart: int(fragment.OldPosition), section: section}
