@@ -3,13 +3,9 @@
 package main
 
 import (
-	"context"
-	"os"
 	"testing"
-	"time"
 
 	"proofhouse/machines"
-	"proofhouse/runs"
 )
 
 // containerSession is what a user does with containers, from nothing and back.
@@ -88,16 +84,7 @@ var containerSession = []step{
 // TestE2EContainerSession boots a kernel and does on it what a user does with
 // containers.
 func TestE2EContainerSession(t *testing.T) {
-	if os.Getenv("PROOFHOUSE_E2E") == "" {
-		t.Skip("boots kernels: make test-e2e")
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Minute)
-	defer cancel()
-	cfg := runs.FromEnvironment()
-	plan, err := runs.Prepare(ctx, cfg, func(s string) { t.Log(s) })
-	if err != nil {
-		t.Fatal(err)
-	}
+	ctx, plan := prepared(t)
 	for _, b := range plan.Builds {
 		t.Run(b.Release, func(t *testing.T) {
 			m, err := machines.Open(ctx, plan.Options(b))

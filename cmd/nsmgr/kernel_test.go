@@ -148,17 +148,25 @@ func until(command string) string {
 // stepTimeout is how long a step may take: a template is hundreds of processes.
 const stepTimeout = 5 * time.Minute
 
-// TestE2ESession boots a kernel and does on it what a user does.
-func TestE2ESession(t *testing.T) {
+// prepared returns the kernels that the tests of this package boot, and a context
+// that ends after an hour. Without PROOFHOUSE_E2E it skips the test.
+func prepared(t *testing.T) (context.Context, *runs.Plan) {
+	t.Helper()
 	if os.Getenv("PROOFHOUSE_E2E") == "" {
 		t.Skip("boots kernels: make test-e2e")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Minute)
-	defer cancel()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	t.Cleanup(cancel)
 	plan, err := runs.Prepare(ctx, runs.FromEnvironment(), func(s string) { t.Log(s) })
 	if err != nil {
 		t.Fatal(err)
 	}
+	return ctx, plan
+}
+
+// TestE2ESession boots a kernel and does on it what a user does.
+func TestE2ESession(t *testing.T) {
+	ctx, plan := prepared(t)
 	for _, b := range plan.Builds {
 		t.Run(b.Release, func(t *testing.T) {
 			m, err := machines.Open(ctx, plan.Options(b))

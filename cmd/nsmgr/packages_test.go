@@ -5,15 +5,12 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"proofhouse/images"
 	"proofhouse/machines"
-	"proofhouse/runs"
 	"proofhouse/runs/programs"
 )
 
@@ -56,15 +53,7 @@ var packageSession = []step{
 // TestE2EPackages makes the packages, and installs, upgrades and removes them
 // in a guest.
 func TestE2EPackages(t *testing.T) {
-	if os.Getenv("PROOFHOUSE_E2E") == "" {
-		t.Skip("boots kernels: make test-e2e")
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Minute)
-	defer cancel()
-	plan, err := runs.Prepare(ctx, runs.FromEnvironment(), func(s string) { t.Log(s) })
-	if err != nil {
-		t.Fatal(err)
-	}
+	ctx, plan := prepared(t)
 	debs := makePackages(ctx, t, plan.Guest(plan.Builds[0]).Root, "0.1.0", "0.1.1")
 	lint(ctx, t, debs)
 	for _, b := range plan.Builds {

@@ -4,14 +4,12 @@ package main
 
 import (
 	"context"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"proofhouse/kernels"
 	"proofhouse/machines"
-	"proofhouse/runs"
 )
 
 // beforeReboot is what an administrator sets up once: declared namespaces, a
@@ -78,15 +76,7 @@ const labels = "cat /proc/$(lxc-info -n c1 -pH)/attr/apparmor/current /proc/$(pi
 // TestE2EReboot boots a guest with systemd as its init, sets up nsmgr, and boots it
 // again from the same disk.
 func TestE2EReboot(t *testing.T) {
-	if os.Getenv("PROOFHOUSE_E2E") == "" {
-		t.Skip("boots kernels: make test-e2e")
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Minute)
-	defer cancel()
-	plan, err := runs.Prepare(ctx, runs.FromEnvironment(), func(s string) { t.Log(s) })
-	if err != nil {
-		t.Fatal(err)
-	}
+	ctx, plan := prepared(t)
 	debs := makePackages(ctx, t, plan.Guest(plan.Builds[0]).Root, "0.1.0", "0.1.1")
 	for _, b := range plan.Builds {
 		if b.Kind != kernels.UML {

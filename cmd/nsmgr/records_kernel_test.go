@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +14,6 @@ import (
 	"proofhouse/machines"
 	"proofhouse/machines/wire"
 	"proofhouse/profiles"
-	"proofhouse/runs"
 )
 
 // recordsSetup makes a namespace "rul" whose profile allows little, and two host
@@ -81,15 +79,7 @@ func guestShell(ctx context.Context, t *testing.T, m machines.Machine, script st
 }
 
 func TestE2ERecords(t *testing.T) {
-	if os.Getenv("PROOFHOUSE_E2E") == "" {
-		t.Skip("boots kernels: make test-e2e")
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Minute)
-	defer cancel()
-	plan, err := runs.Prepare(ctx, runs.FromEnvironment(), func(s string) { t.Log(s) })
-	if err != nil {
-		t.Fatal(err)
-	}
+	ctx, plan := prepared(t)
 	for _, b := range plan.Builds {
 		t.Run(b.Release, func(t *testing.T) {
 			m, err := machines.Open(ctx, plan.Options(b))
