@@ -104,6 +104,11 @@ func (o *Outcome) join(later Outcome) {
 	o.Stopped = cmp.Or(o.Stopped, later.Stopped)
 }
 
+// confirm replaces what was found by what was found once more.
+func (o *Outcome) confirm(again Outcome) {
+	o.Caught, o.Broken, o.Refused = again.Caught, again.Broken, again.Refused
+}
+
 // CaughtBy returns the specs of a suite that caught the fault.
 func (o Outcome) CaughtBy(suite reports.Root) []string {
 	var specs []string
@@ -244,14 +249,18 @@ func (p *progress) attempt(ctx context.Context, number int, s Stage, specs []str
 		where += fmt.Sprintf(": stage %s, %d specs", s, len(specs))
 	}
 	p.Watch.Step(where)
-	o, err := p.try(ctx, number, specs, p.known[0], !p.All && s != "")
+	until := atWedge
+	if !p.All && s != "" {
+		until = atCatch
+	}
+	o, err := p.try(ctx, number, specs, p.known[0], until)
 	// Errors of some specs alone, too, may be the host's.
 	errors := len(o.Caught) == 0 && len(o.Broken) > 0 && o.Stopped == ""
 	if err == nil && number != 0 && s != "" && (doubtful(o.Caught) || errors) {
 		var again Outcome
 		p.Watch.Step(p.place + ": once more, as a busy host can do the same")
-		if again, err = p.try(ctx, number, slices.Concat(o.Caught, o.Broken), p.known[0], !p.All); err == nil {
-			o.Caught, o.Broken = again.Caught, again.Broken
+		if again, err = p.try(ctx, number, slices.Concat(o.Caught, o.Broken), p.known[0], until); err == nil {
+			o.confirm(again)
 		}
 	}
 	if err != nil {
@@ -286,9 +295,20 @@ func doubtful(caught []string) bool {
 // errBaseline is the error of a campaign that cannot tell anything.
 var errBaseline = errors.New("the kernel without a fault")
 
-// try runs specs, or what the label filter selects, on one fault; first ends the
-// run at the first catch.
-func (c *Campaign) try(ctx context.Context, number int, specs []string, baseline Outcome, first bool) (Outcome, error) {
+// ending is where a run may be stopped before its end.
+type ending int
+
+const (
+	atEnd   ending = iota // nowhere
+	atWedge               // where no test works
+	atCatch               // there, or at the first catch
+)
+
+// runSuite is replaced by tests.
+var runSuite = runner.Run
+
+// try runs specs, or what the label filter selects, on one fault.
+func (c *Campaign) try(ctx context.Context, number int, specs []string, baseline Outcome, until ending) (Outcome, error) {
 	o := Outcome{Number: number}
 	cfg := c.Config
 	cfg.Kernels = []string{fmt.Sprintf("%s,append=apparmor.mutant=%d", c.Kernel, number)}
@@ -304,22 +324,26 @@ func (c *Campaign) try(ctx context.Context, number int, specs []string, baseline
 	options := runner.Options{Config: cfg, Dir: dir, Procs: c.Procs, LabelFilter: c.LabelFilter}
 	watched, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	watch := &stopper{Watcher: c.Watch, stop: stop, first: first, good: map[string]bool{}, broken: map[string]bool{}}
+	watch := &stopper{Watcher: c.Watch, stop: stop, first: until == atCatch, good: map[string]bool{}, expected: map[string]bool{}, broken: map[string]bool{}}
 	for _, id := range without(good, baseline.Known) {
 		watch.good[id] = true
 	}
-	if number == 0 {
+	for _, id := range good {
+		watch.expected[specOf(id)] = true
+	}
+	if number == 0 || until == atEnd {
 		watch.stop = func(error) {}
 	}
-	run, _, err := runner.Run(watched, options, watch)
+	run, _, err := runSuite(watched, options, watch)
 	if ctx.Err() != nil {
 		return o, context.Cause(ctx)
 	}
 	if stopped := context.Cause(watched); stopped != nil {
 		o, err = stoppedOutcome(number, good, baseline.Bad, run, stopped)
 		if err == nil && len(o.Caught)+len(o.Broken) == 0 {
-			// The review of the run sees an expected failure there.
-			return c.try(ctx, number, specs, baseline, false)
+			// The review of the run sees an expected failure there, or nothing that
+			// was good without the fault.
+			return c.try(ctx, number, specs, baseline, until-1)
 		}
 	} else {
 		o, err = outcomeOf(number, good, baseline.Bad, run, started(dir), err)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"proofhouse/regression"
 	"proofhouse/reports"
 	"proofhouse/runs"
+	"proofhouse/runs/runner"
 )
 
 // A fault without an area would be tried with nothing that is about it.
@@ -143,9 +145,12 @@ func TestStopper(t *testing.T) {
 	result := func(spec string, s reports.Status) reports.Event {
 		return reports.Event{Event: reports.SpecResults, Spec: &reports.Spec{ID: spec}, Results: []reports.Result{{ID: spec + "/x", Status: s}}}
 	}
-	var broken []reports.Event
+	expected := map[string]bool{}
+	var broken, never []reports.Event
 	for _, n := range []string{"a", "b", "c", "d", "e"} {
 		broken = append(broken, result("isolation/file/"+n, reports.Error))
+		never = append(never, result("isolation/mount/"+n, reports.Error))
+		expected["isolation/file/"+n] = true
 	}
 	for _, c := range []struct {
 		name   string
@@ -159,10 +164,11 @@ func TestStopper(t *testing.T) {
 		{"fails as expected", []reports.Event{result("isolation/file/known", reports.Fail)}, true, nil},
 		{"some errors", broken[1:], true, nil},
 		{"errors only", broken, true, errWedged},
+		{"errors that are there without the fault", never, true, nil},
 		{"errors, and one that works", append([]reports.Event{result("isolation/file/z", reports.Pass)}, broken...), true, nil},
 	} {
 		ctx, stop := context.WithCancelCause(t.Context())
-		s := &stopper{stop: stop, first: c.first, good: map[string]bool{"isolation/file/a/x": true}, broken: map[string]bool{}}
+		s := &stopper{stop: stop, first: c.first, good: map[string]bool{"isolation/file/a/x": true}, expected: expected, broken: map[string]bool{}}
 		s.take(c.events)
 		if got := context.Cause(ctx); !errors.Is(got, c.want) || (c.want == nil) != (got == nil) {
 			t.Errorf("%s: got %v, want %v", c.name, got, c.want)
@@ -226,3 +232,81 @@ func TestOutcomesFile(t *testing.T) {
 		}
 	}
 }
+
+// suiteOf replaces the suite of a campaign.
+func suiteOf(t *testing.T, run func(watch *stopper) (*reports.Run, error)) {
+	t.Helper()
+	old := runSuite
+	t.Cleanup(func() { runSuite = old })
+	runSuite = func(_ context.Context, _ runner.Options, w runner.Watcher) (*reports.Run, []string, error) {
+		r, err := run(w.(*stopper))
+		return r, nil, err
+	}
+}
+
+// A run that is stopped where no test works, and in which nothing that was good is
+// broken, is repeated once to its end, not for ever.
+func TestStoppedForNothing(t *testing.T) {
+	var events []reports.Event
+	kernel := reports.Kernel{}
+	var good []string
+	for _, n := range []string{"a", "b", "c", "d", "e"} {
+		spec := reports.Spec{ID: "isolation/file/" + n, Results: []reports.Result{
+			{ID: "isolation/file/" + n + "/x", Status: reports.Skip}, {ID: "isolation/file/" + n + "/y", Status: reports.Error},
+		}}
+		events = append(events, reports.Event{Event: reports.SpecEnded, Spec: &spec})
+		kernel.Specs = append(kernel.Specs, spec)
+		good = append(good, "isolation/file/"+n+"/x")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	runs := 0
+	suiteOf(t, func(watch *stopper) (*reports.Run, error) {
+		if runs++; runs > 3 {
+			cancel()
+		}
+		watch.take(events)
+		return &reports.Run{Kernels: []reports.Kernel{kernel}}, nil
+	})
+	c := &Campaign{Dir: t.TempDir()}
+	if o, err := c.try(ctx, 1, nil, Outcome{Good: good}, atCatch); err != nil || runs > 3 {
+		t.Errorf("after %d runs: %+v, %v", runs, o, err)
+	}
+}
+
+// Where the kernel is refused when a fault is tried once more, the fault did not
+// survive.
+func TestRefusedOnceMore(t *testing.T) {
+	good := "isolation/file/a/x"
+	runs := 0
+	c := &Campaign{Dir: t.TempDir(), Watch: silent{}}
+	p := &progress{Campaign: c, known: map[int]Outcome{0: {Good: []string{good}}}}
+	suiteOf(t, func(*stopper) (*reports.Run, error) {
+		if runs++; runs == 1 {
+			return &reports.Run{Kernels: []reports.Kernel{*kernelOf(map[string]reports.Status{good: reports.Error})}}, nil
+		}
+		dir := filepath.Join(c.Dir, "fault-1")
+		if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, "journal-1.jsonl"), nil, 0o600)); err != nil {
+			return nil, err
+		}
+		return nil, errors.New("the kernel does not boot")
+	})
+	var err error
+	if p.record, err = openRecord(c.Dir); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = p.record.Close() }()
+	if err := p.attempt(t.Context(), 1, Near, []string{"isolation/file/a"}); err != nil {
+		t.Fatal(err)
+	}
+	if o := p.known[1]; runs != 2 || o.Verdict() != "broken" {
+		t.Errorf("after %d runs: %s, %+v", runs, o.Verdict(), o)
+	}
+}
+
+// silent is a Watcher that shows nothing.
+type silent struct{}
+
+func (silent) Step(string)                    {}
+func (silent) Lines(...string)                {}
+func (silent) Follow(context.Context, string) {}

@@ -29,6 +29,9 @@ type stopper struct {
 	// that are good as expected failures are not among them: that is decided
 	// after the run.
 	good map[string]bool
+	// expected are the specs with a good result without the fault: errors of
+	// others say nothing about it.
+	expected map[string]bool
 	// first stops at the first result that is not good.
 	first bool
 
@@ -69,7 +72,7 @@ func (s *stopper) take(events []reports.Event) {
 				if s.first {
 					s.stop(errCaught)
 				}
-			case r.Status == reports.Error:
+			case r.Status == reports.Error && s.expected[specOf(r.ID)]:
 				s.broken[e.Spec.ID] = true
 			case isGood(r.Status):
 				s.works = true
