@@ -74,8 +74,8 @@ type Outcome struct {
 	// boot.
 	Refused string `json:"refused,omitempty"`
 	// Good are the results that were good in the baseline, for Number 0, and
-	// Known those of them that are expected failures. Bad are those that failed:
-	// their failure says nothing about a fault.
+	// Known those of them that are expected failures. Bad are those that failed,
+	// could not be told or were skipped: their failure says nothing about a fault.
 	Good  []string `json:"good,omitempty"`
 	Known []string `json:"known,omitempty"`
 	Bad   []string `json:"bad,omitempty"`
@@ -130,6 +130,16 @@ func (o Outcome) Verdict() string {
 		return "broken"
 	}
 	return "survived"
+}
+
+// triedBy reports whether the fault was tried with a spec of which anything was good
+// in the baseline: only such a spec can tell.
+func (o Outcome) triedBy(baseline Outcome) bool {
+	if o.Verdict() != "survived" || len(o.Ran) == 0 || len(baseline.Good) == 0 {
+		return true
+	}
+	good := specsOf(baseline.Good)
+	return slices.ContainsFunc(o.Ran, func(id string) bool { return slices.Contains(good, id) })
 }
 
 // outcomesFile is the record of a campaign, one JSON object a line.
@@ -391,8 +401,8 @@ func outcomeOf(number int, good, bad []string, run *reports.Run, started bool, e
 	switch {
 	case number == 0 && err != nil:
 		return o, fmt.Errorf("%w: %w", errBaseline, err)
-	case run == nil && exit.Status(err) == exit.Usage && !started:
-		return o, err // of the caller's, not of the kernel's
+	case run == nil && !started:
+		return o, err // of the caller's or of the host's, not of the kernel's
 	case run == nil:
 		o.Refused = err.Error()
 		return o, nil
@@ -411,7 +421,7 @@ func outcomeOf(number int, good, bad []string, run *reports.Run, started bool, e
 			return o, fmt.Errorf("%w passes nothing", errBaseline)
 		}
 		o.Known = resultsWith(&run.Kernels[0], reports.XFail, reports.XPass)
-		o.Bad = resultsWith(&run.Kernels[0], reports.Fail)
+		o.Bad = resultsWith(&run.Kernels[0], reports.Fail, reports.Error, reports.Skip)
 	default:
 		o.Caught, o.Broken = compare(good, bad, &run.Kernels[0])
 	}
@@ -466,8 +476,8 @@ func resultsWith(k *reports.Kernel, with ...reports.Status) []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
-// compare returns the specs that noticed the fault. What failed without it, bad,
-// does not count.
+// compare returns the specs that noticed the fault. What was bad without it does not
+// count, nor any result of a spec of which nothing was good without it.
 func compare(good, bad []string, k *reports.Kernel) (caught, broken []string) {
 	now := statuses(k)
 	expected := map[string]bool{}
@@ -486,9 +496,10 @@ func compare(good, bad []string, k *reports.Kernel) (caught, broken []string) {
 			add(&broken, id)
 		}
 	}
+	silent := without(specsOf(bad), specsOf(good))
 	// A failure under an ID of its own, such as the kernel's complaint.
 	for id, s := range now {
-		if s == reports.Fail && !expected[id] && !slices.Contains(bad, id) {
+		if s == reports.Fail && !expected[id] && !slices.Contains(bad, id) && !slices.Contains(silent, specOf(id)) {
 			add(&caught, id)
 		}
 	}

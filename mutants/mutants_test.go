@@ -238,9 +238,10 @@ func TestOutcomeOf(t *testing.T) {
 		{"the reports could not be written", 1, none, full, ""},
 		{"the kernel does not boot", 1, nil, errors.New("no machine"), "broken"},
 		{"the caller's error", 1, nil, exit.BadInputf("x"), ""},
+		{"no space before the suite started", 1, nil, full, ""},
 		{"the kernel runs without AppArmor", 1, nil, exit.BadInputf("x"), "broken"},
 	} {
-		o, err := outcomeOf(c.number, good, nil, c.run, c.name != "the caller's error", c.err)
+		o, err := outcomeOf(c.number, good, nil, c.run, !errors.Is(c.err, full) && c.name != "the caller's error", c.err)
 		if (err != nil) != (c.verdict == "") || err == nil && o.Verdict() != c.verdict {
 			t.Errorf("%s: %s, %v", c.name, o.Verdict(), err)
 		}
@@ -282,5 +283,37 @@ func TestPart(t *testing.T) {
 	}
 	if n != len(all) {
 		t.Errorf("three shards have %d of %d faults", n, len(all))
+	}
+}
+
+// What could not be told, or was skipped, without the fault was not caught by a
+// failure with it; and a fault that only such specs were tried on was not tried.
+func TestNotGoodBefore(t *testing.T) {
+	base := &reports.Run{Kernels: []reports.Kernel{*kernelOf(map[string]reports.Status{
+		"isolation/file/read/a": reports.Pass, "isolation/file/read/b": reports.Error, "isolation/file/busy/(error)": reports.Error,
+		"isolation/mount/new/a": reports.Skip,
+	})}}
+	o, err := outcomeOf(0, nil, nil, base, true, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := map[string]reports.Status{
+		"isolation/file/read/a": reports.Pass, "isolation/file/read/b": reports.Fail, "isolation/file/busy/x": reports.Fail,
+		"isolation/mount/new/a": reports.Fail,
+	}
+	if caught, broken := compare(o.Good, o.Bad, kernelOf(now)); caught != nil || broken != nil {
+		t.Errorf("caught by %q, broken by %q: none of them was good before", caught, broken)
+	}
+	faults := []Mutant{{Number: 1}, {Number: 2}}
+	outcomes := map[int]Outcome{
+		0: o, 1: {Number: 1, Ran: []string{"isolation/mount/new"}}, 2: {Number: 2, Ran: []string{"isolation/file/read", "isolation/mount/new"}},
+	}
+	var b strings.Builder
+	if score, err := WriteMarkdown(&b, faults, outcomes); err != nil || score.NotTried != 1 || score.Survived != 1 {
+		t.Errorf("%+v, %v", score, err)
+	}
+	b.Reset()
+	if err := WriteTSV(&b, faults, outcomes); err != nil || strings.Contains(b.String(), "\n1\t") {
+		t.Errorf("%v:\n%s", err, b.String())
 	}
 }

@@ -65,7 +65,7 @@ func WriteMarkdown(w io.Writer, faults []Mutant, outcomes map[int]Outcome) (Scor
 			continue
 		}
 		o, tried := outcomes[m.Number]
-		verdict := s.add(m, o, tried)
+		verdict := s.add(m, o, tried && o.triedBy(outcomes[0]))
 		by := o.Caught
 		if len(by) == 0 {
 			by = o.Broken
@@ -116,7 +116,7 @@ func WriteTSV(w io.Writer, faults []Mutant, outcomes map[int]Outcome) error {
 	b.WriteString("# The outcomes of the last campaign: number, verdict, specs. Written by `proofhouse mutants report --tsv`.\n")
 	for i, m := range faults {
 		o, tried := outcomes[m.Number]
-		if !tried || i > 0 && faults[i-1].Number == m.Number {
+		if !tried || !o.triedBy(outcomes[0]) || i > 0 && faults[i-1].Number == m.Number {
 			continue
 		}
 		by := o.Caught
