@@ -377,17 +377,9 @@ var gnuNote = []byte("\x04\x00\x00\x00\x14\x00\x00\x00\x03\x00\x00\x00GNU\x00")
 
 // imageBuildIDs are all build IDs in a kernel's image.
 func imageBuildIDs(ctx context.Context, b *Build) ([]string, error) {
-	kernel, err := readImage(b.Image)
+	kernel, err := inside(ctx, b)
 	if err != nil {
 		return nil, err
-	}
-	if h, err := parseHeader(kernel[:min(len(kernel), maxHeader)]); err == nil {
-		if h.length == 0 || h.payload+h.length > int64(len(kernel)) {
-			return nil, exit.BadInputf("the image is cut short")
-		}
-		if kernel, err = decompress(ctx, kernel[h.payload:h.payload+h.length]); err != nil {
-			return nil, err
-		}
 	}
 	var ids []string
 	for {
@@ -402,4 +394,29 @@ func imageBuildIDs(ctx context.Context, b *Build) ([]string, error) {
 		return nil, exit.BadInputf("no build ID in the image: link the kernel with --build-id")
 	}
 	return ids, nil
+}
+
+// inside returns the kernel of a build, decompressed.
+func inside(ctx context.Context, b *Build) ([]byte, error) {
+	kernel, err := readImage(b.Image)
+	if err != nil {
+		return nil, err
+	}
+	if h, err := parseHeader(kernel[:min(len(kernel), maxHeader)]); err == nil {
+		if h.length == 0 || h.payload+h.length > int64(len(kernel)) {
+			return nil, exit.BadInputf("the image is cut short")
+		}
+		return decompress(ctx, kernel[h.payload:h.payload+h.length])
+	}
+	return kernel, nil
+}
+
+// HasParameter reports whether a kernel has a parameter of its own with that name,
+// such as apparmor.debug. Of a kernel without a file it is an error.
+func (b *Build) HasParameter(ctx context.Context, name string) (bool, error) {
+	if b.Image == "" || b.Kind == Local || b.Kind == OnBoard {
+		return false, exit.BadInputf("%s: the kernel is not in a file", b.Spec)
+	}
+	kernel, err := inside(ctx, b)
+	return bytes.Contains(kernel, []byte("\x00"+name+"\x00")), err
 }

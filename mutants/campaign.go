@@ -159,6 +159,9 @@ func (c *Campaign) Run(ctx context.Context, faults []Mutant) (map[int]Outcome, e
 	if err != nil {
 		return nil, err
 	}
+	if err := planted(ctx, build); err != nil {
+		return nil, err
+	}
 	list, err := readRecord(c.Dir)
 	if err != nil {
 		return nil, err
@@ -184,6 +187,20 @@ func (c *Campaign) Run(ctx context.Context, faults []Mutant) (map[int]Outcome, e
 		}
 	}
 	return asked, err
+}
+
+// planted refuses a kernel without the switch: it ignores the parameter, and each fault
+// would survive.
+func planted(ctx context.Context, build *kernels.Build) error {
+	const name = "apparmor.mutant"
+	has, err := build.HasParameter(ctx, name)
+	if err == nil && !has {
+		err = exit.BadInputf("it has no parameter %s: build it from a tree of `proofhouse mutants plant`", name)
+	}
+	if err != nil {
+		return fmt.Errorf("kernel with faults: %w", err)
+	}
+	return nil
 }
 
 // progress is a campaign that runs.

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"proofhouse/internal/exit"
+	"proofhouse/kernels"
 	"proofhouse/reports"
 )
 
@@ -315,5 +316,46 @@ func TestNotGoodBefore(t *testing.T) {
 	b.Reset()
 	if err := WriteTSV(&b, faults, outcomes); err != nil || strings.Contains(b.String(), "\n1\t") {
 		t.Errorf("%v:\n%s", err, b.String())
+	}
+}
+
+// A kernel without the switch, or one that is not started by us, would let each fault
+// survive.
+func TestPlanted(t *testing.T) {
+	file := func(text string) string {
+		path := filepath.Join(t.TempDir(), "linux")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	faults := file("\x7fELF\x00apparmor.debug\x00apparmor.mutant\x00")
+	for _, c := range []struct {
+		name string
+		kind kernels.Kind
+		path string
+		ok   bool
+	}{
+		{"with faults", kernels.UML, faults, true},
+		{"without", kernels.UML, file("\x7fELF\x00apparmor.debug\x00apparmor.mutants\x00"), false},
+		{"on a board", kernels.OnBoard, faults, false},
+		{"of this host", kernels.Local, "", false},
+	} {
+		err := planted(t.Context(), &kernels.Build{Kind: c.kind, Image: c.path})
+		if (err == nil) != c.ok || err != nil && exit.Status(err) != exit.Usage {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// The board of a spec that takes the parameter for a part of another option is refused
+// before any fault is tried.
+func TestNoBoard(t *testing.T) {
+	c := &Campaign{Kernel: "ssh://root@board.invalid,power=sh -c true", Dir: t.TempDir(), Watch: silent{}}
+	suiteOf(t, func(*stopper) (*reports.Run, error) {
+		return &reports.Run{Kernels: []reports.Kernel{*kernelOf(map[string]reports.Status{"isolation/file/a/x": reports.Pass})}}, nil
+	})
+	if o, err := c.Run(t.Context(), []Mutant{{Number: 1, File: "file.c"}}); exit.Status(err) != exit.Usage {
+		t.Errorf("%d outcomes, %v", len(o), err)
 	}
 }
