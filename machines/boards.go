@@ -432,11 +432,19 @@ func serveBoard(ctx context.Context, o Options, s *boardState, l *board.Link, f 
 	}
 	timer := time.AfterFunc(o.BootTimeout, kill)
 	conn, err := awaitBanner(ours)
-	timer.Stop()
 	if err != nil {
-		<-m.exited
-		return nil, m.refused(<-said)
+		<-m.exited // the agent may close the channel and go on: the timer ends it
+		last := ""
+		select {
+		case last = <-said:
+		case <-time.After(minGrace):
+		}
+		if err = m.refused(last); !timer.Stop() {
+			err = fmt.Errorf("the agent did not serve within %v: %w", o.BootTimeout, err)
+		}
+		return nil, err
 	}
+	timer.Stop()
 	m.info.Boot.Start = time.Since(begun)
 	begun = time.Now()
 	timer = time.AfterFunc(o.BootTimeout, kill)

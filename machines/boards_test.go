@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"proofhouse/kernels"
+	"proofhouse/machines/board"
 	"proofhouse/machines/guest"
 	"proofhouse/machines/wire"
 )
@@ -164,6 +165,44 @@ func TestBoardKernelLog(t *testing.T) {
 	case <-m.kmsgEnd:
 	case <-time.After(time.Minute):
 		t.Error("the log's end was not noticed")
+	}
+}
+
+// fakeBoard puts a program named ssh on the PATH, whose commands on the board are the
+// script, and connects to it.
+func fakeBoard(t *testing.T, script string) *board.Link {
+	t.Helper()
+	dir := t.TempDir()
+	ssh := "#!/bin/sh\nsocket= master= last=\nfor w; do\n[ \"$last\" != -S ] || socket=$w\n[ \"$w\" != -M ] || master=1\nlast=$w\ndone\n" +
+		"if [ \"$master\" ]; then : >\"$socket\"; exec sleep 600; fi\n" + script + "\n"
+	if err := os.WriteFile(filepath.Join(dir, "ssh"), []byte(ssh), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	l, err := board.Connect(t.Context(), &kernels.Board{Name: "board:x", SSH: "root@board", Dir: "/c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	return l
+}
+
+// An agent that closes the channel and does not end has no more time than to boot.
+func TestAgentThatClosesTheChannel(t *testing.T) {
+	l := fakeBoard(t, "exec sleep 600 </dev/null >/dev/null")
+	o := Options{Kernel: &kernels.Build{Spec: "board:x", Board: l.Board}, BootTimeout: time.Second, Progress: func(string) {}}
+	done := make(chan error, 1)
+	go func() {
+		_, err := serveBoard(t.Context(), o, &boardState{}, l, &wire.BoardFacts{}, &wire.BoardServe{}, time.Now())
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err == nil || !strings.Contains(err.Error(), "did not serve within 1s") {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("it waits for ever")
 	}
 }
 
