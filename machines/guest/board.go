@@ -48,7 +48,7 @@ func board(args []string) error {
 	case command == "root" && len(args) == 0:
 		return serveRoot()
 	case command == "pstore" && len(args) == 0:
-		return json.NewEncoder(os.Stdout).Encode(readPstore())
+		return json.NewEncoder(os.Stdout).Encode(readPstore(pstoreDir))
 	case command == "pstore":
 		return removePstore(args)
 	case command == "reboot" && len(args) == 0:
@@ -72,7 +72,10 @@ const (
 const (
 	maxText        = 64 << 10
 	maxConfigBytes = 2 << 20
-	maxNames       = 32
+	maxNames       = 4096
+	// maxPstore bounds the text of all crash records, so that the answer is none
+	// that the host refuses.
+	maxPstore = 1 << 20
 )
 
 func facts(cache string) wire.BoardFacts {
@@ -256,15 +259,37 @@ func put(dir, name string, from io.Reader) error {
 
 var nameRE = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,100}$`)
 
-func readPstore() map[string]string {
+func readPstore(dir string) map[string]string {
 	records := map[string]string{}
-	for _, n := range names(pstoreDir) {
-		b, err := readBounded(filepath.Join(pstoreDir, n), maxText)
-		if err == nil || len(b) > 0 {
-			records[n] = string(b[:min(len(b), maxText)])
+	left := maxPstore
+	for _, n := range newestFirst(dir) {
+		b, err := readBounded(filepath.Join(dir, n), maxText)
+		b = b[:min(len(b), maxText)]
+		if err != nil && len(b) == 0 {
+			continue
 		}
+		if left -= len(b); left < 0 {
+			break
+		}
+		records[n] = string(b)
 	}
 	return records
+}
+
+// newestFirst are the names in a directory by the times of the files: those of crash
+// records are when they were written.
+func newestFirst(dir string) []string {
+	entries, _ := os.ReadDir(dir)
+	at := map[string]time.Time{}
+	var all []string
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil {
+			at[e.Name()] = info.ModTime()
+			all = append(all, e.Name())
+		}
+	}
+	slices.SortStableFunc(all, func(a, b string) int { return at[b].Compare(at[a]) })
+	return all[:min(len(all), maxNames)]
 }
 
 func removePstore(files []string) error {
@@ -452,6 +477,14 @@ func cleanBoard(dir string) error {
 	if old, ok := readBaseline(); ok {
 		left = clean(old, true)
 	}
+	cleanCache(dir, &left)
+	_ = os.Remove(dir)
+	slices.Sort(left.Removed)
+	return json.NewEncoder(os.Stdout).Encode(left)
+}
+
+// cleanCache removes the files that put made.
+func cleanCache(dir string, left *wire.Leftovers) {
 	for _, n := range names(dir) {
 		if cacheName.MatchString(n) {
 			if err := os.Remove(filepath.Join(dir, n)); err == nil {
@@ -459,9 +492,6 @@ func cleanBoard(dir string) error {
 			}
 		}
 	}
-	_ = os.Remove(dir)
-	slices.Sort(left.Removed)
-	return json.NewEncoder(os.Stdout).Encode(left)
 }
 
 // cacheName matches the files that put made.

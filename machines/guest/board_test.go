@@ -6,10 +6,16 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"proofhouse/machines/wire"
 )
 
 func note(kind byte, name, desc string) string {
@@ -90,5 +96,81 @@ func TestReadServe(t *testing.T) {
 	}
 	if _, err := readServe(strings.NewReader("{")); err == nil {
 		t.Error("a line without an end")
+	}
+}
+
+// All files of a cache are removed, and no other.
+func TestCleanCache(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string) {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 100 {
+		write(fmt.Sprintf("tool-%016x", i))
+	}
+	write("somebody")
+	var left wire.Leftovers
+	cleanCache(dir, &left)
+	if all := names(dir); !slices.Equal(all, []string{"somebody"}) || len(left.Removed) != 100 {
+		t.Errorf("%d removed, left: %q", len(left.Removed), all)
+	}
+}
+
+// The newest crash record is told of, however many there are.
+func TestReadPstore(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 100 {
+		file := filepath.Join(dir, fmt.Sprintf("dmesg-efi-%03d", i))
+		if err := os.WriteFile(file, bytes.Repeat([]byte("x"), maxText-1), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if at := time.Unix(int64(1000+i), 0); os.Chtimes(file, at, at) != nil {
+			t.Fatal("no time")
+		}
+	}
+	records := readPstore(dir)
+	size := 0
+	for _, text := range records {
+		size += len(text)
+	}
+	if records["dmesg-efi-099"] == "" || size > maxPstore {
+		t.Errorf("%d records of %d bytes, without the newest", len(records), size)
+	}
+}
+
+type kmsgConn struct {
+	ssh.Conn
+	ch *kmsgChannel
+}
+
+func (c kmsgConn) OpenChannel(string, []byte) (ssh.Channel, <-chan *ssh.Request, error) {
+	return c.ch, nil, nil
+}
+
+type kmsgChannel struct {
+	ssh.Channel
+	bytes.Buffer
+	closed bool
+}
+
+func (c *kmsgChannel) Read(b []byte) (int, error)  { return c.Buffer.Read(b) }
+func (c *kmsgChannel) Write(b []byte) (int, error) { return c.Buffer.Write(b) }
+func (c *kmsgChannel) Close() error                { c.closed = true; return nil }
+
+// Where the kernel's log cannot be read any more the host is told: what a test makes
+// the kernel write then would not be seen.
+func TestFollowKmsgEnds(t *testing.T) {
+	old := kmsgFile
+	defer func() { kmsgFile = old }()
+	kmsgFile = filepath.Join(t.TempDir(), "kmsg")
+	if err := os.WriteFile(kmsgFile, []byte("6,7,1,-;one\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ch := &kmsgChannel{}
+	followKmsg(kmsgConn{ch: ch}, 1)
+	if got := ch.String(); got != "7 one\n" || !ch.closed {
+		t.Errorf("sent %q, closed: %v", got, ch.closed)
 	}
 }

@@ -432,9 +432,12 @@ func watchHost() {
 	}
 }
 
+// kmsgFile is replaced by tests.
+var kmsgFile = "/dev/kmsg"
+
 // followKmsg sends the kernel's log.
 func followKmsg(conn ssh.Conn, after uint64) {
-	f, err := os.Open("/dev/kmsg")
+	f, err := os.Open(kmsgFile)
 	if err != nil {
 		return
 	}
@@ -449,6 +452,8 @@ func followKmsg(conn ssh.Conn, after uint64) {
 		return
 	}
 	go ssh.DiscardRequests(reqs)
+	// The host takes the end of the channel for the end of the log.
+	defer func() { _ = ch.Close() }()
 	buf := make([]byte, 8<<10)
 	for {
 		n, err := f.Read(buf)
