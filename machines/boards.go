@@ -37,8 +37,9 @@ type boardState struct {
 	taint int64  // of the first machine
 	known bool   // of taint
 	kmsg  uint64 // the last sequence number of the kernel's log that was seen, in this boot
-	// pstore are the records that were there before the run: somebody else's.
-	pstore map[string]bool
+	// pstore are the records that were there before the run, somebody else's, with
+	// their texts; "": not read.
+	pstore map[string]string
 	// dead is why the board did not come back.
 	dead error
 	// force: reboot before the next use.
@@ -215,10 +216,11 @@ func startBoard(ctx context.Context, o Options, s *boardState, begun time.Time) 
 	}
 	s.build = f.BuildID
 	if s.pstore == nil {
-		s.pstore = map[string]bool{}
-		for _, n := range f.Pstore {
-			s.pstore[n] = true
+		var texts map[string]string
+		if len(f.Pstore) > 0 {
+			texts, _ = l.Pstore(ctx) // what cannot be read is not taken for new later
 		}
+		s.pstore = oldRecords(f.Pstore, texts)
 	}
 	if !s.said {
 		s.said = true
@@ -573,6 +575,13 @@ func (m *boardMachine) openSerial(ctx context.Context) error {
 // panicked is what a kernel writes that will not answer any more.
 const panicked = "Kernel panic - not syncing"
 
+// panicTold reports whether a console has the whole story: a warning is not the panic
+// that followed it.
+func panicTold(console string) bool {
+	_, complaint := crash.Find(console)
+	return complaint && strings.Contains(console, panicked)
+}
+
 // watchSerial ends the connection when the console shows a panic: ssh would notice it
 // half a minute later.
 func (m *boardMachine) watchSerial(ctx context.Context) {
@@ -657,7 +666,7 @@ func (m *boardMachine) lost(ctx context.Context, cause error) error {
 		}
 		return fmt.Errorf("%w; %w", cause, err)
 	}
-	if _, ok := crash.Find(m.console.Since(0)); !ok {
+	if !panicTold(m.console.Since(0)) {
 		for _, name := range slices.Sorted(maps.Keys(after.pstore)) {
 			_, _ = fmt.Fprintf(m.console, "\nproofhouse: pstore record %.80q\n%s\n", name, printableLines(after.pstore[name]))
 		}
@@ -761,6 +770,27 @@ type returned struct {
 	pstore   map[string]string // new records
 }
 
+// oldRecords are the crash records that are there, with the texts that were read.
+func oldRecords(names []string, texts map[string]string) map[string]string {
+	old := map[string]string{}
+	for _, n := range names {
+		old[n] = texts[n]
+	}
+	return old
+}
+
+// newRecords are those that were not there before. A record in memory that outlives a
+// reboot is numbered from 0 in each boot: a new one has the name of an old one.
+func newRecords(old, now map[string]string) map[string]string {
+	records := map[string]string{}
+	for n, text := range now {
+		if was, ok := old[n]; !ok || was != "" && was != text {
+			records[n] = text
+		}
+	}
+	return records
+}
+
 // powerCycles is how often the power command is tried in a row.
 const powerCycles = 3
 
@@ -822,14 +852,8 @@ func lookAtBoard(ctx context.Context, o Options, s *boardState, boot, how string
 	if r.rebooted {
 		records, err := l.Pstore(ctx)
 		if err == nil && s.pstore != nil {
-			var names []string
-			for n, text := range records {
-				if !s.pstore[n] {
-					r.pstore[n] = text
-					names = append(names, n)
-				}
-			}
-			_ = l.RemovePstore(ctx, names)
+			r.pstore = newRecords(s.pstore, records)
+			_ = l.RemovePstore(ctx, slices.Collect(maps.Keys(r.pstore)))
 		}
 	}
 	return r, nil

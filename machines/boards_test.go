@@ -4,6 +4,7 @@ package machines
 
 import (
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -223,3 +224,26 @@ func (kmsgChannel) Close() error                                   { return nil 
 func (kmsgChannel) CloseWrite() error                              { return nil }
 func (kmsgChannel) Stderr() io.ReadWriter                          { return nil }
 func (kmsgChannel) SendRequest(string, bool, []byte) (bool, error) { return false, nil }
+
+// The record of a crash during the run is told from those that were there, also where
+// it has taken the place of one of them.
+func TestNewRecords(t *testing.T) {
+	old := oldRecords([]string{"dmesg-ramoops-0", "dmesg-ramoops-1", "unread"}, map[string]string{"dmesg-ramoops-0": "Panic#1 of May", "dmesg-ramoops-1": "Panic#2 of May"})
+	now := map[string]string{"dmesg-ramoops-0": "Panic#1 of June", "dmesg-ramoops-1": "Panic#2 of May", "unread": "x", "dmesg-ramoops-2": "y"}
+	want := map[string]string{"dmesg-ramoops-0": "Panic#1 of June", "dmesg-ramoops-2": "y"}
+	if got := newRecords(old, now); !maps.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// Of a kernel that warned and then died, the panic may be only in pstore.
+func TestPanicTold(t *testing.T) {
+	const warning = "------------[ cut here ]------------\nWARNING: CPU: 0 PID: 2 at security/apparmor/label.c:78 aa_put_label+0x30/0x50\n"
+	for console, want := range map[string]bool{
+		"": false, "all is well\n": false, warning: false, warning + panicked + ": panic_on_warn set ...\n": true,
+	} {
+		if got := panicTold(console); got != want {
+			t.Errorf("%q: %v", console, got)
+		}
+	}
+}
