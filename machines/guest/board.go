@@ -4,6 +4,7 @@ package guest
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -63,10 +64,11 @@ func board(args []string) error {
 const (
 	apparmorDir = "/sys/kernel/security/apparmor"
 	pstoreDir   = "/sys/fs/pstore"
-	// lockFile is locked by the agent that uses the board.
-	lockFile = "/run/proofhouse.lock"
-	panicCtl = "/proc/sys/kernel/panic"
+	panicCtl    = "/proc/sys/kernel/panic"
 )
+
+// lockFile is locked by the agent that uses the board. Tests replace it.
+var lockFile = "/run/proofhouse.lock"
 
 // The bounds of what is told.
 const (
@@ -468,7 +470,7 @@ func stdioConn() pipeConn {
 
 // cleanBoard removes what a run has left, and the cache.
 func cleanBoard(dir string) error {
-	lock, err := takeLock(wire.BoardLock{Owner: "clean", Run: "clean", Since: time.Now().UTC()})
+	lock, err := takeLock(cleanLock())
 	if err != nil {
 		return err
 	}
@@ -481,6 +483,12 @@ func cleanBoard(dir string) error {
 	_ = os.Remove(dir)
 	slices.Sort(left.Removed)
 	return json.NewEncoder(os.Stdout).Encode(left)
+}
+
+// cleanLock is the lock of one who cleans: nobody else's run, as the agents of one run
+// end each other.
+func cleanLock() wire.BoardLock {
+	return wire.BoardLock{Owner: "clean", Run: "clean-" + rand.Text(), Since: time.Now().UTC()}
 }
 
 // cleanCache removes the files that put made.

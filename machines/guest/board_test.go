@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
 	"proofhouse/machines/wire"
 )
 
@@ -172,5 +174,38 @@ func TestFollowKmsgEnds(t *testing.T) {
 	followKmsg(kmsgConn{ch: ch}, 1)
 	if got := ch.String(); got != "7 one\n" || !ch.closed {
 		t.Errorf("sent %q, closed: %v", got, ch.closed)
+	}
+}
+
+// Of two who clean a board at once, the second is refused, and the first is not ended.
+func TestTwoCleans(t *testing.T) {
+	old := lockFile
+	defer func() { lockFile = old }()
+	lockFile = filepath.Join(t.TempDir(), "lock")
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, unix.SIGTERM)
+	defer signal.Stop(ended)
+	first, err := takeLock(cleanLock())
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := make(chan error, 1)
+	go func() {
+		f, err := takeLock(cleanLock())
+		if err == nil {
+			unlock(f)
+		}
+		second <- err
+	}()
+	select {
+	case <-ended:
+		t.Error("the first was ended")
+		unlock(first)
+		<-second
+	case err := <-second:
+		if err == nil || !strings.Contains(err.Error(), "busy: ") {
+			t.Error(err)
+		}
+		unlock(first)
 	}
 }
