@@ -190,7 +190,7 @@ func fakeBoard(t *testing.T, script string) *board.Link {
 
 // An agent that closes the channel and does not end has no more time than to boot.
 func TestAgentThatClosesTheChannel(t *testing.T) {
-	l := fakeBoard(t, "exec sleep 600 </dev/null >/dev/null")
+	l := fakeBoard(t, "read -r line\nexec sleep 600 </dev/null >/dev/null")
 	o := Options{Kernel: &kernels.Build{Spec: "board:x", Board: l.Board}, BootTimeout: time.Second, Progress: func(string) {}}
 	done := make(chan error, 1)
 	go func() {
@@ -202,7 +202,7 @@ func TestAgentThatClosesTheChannel(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "did not serve within 1s") {
 			t.Error(err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(3 * time.Minute):
 		t.Fatal("it waits for ever")
 	}
 }
