@@ -435,7 +435,7 @@ func serveBoard(ctx context.Context, o Options, s *boardState, l *board.Link, f 
 	timer := time.AfterFunc(o.BootTimeout, kill)
 	conn, err := awaitBanner(ours)
 	if err != nil {
-		<-m.exited // the agent may close the channel and go on: the timer ends it
+		<-m.exited // the agent may close the channel and not end: the timer ends it
 		last := ""
 		select {
 		case last = <-said:
